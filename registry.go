@@ -1,0 +1,185 @@
+package penstock
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+	"sort"
+
+	"penstock.dev/penstock/types"
+)
+
+// SettleMode is how a source wants to hear of fates.
+type SettleMode string
+
+// The settle modes.
+const (
+	Cumulative SettleMode = "cumulative" // in order, per stream: everything up to here (files, logs)
+	Each       SettleMode = "each"       // one by one (queues)
+)
+
+// Spec describes a driver to the compiler, the engine and the reference pages.
+type Spec struct {
+	Name    string     // the key in the configuration: file, kafka
+	Summary string     // one sentence for the reference
+	Settle  SettleMode // sources
+	Finite  bool       // sources: may end by itself (io.EOF)
+	// Local says that a Caller answers from memory, so that the engine calls it on the lane
+	// instead of waiting in a window.
+	Local bool
+	// Idempotent says that a Caller or Sink may be asked twice without a second effect, so that the
+	// default retry applies to it.
+	Idempotent bool
+	// Loses says, for a sink, what its "durable" does not cover (stdout, drop); empty when nothing.
+	Loses string
+	// Output is, for a source without a schema or codec, the type of its bodies, and for a caller the type
+	// of its reply; nil is dyn.
+	Output *types.Type
+}
+
+// Env is what the engine hands to a driver beside its own configuration. Its fields are set
+// by the engine and read-only for the driver.
+type Env struct {
+	Name    string       // flow/step, for logs and errors
+	Logger  *slog.Logger // never nil
+	Clock   Clock        // never nil
+	Runtime *Runtime     // for evaluating the configuration's programs
+	Type    *types.Type  // the schema that stands beside the driver, or the type of what is sent; nil if none
+	// Shared returns the value kept under key for this run, made by build at first use: how a source and
+	// a sink share a connection or a channel in memory. The value is closed at the end of the run if it
+	// has a Close() error method.
+	Shared func(key string, build func() (any, error)) (any, error)
+	// Stdin, Stdout are the process's streams (tests replace them).
+	Stdin  interface{ Read([]byte) (int, error) }
+	Stdout interface{ Write([]byte) (int, error) }
+	// Concurrency is how many lanes the flow has.
+	Concurrency int
+	// Ordered says that the flow needs this source's order (order: total); a source may then not read
+	// parts of it in parallel.
+	Ordered bool
+}
+
+// Resolver is implemented by a driver's configuration that wants to check itself at compile time: the
+// errors are reported at the driver's place in the file. It must not touch the outside world.
+type Resolver interface {
+	Validate() []error
+}
+
+// Typed is implemented by a driver's configuration whose reply or record type depends on it (a
+// reference file's schema).
+type Typed interface {
+	OutputType() *types.Type
+}
+
+// ConnectionRef is a `connection:` field of a driver's configuration. Decoding fills Name and
+// Pos, compiling Config with the decoded configuration of the Connection resource.
+type ConnectionRef struct {
+	Name   string
+	Pos    Pos
+	Config any // pointer to the type that was registered for this technology
+}
+
+// IsZero reports whether the field was left out.
+func (c ConnectionRef) IsZero() bool { return c.Name == "" }
+
+// Entry kinds of a Registry.
+const (
+	KindOfSource     = "source"
+	KindOfSink       = "sink"
+	KindOfCaller     = "caller"
+	KindOfServer     = "server"
+	KindOfCodec      = "codec"
+	KindOfConnection = "connection"
+)
+
+// Driver is one registered driver: what the compiler decodes its configuration into, and how
+// the engine builds it.
+type Driver struct {
+	Spec   Spec
+	Kind   string       // KindOfSource …
+	Config reflect.Type // a struct type
+	build  func(config any, env Env) (any, error)
+	codec  func(config any, o CodecOptions) (Codec, error)
+}
+
+// NewConfig makes a zero configuration: a pointer to the struct.
+func (d *Driver) NewConfig() any { return reflect.New(d.Config).Interface() }
+
+// Build makes the Source, Sink, Caller or Server from a pointer to its configuration.
+func (d *Driver) Build(config any, env Env) (any, error) { return d.build(config, env) }
+
+// BuildCodec makes the Codec from a pointer to its configuration.
+func (d *Driver) BuildCodec(config any, o CodecOptions) (Codec, error) { return d.codec(config, o) }
+
+// Registry is the list of drivers that a binary contains. It is filled by an edition at
+// start and read-only afterwards.
+type Registry struct{ drivers map[string]*Driver }
+
+// NewRegistry makes an empty registry.
+func NewRegistry() *Registry { return &Registry{drivers: map[string]*Driver{}} }
+
+func (r *Registry) add(kind string, d *Driver) {
+	key := kind + "/" + d.Spec.Name
+	if _, twice := r.drivers[key]; twice {
+		panic(fmt.Sprintf("penstock: %s registered twice", key)) // a programming error in an edition
+	}
+	d.Kind = kind
+	r.drivers[key] = d
+}
+
+// Lookup finds a driver by kind (KindOfSource …) and name.
+func (r *Registry) Lookup(kind, name string) (*Driver, bool) {
+	d, ok := r.drivers[kind+"/"+name]
+	return d, ok
+}
+
+// Drivers lists all drivers of a kind, by name.
+func (r *Registry) Drivers(kind string) []*Driver {
+	var out []*Driver
+	for _, d := range r.drivers {
+		if d.Kind == kind {
+			out = append(out, d)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Spec.Name < out[j].Spec.Name })
+	return out
+}
+
+func register[C any, T any](r *Registry, kind string, s Spec, build func(C, Env) (T, error)) {
+	r.add(kind, &Driver{Spec: s, Config: reflect.TypeFor[C](), build: func(config any, env Env) (any, error) {
+		return build(*config.(*C), env)
+	}})
+}
+
+// RegisterSource adds a source whose configuration is the struct C.
+func RegisterSource[C any](r *Registry, s Spec, build func(C, Env) (Source, error)) {
+	register(r, KindOfSource, s, build)
+}
+
+// RegisterSink adds a sink whose configuration is the struct C.
+func RegisterSink[C any](r *Registry, s Spec, build func(C, Env) (Sink, error)) {
+	register(r, KindOfSink, s, build)
+}
+
+// RegisterCaller adds a caller whose configuration is the struct C.
+func RegisterCaller[C any](r *Registry, s Spec, build func(C, Env) (Caller, error)) {
+	register(r, KindOfCaller, s, build)
+}
+
+// RegisterServer adds a server whose configuration is the struct C.
+func RegisterServer[C any](r *Registry, s Spec, build func(C, Env) (Server, error)) {
+	register(r, KindOfServer, s, build)
+}
+
+// RegisterCodec adds a codec whose configuration is the struct C.
+func RegisterCodec[C any](r *Registry, s Spec, build func(C, CodecOptions) (Codec, error)) {
+	r.add(KindOfCodec, &Driver{Spec: s, Config: reflect.TypeFor[C](), codec: func(config any, o CodecOptions) (Codec, error) {
+		return build(*config.(*C), o)
+	}})
+}
+
+// RegisterConnection adds the configuration of a technology's Connection resources. The drivers
+// of the technology receive it in their ConnectionRef.
+func RegisterConnection[C any](r *Registry, s Spec) {
+	r.add(KindOfConnection, &Driver{Spec: s, Config: reflect.TypeFor[C]()})
+}

@@ -1,0 +1,87 @@
+package penstock
+
+import (
+	"context"
+	"time"
+)
+
+var zeroTime time.Time
+
+// Outcome is the fate of a message that a source read.
+type Outcome struct {
+	Pos Position
+	// Err is nil when everything derived from the message is durable, dead-lettered, filtered,
+	// or absorbed into durable state.
+	Err error
+}
+
+// Source reads messages from somewhere. The engine calls Open, then Read in a loop; Settle
+// may run beside Read, never beside itself; Close is last.
+type Source interface {
+	// Open connects. It may be called again after [ErrDisconnected].
+	Open(ctx context.Context) error
+	// Read appends at least one message to into, blocking for it; io.EOF says that there will
+	// be no more (and that into is empty), [ErrDisconnected] asks for a new Open. It should
+	// append what is there and not wait for a full batch.
+	Read(ctx context.Context, into *Batch) error
+	// Settle reports fates, in the manner that the driver's Spec.Settle states: cumulative (in
+	// order, per stream) or each.
+	Settle(ctx context.Context, outcomes []Outcome) error
+	// Close releases everything. Messages not settled are read again at the next start, where the
+	// source can.
+	Close(ctx context.Context) error
+}
+
+// Positioned is a source whose position the engine keeps: Resume tells it where to go on, before
+// the first Open's Read.
+type Positioned interface {
+	Resume(ctx context.Context, from []Position) error
+}
+
+// Server is a source that is called: it hands each request to a Handler on the caller's goroutine.
+type Server interface {
+	// Serve runs until ctx ends, and returns when the last request was answered.
+	Serve(ctx context.Context, h Handler) error
+}
+
+// Handler runs a flow for a Server.
+type Handler interface {
+	// Handle runs the flow over b and returns when it is settled; b then holds the replies.
+	Handle(ctx context.Context, b *Batch) error
+}
+
+// Sink writes messages to somewhere. Write is called by one goroutine at a time.
+type Sink interface {
+	Open(ctx context.Context) error
+	// Write writes all messages of b, in order. Nil says that all are durable (as the driver's
+	// page defines it); a *BatchError names those that are not; any other error speaks of all.
+	// b is not retained.
+	Write(ctx context.Context, b *Batch) error
+	// Close completes what is open (a file's last rename) and releases everything.
+	Close(ctx context.Context) error
+}
+
+// Flusher is a sink that gathers: Write hands over, and only Flush makes durable. The engine
+// settles nothing that was not flushed.
+type Flusher interface {
+	// Flush makes everything written so far durable.
+	Flush(ctx context.Context) error
+}
+
+// Caller asks an external system and answers with its reply. It is safe for concurrent use.
+type Caller interface {
+	Open(ctx context.Context) error
+	// Call sends m and returns the reply in into, an empty message of the same batch memory. A
+	// keyed look-up that misses leaves into.Body as a JSON null and returns no error, and sets
+	// into.Meta "absent" to true.
+	Call(ctx context.Context, f *Frame, into *Message) error
+	Close(ctx context.Context) error
+}
+
+// Step is a stateless leaf step. Process works on b.Msgs in place: it may replace bodies, set
+// vars and meta, fail messages with b.Fail, and drop messages by removing them from b.Msgs
+// (those before and after keep their order). An error returned speaks of the whole batch. It is
+// safe for concurrent use with different batches.
+type Step interface {
+	Process(ctx context.Context, b *Batch) error
+}
