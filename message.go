@@ -17,6 +17,8 @@ type Message struct {
 	Vars []Value       // vars and the scoped names of steps, by the compiler's slots
 	Pos  Position      // where the source had it
 	Time time.Time     // when it happened, as the source knows; zero if it doesn't
+	// Seq is the order among the messages that are processed together. The engine sets it.
+	Seq uint64
 
 	// Lineage ties the message to the source message that it came from. The engine sets it;
 	// a step that makes one message of another copies it.
