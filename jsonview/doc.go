@@ -161,7 +161,7 @@ const (
 	flagKey     = 0x10 // a key of an object; its kind is String
 	flagEscaped = 0x20 // the text is not the value: a string with escapes, or a key that lives in a Shape
 	flagQuoted  = 0x40 // the text has quotes around it
-	flagPlain   = 0x80 // Number: no fraction, no exponent. Array: all elements are single nodes
+	flagPlain   = 0x80 // Number: no fraction, no exponent. Array, Object: all members are scalars or empty
 	quotedShift = 6
 	countShift  = 8
 	countMax    = 1<<24 - 1
@@ -177,7 +177,7 @@ func (d *Doc) Reset(f Format, src []byte) {
 	d.err = nil
 	d.cells = 0
 	d.parsed = f != JSON
-	if cap(d.nodes) > keepNodes {
+	if cap(d.nodes) > keepNodes || d.work != nil && d.work.large() {
 		d.nodes = nil
 		d.work = nil
 	}

@@ -40,31 +40,50 @@ func (d *Doc) find(obj Node, name string, h *Hint) Node {
 	if d.format == Record {
 		return d.findCell(name, h)
 	}
-	var places uint32
 	if h != nil {
-		places = atomic.LoadUint32(&h.places)
-		if k := int(obj) + int(places>>16); k < len(d.nodes) {
+		if k := int(obj) + int(atomic.LoadUint32(&h.places)>>16); k < len(d.nodes) {
 			nd := &d.nodes[k]
 			if nd.meta&keyMask == keyWant && nd.next == uint32(obj) && string(d.src[nd.start+1:nd.end-1]) == name {
 				return Node(k) + 1
 			}
 		}
 	}
-	for k := d.First(obj); k != None; k = d.Next(k) {
-		nd := &d.nodes[k]
-		if nd.meta&flagEscaped != 0 {
-			if !equalEscaped(d.src[nd.start+1:nd.end-1], name) {
-				continue
+	// Hashes first: they lie in the tape, so that keys that differ are not even looked at. Where all values are single
+	// nodes the keys are known to be two apart, and the loop need not wait for each link to be loaded.
+	hash := hashName(name)
+	m := d.nodes[obj].meta
+	if m&flagPlain != 0 && m>>countShift != countMax {
+		fields := d.nodes[obj+1:][:2*(m>>countShift)]
+		for k := 0; k < len(fields); k += 2 {
+			if fields[k].meta>>countShift == hash && d.hasName(&fields[k], name) {
+				return h.found(obj, obj+1+Node(k))
 			}
-		} else if string(d.src[nd.start+1:nd.end-1]) != name {
-			continue
 		}
-		if dist := uint32(k - obj); h != nil && dist <= 0xffff {
-			atomic.StoreUint32(&h.places, places<<16|dist)
+		return None
+	}
+	for k := d.First(obj); k != None; k = d.Next(k) {
+		if d.nodes[k].meta>>countShift == hash && d.hasName(&d.nodes[k], name) {
+			return h.found(obj, k)
 		}
-		return k + 1
 	}
 	return None
+}
+
+// found remembers that the key of obj was at key, and gives the value.
+func (h *Hint) found(obj, key Node) Node {
+	if dist := uint32(key - obj); h != nil && dist <= 0xffff {
+		atomic.StoreUint32(&h.places, atomic.LoadUint32(&h.places)<<16|dist)
+	}
+	return key + 1
+}
+
+// hasName compares the key nd with name.
+func (d *Doc) hasName(nd *node, name string) bool {
+	text := d.src[nd.start+1 : nd.end-1]
+	if nd.meta&flagEscaped != 0 {
+		return equalEscaped(text, name)
+	}
+	return string(text) == name
 }
 
 // equalEscaped compares a name with the text of a key that has escapes.

@@ -24,19 +24,27 @@ func mix(x uint64) uint64 { return bits.RotateLeft64(x*0x9e3779b97f4a7c15, 32) *
 // below masks the bytes of a word that lie below the lowest set bit of m, a result of special.
 func below(m uint64) uint64 { return (m&-m)>>7 - 1 }
 
-// hashKey hashes a key as scan does in line; text is what stands between its quotes.
-func (d *Doc) hashKey(text []byte, flags uint32) (h uint64) {
+// hashName gives the part of the hash of a name that nodes hold.
+func hashName(name string) uint32 { return uint32(hashText(stringBytes(name)) >> hashShift) }
+
+// hashKey hashes a key; text is what stands between its quotes.
+func (d *Doc) hashKey(text []byte, flags uint32) uint64 {
 	if flags&flagEscaped != 0 {
 		d.work.a = appendUnescaped(d.work.a[:0], text)
 		text = d.work.a
 	}
+	return hashText(text)
+}
+
+// hashText is the hash that scan computes in line while it looks for the end of a key.
+func hashText(text []byte) (h uint64) {
 	for len(text) >= 8 {
 		h = mix(h ^ load8(text, 0))
 		text = text[8:]
 	}
 	var w uint64
-	for i, c := range text {
-		w |= uint64(c) << (8 * i)
+	for i := len(text) - 1; i >= 0; i-- {
+		w = w<<8 | uint64(text[i])
 	}
 	return mix(h ^ w)
 }

@@ -9,8 +9,8 @@ import (
 // digitsEnd marks, in the high bit of each byte of w, the bytes that are no decimal digits. The lowest mark is
 // exact.
 func digitsEnd(w uint64) uint64 {
-	x := w ^ '0'*ones
-	return (x + 0x76*ones | x) & highs
+	x := w ^ ('0' * ones)
+	return ((x + 0x76*ones) | x) & highs
 }
 
 // scanDigits gives the first offset from i on that holds no digit.

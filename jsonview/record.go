@@ -113,7 +113,7 @@ func numberCell(text []byte) uint32 {
 
 // EndRecord completes the record. Cells that were not added are absent: no field, not null.
 func (d *Doc) EndRecord() {
-	if d.cells == len(d.shape.columns) {
+	if d.cells == len(d.nodes)/2 {
 		return
 	}
 	// Link each cell that is there to the next one that is.

@@ -12,6 +12,11 @@ type work struct {
 	a, b []byte   // unescaped keys
 }
 
+// large says that the scratch holds more than is worth keeping.
+func (w *work) large() bool {
+	return cap(w.open)+cap(w.seen)+cap(w.a)+cap(w.b) > keepNodes
+}
+
 // frame is what the scan must remember of a container while it is inside a nested one.
 type frame struct {
 	bloom uint64 // which key hashes occurred
@@ -180,7 +185,10 @@ closed:
 					return err
 				}
 			}
-		} else if uint32(n-cur-1) == count {
+			if n-cur-1 == 2*int(count) {
+				m |= flagPlain
+			}
+		} else if n-cur-1 == int(count) {
 			m |= flagPlain
 		}
 		nodes[cur].end = uint32(i)

@@ -15,13 +15,14 @@ const (
 // control characters and all that is not ASCII. The lowest mark is exact, those above it may be wrong.
 // XOR 2 moves the quote just below 0x21 next to the control characters, so one subtraction finds both.
 func special(w uint64) uint64 {
-	return (w ^ 0x02*ones - 0x21*ones | w ^ 0x5c*ones - ones | w) & highs
+	q, b := w^(0x02*ones), w^(0x5c*ones)
+	return ((q - 0x21*ones) | (b - ones) | w) & highs
 }
 
 // specialASCII is special without the marks for bytes above ASCII.
 func specialASCII(w uint64) uint64 {
-	q, b := w^0x02*ones, w^0x5c*ones
-	return (q - 0x21*ones | b - ones) &^ w & highs
+	q, b := w^(0x02*ones), w^(0x5c*ones)
+	return ((q - 0x21*ones) | (b - ones)) &^ w & highs
 }
 
 // scanString checks the string that begins with the quote at start, from offset i on, and gives the offset after
