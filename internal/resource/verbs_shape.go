@@ -1,0 +1,98 @@
+package resource
+
+import "penstock.dev/penstock"
+
+// Map makes a new body: a data tree in which every key is data and every text a template.
+type Map struct {
+	Place
+	// The new body.
+	Value penstock.Tree `json:"-" penstock:"self,required"`
+}
+
+// Assign (the verb set) puts values at paths and leaves the rest as it is. The values are computed from the message as it entered the step, then written in the order of the file.
+type Assign struct {
+	Place
+	// Values by path: body.total, body["x-y"], vars.country, meta.priority, key.
+	Values []Assignment `json:"-" penstock:"self,required,nonempty"`
+}
+
+// Assignment is one entry of [Assign].
+type Assignment struct {
+	Path  penstock.Path
+	Value penstock.Tree
+}
+
+// Remove takes away what is at the paths. A path that is not there is left alone.
+type Remove struct {
+	Place
+	// Paths to take away.
+	Paths []penstock.Path `json:"-" penstock:"self,required,nonempty"`
+}
+
+// Filter lets pass what the condition is true for. The rest ends here, as success.
+type Filter struct {
+	Place
+	// Condition, a bool.
+	Condition penstock.Expr `json:"-" penstock:"self,required"`
+}
+
+// Validate checks the whole body against a schema; a body that differs fails with unprocessable and the paths that are wrong.
+type Validate struct {
+	Place
+	// Name of the Schema. Left out, the one that the flow's source names.
+	Schema Ref `json:"schema"`
+}
+
+// DecodeBody (the verb decode) reads the body, text or bytes in a format, into a document.
+type DecodeBody struct {
+	Place
+	// Codec: {json: {}}, {csv: {separator: ";"}}.
+	Format penstock.Format `json:"format" penstock:"required"`
+	// Name of the Schema of the document. It types the result, and columns of text become what it says.
+	Schema Ref `json:"schema"`
+}
+
+// EncodeBody (the verb encode) writes the body in a format; the body is then text or bytes.
+type EncodeBody struct {
+	Place
+	// Codec: {json: {}}, {csv: {separator: ";"}}.
+	Format penstock.Format `json:"format" penstock:"required"`
+}
+
+// Sort orders the body, a list, stably.
+type Sort struct {
+	Place
+	// What to order by; item is the element.
+	By penstock.Expr `json:"by" penstock:"required"`
+	// Whether the largest comes first.
+	Descending bool `json:"descending" penstock:"default=false"`
+}
+
+// Mask replaces what is at the paths, or all fields of a class, so that it can be shown.
+type Mask struct {
+	Place
+	// Paths to mask. Written directly: mask: [body.email].
+	Paths []penstock.Path `json:"-"`
+	// Label class of the schema (x-class) whose fields are masked: pii.
+	Class string `json:"class"`
+}
+
+// Log writes a line to the log.
+type Log struct {
+	Place
+	// Text of the line.
+	Message penstock.Template `json:"message" penstock:"required"`
+	// Level of the line.
+	Level string `json:"level" penstock:"enum=debug|info|warn|error,default=info"`
+}
+
+func (*Map) verb() string        { return "map" }
+func (*Assign) verb() string     { return "set" }
+func (*Remove) verb() string     { return "remove" }
+func (*Filter) verb() string     { return "filter" }
+func (*Validate) verb() string   { return "validate" }
+func (*DecodeBody) verb() string { return "decode" }
+func (*EncodeBody) verb() string { return "encode" }
+func (*Sort) verb() string       { return "sort" }
+func (*Mask) verb() string       { return "mask" }
+func (*Log) verb() string        { return "log" }
