@@ -130,6 +130,8 @@ type Node struct {
 	Retry     *Retry // the step's own; nil: the flow's, unless Catch is set
 	Timeout   time.Duration
 	Pos       penstock.Pos
+	Label     string      // what it does, in the words of the file: "body.quantity != 0", "channel orders"
+	Type      *types.Type // of the body behind the node, for graphs and dumps; never after which nothing comes
 }
 
 // Op is what a node does: one of the types below.
@@ -148,6 +150,7 @@ type Route struct {
 type Case struct {
 	When   penstock.Program
 	Target int
+	Label  string // the condition, as it stands in the file
 }
 
 // Finish ends the message as a success (stop).
