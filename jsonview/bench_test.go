@@ -49,6 +49,29 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
+// BenchmarkStandard is what encoding/json takes on the same documents.
+func BenchmarkStandard(b *testing.B) {
+	docs, mean := orderLines(1000)
+	b.Run("Valid", func(b *testing.B) {
+		b.SetBytes(mean)
+		for i := 0; b.Loop(); i++ {
+			if !json.Valid(docs[i%1000]) {
+				b.Fatal("invalid")
+			}
+		}
+	})
+	b.Run("Unmarshal", func(b *testing.B) {
+		b.SetBytes(mean)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			var v map[string]any
+			if err := json.Unmarshal(docs[i%1000], &v); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
 // BenchmarkParseShapes shows the scan on documents of other kinds.
 func BenchmarkParseShapes(b *testing.B) {
 	lines, _ := orderLines(100)

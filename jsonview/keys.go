@@ -30,8 +30,9 @@ func hashName(name string) uint32 { return uint32(hashText(stringBytes(name)) >>
 // hashKey hashes a key; text is what stands between its quotes.
 func (d *Doc) hashKey(text []byte, flags uint32) uint64 {
 	if flags&flagEscaped != 0 {
-		d.work.a = appendUnescaped(d.work.a[:0], text)
-		text = d.work.a
+		w := d.scratch()
+		w.a = appendUnescaped(w.a[:0], text)
+		text = w.a
 	}
 	return hashText(text)
 }
@@ -63,8 +64,9 @@ func (d *Doc) unescapedKey(nd *node, buf *[]byte) []byte {
 func (d *Doc) duplicateInSmall(nodes []node, obj, k int) *SyntaxError {
 	const same = ^uint32(flagEscaped)
 	meta := nodes[k].meta & same
+	w := d.scratch()
 	for e := obj + 1; e < k; e = int(nodes[e+1].next) {
-		if nodes[e].meta&same == meta && bytes.Equal(d.unescapedKey(&nodes[e], &d.work.a), d.unescapedKey(&nodes[k], &d.work.b)) {
+		if nodes[e].meta&same == meta && bytes.Equal(d.unescapedKey(&nodes[e], &w.a), d.unescapedKey(&nodes[k], &w.b)) {
 			return d.failDuplicate(&nodes[e], &nodes[k])
 		}
 	}
@@ -76,7 +78,7 @@ var keySeed = maphash.MakeSeed()
 
 // duplicateInLarge looks for a duplicate among all the keys of the object obj, which has count of them.
 func (d *Doc) duplicateInLarge(nodes []node, obj, count int) *SyntaxError {
-	w := d.work
+	w := d.scratch()
 	size := 1 << bits.Len(uint(count)*2) // at most half full
 	if cap(w.seen) < size {
 		w.seen = make([]uint32, size)
@@ -99,5 +101,5 @@ func (d *Doc) duplicateInLarge(nodes []node, obj, count int) *SyntaxError {
 
 // failDuplicate makes the error for key k, which e already had.
 func (d *Doc) failDuplicate(e, k *node) *SyntaxError {
-	return fail(d.src, int(k.start), "duplicate key %q, first seen at byte %d", clip(string(d.unescapedKey(k, &d.work.b))), e.start)
+	return fail(d.src, int(k.start), "duplicate key %q, first seen at byte %d", clip(string(d.unescapedKey(k, &d.scratch().b))), e.start)
 }

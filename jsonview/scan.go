@@ -12,6 +12,14 @@ type work struct {
 	a, b []byte   // unescaped keys
 }
 
+// scratch gives d.work, made if need be. A flat document without surprises never needs it.
+func (d *Doc) scratch() *work {
+	if d.work == nil {
+		d.work = &work{}
+	}
+	return d.work
+}
+
 // large says that the scratch holds more than is worth keeping.
 func (w *work) large() bool {
 	return cap(w.open)+cap(w.seen)+cap(w.a)+cap(w.b) > keepNodes
@@ -33,12 +41,9 @@ func (d *Doc) scan(lim Limits) *SyntaxError {
 	if err != nil {
 		return err
 	}
-	if d.work == nil {
-		d.work = &work{open: make([]frame, 0, 8)}
-	}
 	var (
 		nodes = d.nodes[:cap(d.nodes)]
-		open  = d.work.open[:0]
+		open  []frame
 		n     int    // nodes in use
 		i     int    // the next byte
 		cur   = -1   // node of the innermost open container; −1 outside of all
@@ -50,6 +55,9 @@ func (d *Doc) scan(lim Limits) *SyntaxError {
 	)
 	if len(nodes) == 0 {
 		nodes = make([]node, min(len(src)/8+8, 1024))
+	}
+	if d.work != nil {
+		open = d.work.open[:0]
 	}
 
 value:
@@ -270,7 +278,9 @@ done:
 		}
 	}
 	d.nodes = nodes[:n]
-	d.work.open = open
+	if cap(open) > 0 {
+		d.scratch().open = open
+	}
 	return nil
 }
 
@@ -292,8 +302,11 @@ func (l Limits) admit(src []byte) (maxDepth int, err *SyntaxError) {
 	if maxBytes <= 0 {
 		maxBytes = DefaultMaxBytes
 	}
-	if len(src) > maxBytes || uint64(len(src)) > math.MaxUint32 {
-		e := fail(src, min(maxBytes, math.MaxInt32), "the document has %d bytes, more than the %d allowed", len(src), maxBytes)
+	if top := uint64(math.MaxUint32); uint64(maxBytes) > top {
+		maxBytes = int(top)
+	}
+	if len(src) > maxBytes {
+		e := fail(src, maxBytes, "the document has %d bytes, more than the %d allowed", len(src), maxBytes)
 		e.limit = true
 		return 0, e
 	}

@@ -1,6 +1,7 @@
 package jsonview
 
 import (
+	"bytes"
 	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -127,15 +128,13 @@ func failUTF8(src []byte, i, end int) *SyntaxError {
 
 // appendUnescaped appends the value of text, the inside of a string that scanString accepted.
 func appendUnescaped(dst, text []byte) []byte {
-	for i := 0; i < len(text); {
-		run := i
-		for i < len(text) && text[i] != '\\' {
-			i++
+	for i := 0; ; {
+		run := bytes.IndexByte(text[i:], '\\')
+		if run < 0 {
+			return append(dst, text[i:]...)
 		}
-		dst = append(dst, text[run:i]...)
-		if i+1 >= len(text) {
-			break
-		}
+		dst = append(dst, text[i:i+run]...)
+		i += run
 		c := text[i+1]
 		i += 2
 		switch c {
@@ -161,7 +160,6 @@ func appendUnescaped(dst, text []byte) []byte {
 		}
 		dst = append(dst, c)
 	}
-	return dst
 }
 
 // Str gives the value of a string node. A string without escapes, and a cell of a Record, is not copied: it aliases

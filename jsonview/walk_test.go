@@ -249,3 +249,18 @@ func TestNamesOfKindsAndFormats(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestSaturatedCount holds the ways that serve containers with more members than a node can count (16 million), on
+// small ones that say so.
+func TestSaturatedCount(t *testing.T) {
+	arr := parse(t, `[1,2,[3],4]`)
+	arr.nodes[0].meta |= countMax << countShift
+	if arr.Len(0) != 4 || string(arr.Raw(arr.Index(0, 3))) != "4" || arr.Index(0, 4) != None {
+		t.Error("an array is read wrongly")
+	}
+	obj := parse(t, `{"a":1,"b":2,"c":3}`)
+	obj.nodes[0].meta |= countMax << countShift
+	if obj.Len(0) != 3 || string(obj.Raw(obj.Field(0, "c", nil))) != "3" || obj.Field(0, "d", nil) != None {
+		t.Error("an object is read wrongly")
+	}
+}

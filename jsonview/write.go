@@ -50,11 +50,18 @@ func (d *Doc) AppendJSON(dst []byte, n Node) []byte {
 func (d *Doc) appendRecord(dst []byte) []byte {
 	dst = append(dst, '{')
 	for v := 2; v < len(d.nodes); v += 2 {
-		if d.nodes[v].meta == uint32(Invalid) {
+		nd := &d.nodes[v]
+		switch nd.meta & kindMask {
+		case uint32(Invalid):
 			continue
+		case uint32(String):
+			dst = append(dst, d.shape.keys[v/2-1]...)
+			dst = AppendString(dst, alias(d.src[nd.start:nd.end]))
+		default:
+			dst = append(dst, d.shape.keys[v/2-1]...)
+			dst = d.AppendJSON(dst, Node(v))
 		}
-		dst = append(dst, d.shape.keys[v/2-1]...)
-		dst = append(d.AppendJSON(dst, Node(v)), ',')
+		dst = append(dst, ',')
 	}
 	if last := len(dst) - 1; dst[last] == ',' {
 		dst[last] = '}'
