@@ -1,0 +1,212 @@
+// Command bench measures Penstock's speed and writes a markdown report. Run it in bench/:
+//
+//	go run ./cmd/bench                         # ours, beside recorded figures of the peer
+//	PEER=/path/to/binary go run ./cmd/bench    # ours and the peer in turns
+//
+// See README.md for the method.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"penstock.dev/penstock/bench/cases"
+	"penstock.dev/penstock/bench/exprbench"
+	"penstock.dev/penstock/bench/harness"
+	"penstock.dev/penstock/bench/report"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Getenv("PEER"), os.Stdout, os.Stderr)
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// options are the settings of one session.
+type options struct {
+	env      cases.Env
+	only     string          // as given
+	measured map[string]bool // by the name of the case
+	rounds   int
+	penstock string // a binary, "none", or "" to build it
+	under    string // where the temporary folder is made
+	out      string // file for the report
+}
+
+func parse(args []string, peer string, stderr io.Writer) (options, error) {
+	o := options{env: cases.Env{Peer: peer, Flows: "flows"}}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.StringVar(&o.only, "only", "", "measure these `cases` alone, separated by commas: "+strings.Join(names(), ", "))
+	flags.IntVar(&o.rounds, "rounds", 5, "`times` each side of a case is run")
+	flags.IntVar(&o.env.Messages, "messages", 1_000_000, "`number` of messages of a throughput case")
+	flags.Uint64Var(&o.env.Seed, "seed", 1, "`seed` of the data")
+	flags.BoolVar(&o.env.Variants, "variants", false, "measure the peer's other configurations too")
+	flags.StringVar(&o.penstock, "penstock", "", "our `binary`; built from ../cmd/penstock if left out; \"none\" leaves our side out")
+	flags.StringVar(&o.under, "temp", "", "`folder` for inputs and outputs, about 1 GB; the system's if left out")
+	flags.StringVar(&o.out, "out", "", "`file` for the report, beside standard output")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q: all settings are flags, see -help", flags.Arg(0))
+	}
+	if o.rounds < 1 || o.env.Messages < 1000 {
+		return o, errors.New("at least 1 round and 1000 messages are needed")
+	}
+	o.measured = map[string]bool{}
+	for _, n := range names() {
+		o.measured[n] = o.only == ""
+	}
+	for n := range strings.SplitSeq(o.only, ",") {
+		if n == "" {
+			continue
+		}
+		if !slices.Contains(names(), n) {
+			return o, fmt.Errorf("there is no case %q: there are %s", n, strings.Join(names(), ", "))
+		}
+		o.measured[n] = true
+	}
+	return o, nil
+}
+
+// names lists the cases in the order they are run.
+func names() []string {
+	var out []string
+	for _, c := range cases.All() {
+		out = append(out, c.Name)
+	}
+	return append(out, "cold-start", "check", "expression")
+}
+
+const (
+	coldStarts = 20
+	checkFlows = 500
+)
+
+func run(ctx context.Context, args []string, peer string, stdout, stderr io.Writer) (err error) {
+	o, err := parse(args, peer, stderr)
+	if err != nil {
+		return err
+	}
+	if o.env.Temp, err = os.MkdirTemp(o.under, "penstock-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.env.Temp)) }()
+	say := func(line string) { _, _ = fmt.Fprintln(stderr, line) }
+	results := report.Results{Machine: machine(), Rounds: o.rounds, Paired: o.env.Peer != "", CheckFlows: checkFlows}
+	skip := func(what string, err error) {
+		say(what + ": " + err.Error())
+		results.Skipped = append(results.Skipped, what+": "+err.Error())
+	}
+	if o.env.Penstock, err = ours(ctx, o.penstock, o.env.Temp); err != nil {
+		skip("penstock", err)
+	}
+	measure(ctx, o, &results, say, skip)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	w := stdout
+	if o.out != "" {
+		f, createErr := os.Create(o.out)
+		if createErr != nil {
+			return createErr
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		w = io.MultiWriter(stdout, f)
+	}
+	if err := results.Write(w); err != nil {
+		return err
+	}
+	if len(results.Skipped) > 0 {
+		return fmt.Errorf("%d parts were not measured", len(results.Skipped))
+	}
+	return nil
+}
+
+// measure runs the cases; the expression comes last, because it grows this process.
+func measure(ctx context.Context, o options, r *report.Results, say func(string), skip func(string, error)) {
+	some := o.env.Penstock != "" || o.env.Peer != ""
+	for _, c := range cases.All() {
+		if !o.measured[c.Name] || !some || ctx.Err() != nil {
+			continue
+		}
+		outcome, err := c.Run(ctx, o.env, o.rounds, say)
+		if err != nil {
+			skip(c.Name, err)
+			continue
+		}
+		r.Throughput = append(r.Throughput, outcome)
+	}
+	r.OwnPeak = harness.OwnPeak()
+	if o.measured["cold-start"] && some {
+		var err error
+		if r.ColdStart, err = cases.ColdStart(ctx, o.env, coldStarts, func(string) {}); err != nil {
+			r.ColdStart = nil
+			skip("cold-start", err)
+		}
+	}
+	if o.measured["check"] && o.env.Penstock != "" {
+		if runs, err := cases.Check(ctx, o.env, checkFlows, o.rounds, say); err != nil {
+			skip("check", err)
+		} else {
+			r.Check = &runs
+		}
+	}
+	if o.measured["expression"] && ctx.Err() == nil {
+		var err error
+		if r.Expression, err = exprbench.Measure(o.rounds); err != nil {
+			skip("expression", err)
+		}
+	}
+}
+
+// ours is the path of our binary, built if need be.
+func ours(ctx context.Context, given, temp string) (string, error) {
+	switch given {
+	case "none":
+		return "", nil
+	case "":
+	default:
+		return filepath.Abs(given)
+	}
+	root, err := filepath.Abs("..")
+	if err != nil {
+		return "", err
+	}
+	binary := filepath.Join(temp, "penstock")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/penstock")
+	build.Dir = root
+	if said, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build ./cmd/penstock in %s (run the benchmark in bench/, or give -penstock): %w\n%s", root, err, said)
+	}
+	return binary, nil
+}
+
+// machine describes where the figures come from, in one line.
+func machine() string {
+	cpu := runtime.GOARCH
+	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(info)) {
+			if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+				cpu = strings.TrimSpace(value)
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s", cpu, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+}

@@ -1,0 +1,127 @@
+// Package harness runs programs, measures what they took, and alternates them so that whatever
+// the machine does meanwhile falls on all of them alike.
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Measurement is what one run of a program took.
+type Measurement struct {
+	Wall      time.Duration // from before the start to after the end of the process
+	CPU       time.Duration // user and system time, of all its threads and children (rusage)
+	MaxRSS    int64         // highest resident set in bytes (rusage); see [OwnPeak]
+	FirstLine time.Duration // from before the start to the first line end on standard output; 0: there was none
+	Stdout    []byte        // the last part of standard output, at most 1 MiB
+	Stderr    []byte        // the last part of standard error, at most 1 MiB
+}
+
+// Run starts a program and waits for its end. An exit code other than 0 is an error that quotes
+// the end of what the program said.
+func Run(ctx context.Context, argv ...string) (Measurement, error) {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	stdout, stderr := &tail{}, &tail{}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.WaitDelay = 10 * time.Second
+	start := time.Now()
+	stdout.start = start
+	err := cmd.Run()
+	m := Measurement{Wall: time.Since(start), FirstLine: stdout.firstLine, Stdout: stdout.kept, Stderr: stderr.kept}
+	if err != nil {
+		if ctx.Err() != nil {
+			return m, ctx.Err()
+		}
+		return m, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, lastLines(append(stderr.kept, stdout.kept...), 20))
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return m, errors.New("this system gives no rusage: CPU and memory cannot be measured")
+	}
+	m.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	m.MaxRSS = int64(usage.Maxrss)
+	if runtime.GOOS != "darwin" {
+		m.MaxRSS *= 1024 // kilobytes everywhere else
+	}
+	return m, nil
+}
+
+// OwnPeak is the highest resident set of this process so far, in bytes; 0 where the system does not tell.
+// Linux counts it into the maximum of every process started from here (the child shares this
+// memory until it executes its program), so a reading not above it is only an upper bound.
+func OwnPeak() int64 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			if err != nil {
+				return 0
+			}
+			return kb * 1024
+		}
+	}
+	return 0
+}
+
+// tail keeps the end of what is written and the time of the first line end.
+type tail struct {
+	start     time.Time
+	firstLine time.Duration
+	kept      []byte
+}
+
+const keep = 1 << 20
+
+func (t *tail) Write(p []byte) (int, error) {
+	if t.firstLine == 0 && !t.start.IsZero() && bytes.IndexByte(p, '\n') >= 0 {
+		t.firstLine = time.Since(t.start)
+	}
+	t.kept = append(t.kept, p...)
+	if len(t.kept) > 2*keep {
+		t.kept = append(t.kept[:0], t.kept[len(t.kept)-keep:]...)
+	}
+	return len(p), nil
+}
+
+func lastLines(b []byte, n int) string {
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// CountLines counts the line ends of a file and returns its first line without its end.
+func CountLines(path string) (n int, first []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf, whole := make([]byte, 256<<10), false
+	for {
+		k, err := f.Read(buf)
+		chunk := buf[:k]
+		if !whole {
+			line, _, found := bytes.Cut(chunk, []byte{'\n'})
+			first, whole = append(first, line...), found
+		}
+		n += bytes.Count(chunk, []byte{'\n'})
+		if errors.Is(err, io.EOF) {
+			return n, first, nil
+		}
+		if err != nil {
+			return n, first, err
+		}
+	}
+}
