@@ -2,7 +2,6 @@ package penstock
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -11,25 +10,13 @@ import (
 	"penstock.dev/penstock/jsonview"
 )
 
-// ErrAbsent is the cause of the error that [Value.AppendJSON] gives for a value that is not there: whoever writes a
-// field omits it then, and asks with IsAbsent before.
-var ErrAbsent = errors.New("the value is absent")
-
-// AppendJSON appends v as JSON text (RFC 8259) to dst. On an error the returned slice is dst, unchanged; the error is
-// an *[Error].
-//
-//	int, uint      all digits
-//	double         the shortest text that reads back as the same float64; NaN and the infinities are errors
-//	decimal        a number with all its digits, trailing zeros too
-//	string, type   a string (a type by its name)
-//	bytes          a string: base64 with padding (RFC 4648 §4)
-//	timestamp      a string: RFC 3339 in UTC, nanoseconds without trailing zeros
-//	duration       a string: seconds, as CEL's string() writes it: "3.5s"
-//	list, map      recursively; keys that are no strings become strings; an absent value of a map omits its key
-//	optional       what it holds
-//	a node         its text as it came, so that numbers keep theirs; a body that was not read is checked first
-//	absent, none   an error whose cause is [ErrAbsent]
-//	error          the error itself
+// AppendJSON appends v as JSON text: bytes as base64 (RFC 4648 §4), timestamps as RFC 3339
+// in UTC, durations as seconds ("3.5s"), decimals as numbers with all their digits, a double
+// that was read and not changed as it was written, nodes as
+// they stand in their document. A map's absent values are left out, a list's as well. The
+// error is an *Error with the path below v: for what has no JSON form (NaN, infinities,
+// Absent at the top), and for a KindError its own. On an error the returned slice is dst,
+// unchanged.
 func (v Value) AppendJSON(dst []byte) ([]byte, error) {
 	out, err := v.appendJSON(dst)
 	if err != nil {
@@ -38,7 +25,6 @@ func (v Value) AppendJSON(dst []byte) ([]byte, error) {
 	return out, nil
 }
 
-// appendJSON is AppendJSON, but for what it returns with an error.
 func (v Value) appendJSON(dst []byte) ([]byte, error) {
 	switch v.kind {
 	case KindNull:
@@ -50,14 +36,16 @@ func (v Value) appendJSON(dst []byte) ([]byte, error) {
 	case KindUint:
 		return strconv.AppendUint(dst, v.Uint(), 10), nil
 	case KindDouble:
+		if text := v.NumberText(); text != "" {
+			return append(dst, text...), nil
+		}
 		f := v.Double()
 		if math.IsNaN(f) || math.IsInf(f, 0) {
-			return dst, &Error{Code: Unprocessable, Err: fmt.Errorf("%v can't be written: JSON has no such number", f),
-				Hint: "test the value before it is written"}
+			return dst, E(Unprocessable, "json", "", fmt.Sprintf("%v is no JSON number", f))
 		}
 		return jsonview.AppendFloat(dst, f), nil
 	case KindDecimal:
-		return appendDecimal(dst, v.Decimal()), nil
+		return v.Decimal().AppendText(dst), nil
 	case KindString, KindType:
 		return jsonview.AppendString(dst, v.Str()), nil
 	case KindBytes:
@@ -66,11 +54,11 @@ func (v Value) appendJSON(dst []byte) ([]byte, error) {
 		return append(dst, '"'), nil
 	case KindTimestamp:
 		dst = append(dst, '"')
-		dst = v.Timestamp().AppendFormat(dst, time.RFC3339Nano)
+		dst = AppendTimestamp(dst, v.Timestamp())
 		return append(dst, '"'), nil
 	case KindDuration:
 		dst = append(dst, '"')
-		dst = appendDuration(dst, v.Duration())
+		dst = AppendDuration(dst, v.Duration())
 		return append(dst, '"'), nil
 	case KindList:
 		return v.appendList(dst)
@@ -80,195 +68,168 @@ func (v Value) appendJSON(dst []byte) ([]byte, error) {
 		return v.Optional().appendJSON(dst)
 	case KindNode:
 		d, n := v.Node()
-		if err := d.Parse(jsonview.Limits{}); err != nil {
-			return dst, &Error{Code: Invalid, Err: err}
-		}
 		return d.AppendJSON(dst, n), nil
 	case KindError:
 		return dst, v.Err()
 	}
-	return dst, &Error{Code: Unprocessable, Err: ErrAbsent, Hint: "give it a value with orValue"}
+	return dst, E(Unprocessable, "json", "", "the value is absent")
+}
+
+// none reports whether v is absent, itself or as an empty optional.
+func (v Value) none() bool {
+	return v.kind == KindAbsent || v.kind == KindOptional && v.Optional().none()
 }
 
 func (v Value) appendList(dst []byte) ([]byte, error) {
 	dst = append(dst, '[')
-	for i, e := range v.List().Elems {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		var err error
-		if dst, err = e.appendJSON(dst); err != nil {
-			return dst, within(err, "["+strconv.Itoa(i)+"]")
-		}
-	}
-	return append(dst, ']'), nil
-}
-
-func (v Value) appendMap(dst []byte) ([]byte, error) {
-	entries := v.Map().Entries
-	if err := sameText(entries); err != nil {
-		return dst, err
-	}
-	dst = append(dst, '{')
 	first := true
-	for _, e := range entries {
-		if e.Value.isNone() {
+	for i, e := range v.List().Elems {
+		if e.none() {
 			continue
 		}
 		if !first {
 			dst = append(dst, ',')
 		}
 		first = false
-		if e.Key.kind == KindString {
-			dst = jsonview.AppendString(dst, e.Key.Str())
-		} else {
-			name, err := keyText(e.Key)
-			if err != nil {
-				return dst, err
-			}
-			dst = jsonview.AppendString(dst, name)
+		var err error
+		if dst, err = e.appendJSON(dst); err != nil {
+			return dst, below("["+strconv.Itoa(i)+"]", err)
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+func (v Value) appendMap(dst []byte) ([]byte, error) {
+	dst = append(dst, '{')
+	first := true
+	for _, e := range v.Map().Entries {
+		if e.Value.none() {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		var err error
+		if dst, err = appendKey(dst, e.Key); err != nil {
+			return dst, err
 		}
 		dst = append(dst, ':')
-		var err error
 		if dst, err = e.Value.appendJSON(dst); err != nil {
-			name, _ := keyText(e.Key)
-			return dst, within(err, name)
+			return dst, below(keyText(e.Key), err)
 		}
 	}
 	return append(dst, '}'), nil
 }
 
-// isNone reports whether v is absent or an optional that holds nothing.
-func (v Value) isNone() bool {
-	for v.kind == KindOptional {
-		v = v.Optional()
-	}
-	return v.kind == KindAbsent
-}
-
-// sameText refuses keys that differ in CEL and are the same name in JSON: 1 and "1".
-func sameText(entries []Entry) error {
-	plain := true
-	for i := range entries {
-		plain = plain && entries[i].Key.kind == KindString
-	}
-	if plain {
-		return nil
-	}
-	seen := make(map[string]struct{}, len(entries))
-	for _, e := range entries {
-		name, err := keyText(e.Key)
-		if err != nil {
-			return err
-		}
-		if _, twice := seen[name]; twice {
-			return &Error{Code: Unprocessable, Err: fmt.Errorf("two keys of a map are both written as %q in JSON", name)}
-		}
-		seen[name] = struct{}{}
-	}
-	return nil
-}
-
-// keyText is the name that a key of a map gets in JSON.
-func keyText(k Value) (string, error) {
+// appendKey appends a map key: JSON knows only strings.
+func appendKey(dst []byte, k Value) ([]byte, error) {
 	switch k.kind {
 	case KindString:
-		return k.Str(), nil
-	case KindInt:
-		return strconv.FormatInt(k.Int(), 10), nil
-	case KindUint:
-		return strconv.FormatUint(k.Uint(), 10), nil
-	case KindBool:
-		return strconv.FormatBool(k.Bool()), nil
-	case KindNode:
-		if d, n := k.Node(); d.Kind(n) == jsonview.String {
-			return d.Str(n, nil), nil
-		} else if i, ok := d.Int(n); ok {
-			return strconv.FormatInt(i, 10), nil
-		}
+		return jsonview.AppendString(dst, k.Str()), nil
+	case KindBool, KindInt, KindUint:
+		dst = append(dst, '"')
+		dst, _ = k.appendJSON(dst)
+		return append(dst, '"'), nil
 	}
-	return "", &Error{Code: Unprocessable, Err: errors.New("a key of a map is no bool, int, uint or string")}
+	return dst, E(Unprocessable, "json", "", "a map key must be a string, int, uint or bool")
 }
 
-// within puts the place of an element before the path of its error.
-func within(err error, at string) error {
-	var e *Error
-	if !errors.As(err, &e) || error(e) != err {
-		return &Error{Code: CodeOf(err), Path: at, Err: err}
+func keyText(k Value) string {
+	if k.kind == KindString {
+		return k.Str()
+	}
+	b, _ := k.appendJSON(nil)
+	return string(b)
+}
+
+// below puts step in front of the path of err.
+func below(step string, err error) error {
+	e, ok := err.(*Error)
+	if !ok {
+		return &Error{Code: Unprocessable, Op: "json", Path: step, Err: err}
 	}
 	c := *e
 	switch {
 	case c.Path == "":
-		c.Path = at
+		c.Path = step
 	case c.Path[0] == '[':
-		c.Path = at + c.Path
+		c.Path = step + c.Path
 	default:
-		c.Path = at + "." + c.Path
+		c.Path = step + "." + c.Path
 	}
 	return &c
 }
 
-// appendDuration writes seconds, exactly, without trailing zeros: 3.5s, -0.000000001s, 0s.
-func appendDuration(dst []byte, d time.Duration) []byte {
+// AppendTimestamp appends t in RFC 3339 form, in UTC, with as many digits of the second as
+// it has.
+func AppendTimestamp(dst []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(dst, time.RFC3339Nano)
+}
+
+// AppendDuration appends d as CEL and protobuf's JSON write it: seconds with up to nine
+// decimals and an "s".
+func AppendDuration(dst []byte, d time.Duration) []byte {
 	u := uint64(d)
 	if d < 0 {
 		dst = append(dst, '-')
 		u = -u
 	}
 	dst = strconv.AppendUint(dst, u/1e9, 10)
-	if nanos := u % 1e9; nanos != 0 {
-		var room [10]byte
-		room[0] = '.'
-		for i := 9; i > 0; i-- {
-			room[i] = byte('0' + nanos%10)
+	if nanos := u % 1e9; nanos > 0 {
+		var frac [9]byte
+		for i := 8; i >= 0; i-- {
+			frac[i] = byte('0' + nanos%10)
 			nanos /= 10
 		}
-		end := len(room)
-		for room[end-1] == '0' {
-			end--
+		n := 9
+		for frac[n-1] == '0' {
+			n--
 		}
-		dst = append(dst, room[:end]...)
+		dst = append(append(dst, '.'), frac[:n]...)
 	}
 	return append(dst, 's')
 }
 
-// appendDecimal writes a decimal with all its digits. A scale below 0 is written as zeros while that is short,
-// else as an exponent, which JSON allows too.
-func appendDecimal(dst []byte, d Decimal) []byte {
-	var room [24]byte
-	var digits []byte
-	if d.big != nil {
-		digits = d.big.Append(room[:0], 10)
-	} else {
-		digits = strconv.AppendInt(room[:0], d.coef, 10)
+// AppendText appends v as it stands in free text (a template with other text around it):
+// a string as it is, everything else as in JSON, without quotes. Null and what is absent
+// have no text: an error.
+func (v Value) AppendText(dst []byte) ([]byte, error) {
+	switch v.kind {
+	case KindString, KindType:
+		return append(dst, v.Str()...), nil
+	case KindBytes:
+		return base64.StdEncoding.AppendEncode(dst, v.Bytes()), nil
+	case KindTimestamp:
+		return AppendTimestamp(dst, v.Timestamp()), nil
+	case KindDuration:
+		return AppendDuration(dst, v.Duration()), nil
+	case KindOptional:
+		return v.Optional().AppendText(dst)
+	case KindNode:
+		d, n := v.Node()
+		switch d.Kind(n) {
+		case jsonview.String:
+			return append(dst, d.Str(n, nil)...), nil
+		case jsonview.Null:
+			return dst, E(Unprocessable, "text", "", "null has no text")
+		}
+	case KindNull:
+		return dst, E(Unprocessable, "text", "", "null has no text")
+	case KindAbsent:
+		return dst, E(Unprocessable, "text", "", "the value is absent")
 	}
-	if digits[0] == '-' {
-		dst = append(dst, '-')
-		digits = digits[1:]
-	}
-	const plainZeros = 40 // beyond so many zeros the exponent is the honest form
-	point := len(digits) - int(d.scale)
+	return v.AppendJSON(dst)
+}
+
+// String shows v for people: its JSON text, or what is wrong with it.
+func (v Value) String() string {
+	b, err := v.AppendJSON(nil)
 	switch {
-	case d.scale == 0 || len(digits) == 1 && digits[0] == '0' && d.scale < 0:
-		return append(dst, digits...)
-	case d.scale < 0 && d.scale >= -plainZeros:
-		dst = append(dst, digits...)
-		for range -d.scale {
-			dst = append(dst, '0')
-		}
-		return dst
-	case d.scale > 0 && point > 0:
-		dst = append(dst, digits[:point]...)
-		dst = append(dst, '.')
-		return append(dst, digits[point:]...)
-	case d.scale > 0 && point > -plainZeros:
-		dst = append(dst, '0', '.')
-		for range -point {
-			dst = append(dst, '0')
-		}
-		return append(dst, digits...)
+	case v.kind == KindAbsent:
+		return "absent"
+	case err != nil:
+		return "error: " + err.Error()
 	}
-	dst = append(dst, digits...)
-	dst = append(dst, 'e')
-	return strconv.AppendInt(dst, -int64(d.scale), 10)
+	return string(b)
 }
