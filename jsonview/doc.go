@@ -139,6 +139,7 @@ type Doc struct {
 	err    error  // what Parse found
 	work   *work  // scratch of Parse, made when first needed
 	cells  int    // Record only: cells added so far
+	lazy   lazy   // Record only: how it is decoded at first read
 	format Format
 	parsed bool
 }
@@ -176,6 +177,7 @@ func (d *Doc) Reset(f Format, src []byte) {
 	d.shape = nil
 	d.err = nil
 	d.cells = 0
+	d.lazy.reset()
 	d.parsed = f != JSON
 	if cap(d.nodes) > keepNodes || d.work != nil && d.work.large() {
 		d.nodes = nil
@@ -205,16 +207,20 @@ func (d *Doc) Bytes() []byte {
 	return d.src
 }
 
-// Parsed says whether Parse has run since the last Reset, whatever it found. Only JSON needs it: the other formats
-// are always parsed.
+// Parsed says whether Parse has run since the last Reset, whatever it found. Only JSON and lazy Records (see
+// [Doc.ResetLazy]) need it: the others are always parsed.
 func (d *Doc) Parsed() bool { return d.parsed }
 
 // Parse scans the whole document once, checks it (see the package comment for what is refused) and builds the
 // tape. It is idempotent: later calls, whatever their limits, give what the first one gave. The error is nil or a
-// *SyntaxError; a document with an error has no nodes at all. For formats other than JSON Parse does nothing.
+// *SyntaxError for JSON, what the Decoder says for a lazy Record; a document with an error has no nodes at all. For
+// every other document Parse does nothing.
 func (d *Doc) Parse(lim Limits) error {
 	if d.parsed {
 		return d.err
+	}
+	if d.format == Record {
+		return d.decode()
 	}
 	d.parsed = true
 	if err := d.scan(lim); err != nil {

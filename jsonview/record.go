@@ -76,6 +76,9 @@ func (d *Doc) ResetRecord(src []byte, s *Shape) {
 	d.shape = s
 	d.err = nil
 	d.cells = 0
+	if !d.lazy.busy {
+		d.lazy.reset()
+	}
 	d.parsed = true
 	d.nodes = append(d.nodes[:0], s.tape...)
 }

@@ -149,4 +149,5 @@ func (d *Doc) CloneInto(dst *Doc, alloc func(int) []byte) {
 	dst.src = src
 	dst.nodes = append(dst.nodes[:0], d.nodes...)
 	dst.shape, dst.err, dst.cells, dst.parsed = d.shape, d.err, d.cells, d.parsed
+	d.cloneLazy(dst, alloc)
 }

@@ -23,6 +23,9 @@ func (d *Doc) AppendJSON(dst []byte, n Node) []byte {
 		return append(dst, "null"...)
 	}
 	if uint(n) >= uint(len(d.nodes)) {
+		if n == 0 && !d.parsed {
+			return d.appendLazy(dst)
+		}
 		return append(dst, "null"...)
 	}
 	nd := &d.nodes[n]
