@@ -1,0 +1,124 @@
+package step
+
+import (
+	"slices"
+
+	"penstock.dev/penstock/jsonview"
+)
+
+// record makes the changes in a row of cells. The new body is JSON.
+func (s *splicer) record(root *editNode) error {
+	missing := false
+	for i := range root.kids {
+		kid := &root.kids[i]
+		if kid.step.Name == "" {
+			if s.creates(kid) {
+				return s.wrong(jsonview.Object)
+			}
+			continue
+		}
+		if v := s.d.Field(0, kid.step.Name, &kid.hint); v != jsonview.None {
+			s.find(0, v, kid)
+		} else {
+			missing = missing || s.creates(kid)
+		}
+	}
+	if !missing && len(s.found) == 0 && root.each == nil {
+		return nil
+	}
+	s.dst = append(s.dst, '{')
+	next, comma := 0, false
+	for k := s.d.First(0); k != jsonview.None; k = s.d.Next(k) {
+		kid := root.each
+		if next < len(s.found) && s.found[next].node == s.d.Value(k) {
+			kid = s.found[next].kid
+			next++
+		}
+		if kid != nil && s.dropped(kid) {
+			s.touched = true
+			continue
+		}
+		if comma {
+			s.dst = append(s.dst, ',')
+		}
+		comma = true
+		s.dst = s.d.AppendJSON(s.dst, k)
+		s.dst = append(s.dst, ':')
+		if err := s.cell(s.d.Value(k), kid); err != nil {
+			return err
+		}
+	}
+	if missing {
+		if err := s.insert(root, comma); err != nil {
+			return err
+		}
+	}
+	s.dst = append(s.dst, '}')
+	return nil
+}
+
+// cell writes one cell; kid is what changes it, or nil.
+func (s *splicer) cell(v jsonview.Node, kid *editNode) error {
+	if kid == nil {
+		s.dst = s.d.AppendJSON(s.dst, v)
+		return nil
+	}
+	s.enter(kid.step)
+	defer s.leave()
+	if kid.leaf < 0 {
+		if !s.creates(kid) {
+			s.dst = s.d.AppendJSON(s.dst, v)
+			return nil
+		}
+		if k := s.d.Kind(v); k != jsonview.Null {
+			return s.wrong(k)
+		}
+		s.touched = true
+		return s.create(kid)
+	}
+	s.touched = true
+	if c := &s.changes[kid.leaf]; c.kind == put {
+		return s.append(c)
+	}
+	s.dst = appendMasked(s.dst, s.d, v)
+	return nil
+}
+
+// sort brings found[base:] into the order of the document.
+func (s *splicer) sort(base int) {
+	slices.SortFunc(s.found[base:], func(a, b foundKid) int { return int(a.node) - int(b.node) })
+}
+
+// maskText is what a string becomes.
+const maskText = `"***"`
+
+// appendMasked writes what mask makes of node n: see [Mask].
+func appendMasked(dst []byte, d *jsonview.Doc, n jsonview.Node) []byte {
+	switch d.Kind(n) {
+	case jsonview.String, jsonview.Bytes:
+		return append(dst, maskText...)
+	case jsonview.Array:
+		dst = append(dst, '[')
+		for e := d.First(n); e != jsonview.None; e = d.Next(e) {
+			dst = append(appendMasked(dst, d, e), ',')
+		}
+		return closeWith(dst, ']')
+	case jsonview.Object:
+		dst = append(dst, '{')
+		for k := d.First(n); k != jsonview.None; k = d.Next(k) {
+			dst = append(d.AppendJSON(dst, k), ':')
+			dst = append(appendMasked(dst, d, d.Value(k)), ',')
+		}
+		return closeWith(dst, '}')
+	}
+	return append(dst, "null"...)
+}
+
+// closeWith ends a container, on top of the comma after the last member.
+func closeWith(dst []byte, c byte) []byte {
+	if last := len(dst) - 1; dst[last] == ',' {
+		dst[last] = c
+		return dst
+	}
+	return append(dst, c)
+}
