@@ -124,3 +124,11 @@ func (e *BatchError) Error() string {
 	}
 	return b.String()
 }
+
+// Swap exchanges the contents of two batches, memory and all, so that messages change
+// hands without being copied. Each keeps its own Runtime.
+func (b *Batch) Swap(o *Batch) {
+	mine, theirs := b.Runtime, o.Runtime
+	*b, *o = *o, *b
+	b.Runtime, o.Runtime = mine, theirs
+}

@@ -54,8 +54,9 @@ type Handler interface {
 type Sink interface {
 	Open(ctx context.Context) error
 	// Write writes all messages of b, in order. Nil says that all are durable (as the driver's
-	// page defines it); a *BatchError names those that are not; any other error speaks of all.
-	// b is not retained.
+	// page defines it); a *BatchError names those that are not; any other error speaks of all. Where
+	// a message fails with a transient error, those of the same key behind it must fail too, so that
+	// they are written again in order. b is not retained.
 	Write(ctx context.Context, b *Batch) error
 	// Close completes what is open (a file's last rename) and releases everything.
 	Close(ctx context.Context) error

@@ -1,0 +1,191 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/step"
+)
+
+// reply is what a call, fork or loop gives for one message, with the memory it lives in.
+type reply struct {
+	doc    *jsonview.Doc
+	absent bool              // a look-up that missed
+	memory []*penstock.Batch // goes to the work that takes the reply
+}
+
+// task computes the reply for one message, in the memory of b.
+type task func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error)
+
+// ask runs a task for each message and stores the replies. Tasks that wait run at once,
+// as many as the window allows: off the lane where the order permits, else the batch
+// waits for all of its own while the lanes beside it go on.
+func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window chan struct{}, t task) {
+	switch {
+	case !n.waits:
+		kept := ms[:0]
+		for _, m := range ms {
+			r, err := t(x.ctx, w.batch, m)
+			if err == nil {
+				err = x.store(w, n, m, r)
+			}
+			if err != nil {
+				x.fail(m, err)
+			} else {
+				kept = append(kept, m)
+			}
+		}
+		x.put(w, n.Next, kept)
+	case x.lane != nil && x.f.detaches():
+		for _, m := range ms {
+			if x.lane.waits(m) { // one before it in this batch has just left
+				x.lane.park(&parcel{w: w, m: m, pc: pc, attempt: 1})
+				continue
+			}
+			x.away(w, pc, m, window, t)
+		}
+		x.give(ms)
+	default:
+		x.together(w, n, ms, window, t)
+	}
+}
+
+// away runs the task off the lane and posts the message back with the reply.
+func (x *exec) away(w *work, pc int, m *penstock.Message, window chan struct{}, t task) {
+	l := x.lane
+	l.leave(m)
+	attempt := max(x.tries, 1)
+	x.f.r.busy(1) // until the lane has taken the answer
+	go func() {
+		p := &parcel{w: w, m: m, pc: pc, attempt: attempt, called: true}
+		p.reply, p.err = x.f.windowed(x.ctx, window, m, t)
+		l.box.post(p, nil)
+	}()
+}
+
+// windowed runs a task in memory of its own once the window has room.
+func (f *flow) windowed(ctx context.Context, window chan struct{}, m *penstock.Message, t task) (*reply, error) {
+	select {
+	case window <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-window }()
+	b := f.batches.Get().(*penstock.Batch)
+	b.Runtime = f.r.runtime
+	r, err := t(ctx, b, m)
+	if err != nil {
+		f.recycle(b)
+		return nil, err
+	}
+	r.memory = append(r.memory, b)
+	return r, nil
+}
+
+// together runs the tasks of a batch at once and waits for them.
+func (x *exec) together(w *work, n *node, ms []*penstock.Message, window chan struct{}, t task) {
+	replies := make([]*reply, len(ms))
+	errs := make([]error, len(ms))
+	var wg sync.WaitGroup
+	for i, m := range ms {
+		wg.Go(func() { replies[i], errs[i] = x.f.windowed(x.ctx, window, m, t) })
+	}
+	wg.Wait()
+	kept := ms[:0]
+	for i, m := range ms {
+		err := errs[i]
+		if err == nil {
+			err = x.store(w, n, m, replies[i])
+		}
+		if err != nil {
+			x.fail(m, err)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	x.put(w, n.Next, kept)
+}
+
+// store puts a reply where the step's into says.
+func (x *exec) store(w *work, n *node, m *penstock.Message, r *reply) error {
+	w.extra = append(w.extra, r.memory...)
+	var into step.Target
+	switch op := n.Op.(type) {
+	case *plan.Call:
+		into = op.Into
+	case *plan.Fork:
+		into = op.Into
+	case *plan.Loop:
+		into = op.Into
+	}
+	return x.f.assign(w.batch, m, into, r)
+}
+
+func (f *flow) assign(b *penstock.Batch, m *penstock.Message, into step.Target, r *reply) error {
+	if into.Root == step.Discard {
+		return nil
+	}
+	if into.Root == step.Body && len(into.Steps) == 0 && !r.absent {
+		m.Body = r.doc
+		return nil
+	}
+	v := penstock.Absent
+	if !r.absent {
+		if err := r.doc.Parse(jsonview.Limits{}); err != nil {
+			return &penstock.Error{Code: penstock.Invalid, Op: "reply", Err: err}
+		}
+		v = penstock.NodeValue(r.doc, 0)
+	}
+	return step.Assign(b, m, into, v)
+}
+
+// call asks the node's endpoint for each message.
+func (x *exec) call(w *work, pc int, n *node, op *plan.Call, ms []*penstock.Message) {
+	c := n.caller
+	x.ask(w, pc, n, ms, c.window, func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error) {
+		d := n.Timeout
+		if d == 0 {
+			d = op.Endpoint.Timeout
+		}
+		ctx, cancel := x.f.timeout(ctx, d)
+		defer cancel()
+		into := b.NewMessage()
+		into.Body.Reset(jsonview.JSON, []byte("null"))
+		if err := c.c.Call(ctx, b.Frame(m), into); err != nil {
+			return nil, x.f.timedOut(ctx, d, n.Name, err)
+		}
+		absent := into.Meta.Get("absent")
+		return &reply{doc: into.Body, absent: absent.Kind() == penstock.KindBool && absent.Bool()}, nil
+	})
+}
+
+// timeout bounds a try by the run's clock.
+func (f *flow) timeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if d <= 0 {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	c, stop := f.r.clock.NewTimer(d)
+	go func() {
+		defer stop()
+		select {
+		case <-c:
+			cancel(context.DeadlineExceeded)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(context.Canceled) }
+}
+
+// timedOut names a time-out as such, whatever the driver made of it.
+func (f *flow) timedOut(ctx context.Context, d time.Duration, name string, err error) error {
+	if context.Cause(ctx) == context.DeadlineExceeded {
+		return &penstock.Error{Code: penstock.Timeout, Op: name, Err: fmt.Errorf("no answer within %s: %w", d, err), Hint: "raise the step's timeout, or look at the other side"}
+	}
+	return err
+}

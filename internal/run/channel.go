@@ -1,0 +1,172 @@
+package run
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+)
+
+// channel is a channel in memory (durable: false): a direct hand-over that settles at
+// hand-over. It blocks when full; what a run that is stopped leaves in it is lost, and
+// counted.
+type channel struct {
+	plan      *plan.Channel
+	producers atomic.Int32 // flows and steps that still may send
+	subs      []*subscription
+	handed    atomic.Int64
+	lost      atomic.Int64
+}
+
+// subscription is one reading flow's end: each has every message.
+type subscription struct {
+	ch       *channel
+	mu       sync.Mutex
+	cond     sync.Cond
+	packets  []*penstock.Batch
+	messages int
+	closed   bool
+	r        *Runner
+}
+
+const defaultCapacity = 1024
+
+func newChannel(p *plan.Channel) *channel { return &channel{plan: p} }
+
+func (c *channel) subscribe(r *Runner) *subscription {
+	s := &subscription{ch: c, r: r}
+	s.cond.L = &s.mu
+	c.subs = append(c.subs, s)
+	return s
+}
+
+// put hands b over; it waits while the channel is full. False when the run is stopped.
+func (s *subscription) put(ctx context.Context, b *penstock.Batch) bool {
+	limit := s.ch.plan.Capacity
+	if limit <= 0 {
+		limit = defaultCapacity
+	}
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.cond.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.messages > 0 && s.messages+len(b.Msgs) > limit && ctx.Err() == nil && !s.closed {
+		s.cond.Wait()
+	}
+	if ctx.Err() != nil || s.closed {
+		return false
+	}
+	s.packets = append(s.packets, b)
+	s.messages += len(b.Msgs)
+	s.r.busy(1) // until a pump has read it
+	s.cond.Broadcast()
+	return true
+}
+
+func (s *subscription) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cond.Broadcast()
+}
+
+// left is how many messages nobody has read.
+func (s *subscription) left() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.messages
+}
+
+// Open implements penstock.Source.
+func (*subscription) Open(context.Context) error { return nil }
+
+// Read implements penstock.Source: it takes over one hand-over, memory and all.
+func (s *subscription) Read(ctx context.Context, into *penstock.Batch) error {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.cond.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	for len(s.packets) == 0 && !s.closed && ctx.Err() == nil {
+		s.cond.Wait()
+	}
+	if len(s.packets) == 0 {
+		s.mu.Unlock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return io.EOF
+	}
+	b := s.packets[0]
+	s.packets[0] = nil
+	s.packets = s.packets[1:]
+	s.messages -= len(b.Msgs)
+	s.mu.Unlock()
+	s.cond.Broadcast()
+	into.Swap(b)
+	s.r.spareBatch(b)
+	return nil
+}
+
+// Settle implements penstock.Source: a direct hand-over was settled when it was made.
+func (*subscription) Settle(context.Context, []penstock.Outcome) error { return nil }
+
+// Close implements penstock.Source.
+func (*subscription) Close(context.Context) error { return nil }
+
+// channelSink is the sending end.
+type channelSink struct {
+	ch   *channel
+	flow *flow
+}
+
+// Open implements penstock.Sink.
+func (*channelSink) Open(context.Context) error { return nil }
+
+// Write implements penstock.Sink: it copies the messages out of the sender's memory and
+// hands them to each reader.
+func (c *channelSink) Write(ctx context.Context, b *penstock.Batch) error {
+	for _, sub := range c.ch.subs {
+		out := c.flow.r.takeBatch()
+		for _, m := range b.Msgs {
+			copyOut(out, out.Append(), m)
+		}
+		for i, m := range out.Msgs {
+			m.Pos = penstock.Position{Stream: c.ch.plan.Name, Offset: c.ch.handed.Load() + int64(i)}
+			if c.ch.plan.Key != nil {
+				out.Runtime = c.flow.r.runtime
+				key, err := text(c.ch.plan.Key, out.Frame(m), "key of channel "+c.ch.plan.Name)
+				if err != nil {
+					return &penstock.BatchError{Errs: map[int]error{i: err}}
+				}
+				m.Key = key
+			}
+		}
+		if !sub.put(ctx, out) {
+			return context.Canceled
+		}
+	}
+	c.ch.handed.Add(int64(len(b.Msgs)))
+	return nil
+}
+
+// Close implements penstock.Sink.
+func (*channelSink) Close(context.Context) error { return nil }
+
+// release says that a sender has ended; after the last the readers see the end.
+func (c *channel) release() {
+	if c.producers.Add(-1) == 0 {
+		for _, s := range c.subs {
+			s.close()
+		}
+	}
+}

@@ -1,0 +1,182 @@
+package run
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+	"unicode/utf8"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/jsonview"
+)
+
+// dead sends a message to the flow's dead letter: the body as it came, and meta.dead that
+// says why. A dead letter that can't be written stops the run: nothing is lost silently.
+func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, attempts int) {
+	b := &penstock.Batch{Runtime: x.f.r.runtime}
+	c := b.Append()
+	c.Key, c.Pos, c.Time, c.Lineage = m.Key, m.Pos, m.Time, m.Lineage
+	c.Meta.CopyFrom(&m.Meta)
+	c.Vars = append(c.Vars, m.Vars...)
+	c.Body = m.Body
+	switch l := m.Lineage.(type) {
+	case *track:
+		c.Body = l.orig
+	case *lineages:
+		c.Body = l.orig
+	}
+	c.Meta.Set("dead", x.f.deadMeta(cause, stepName, attempts, m))
+	if err := x.f.dead.write(x.ctx, b); err != nil {
+		x.f.fatal(&penstock.Error{Code: penstock.CodeOf(err), Op: "dead letter of " + x.f.plan.Name, Err: err, Hint: "the message was not settled; it is read again at the next start where its source can"})
+		x.f.log.Error("dead letter not written", "cause", cause, "error", err)
+		w.mem--
+		return
+	}
+	x.f.stats.reject(cause, stepName)
+	x.end(w, []*penstock.Message{m}, fateDead)
+}
+
+// deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin, time.
+func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message) penstock.Value {
+	str := penstock.StringValue
+	e := errorValue(cause, stepName, attempts)
+	fields := append([]penstock.Entry(nil), e.Map().Entries...)
+	fields = append(fields,
+		penstock.Entry{Key: str("flow"), Value: str(f.plan.Name)},
+		penstock.Entry{Key: str("origin"), Value: str(m.Lineage.Origin())},
+		penstock.Entry{Key: str("time"), Value: str(f.r.clock.Now().UTC().Format(time.RFC3339Nano))},
+	)
+	return penstock.MapValue(&penstock.Map{Entries: fields})
+}
+
+// deadFile is the dead letter of a flow that names none: a file of JSON lines, made when
+// the first one comes, appended to, and synced before anything is settled.
+type deadFile struct {
+	path  string
+	file  *os.File
+	count int
+	buf   []byte
+}
+
+// Open implements penstock.Sink. The file is made with the first dead letter.
+func (*deadFile) Open(context.Context) error { return nil }
+
+// Write appends one line for each message: its body as JSON, as text, or base64 where it
+// is neither, with key, meta and the reason under meta.dead.
+func (d *deadFile) Write(_ context.Context, b *penstock.Batch) error {
+	if d.file == nil {
+		if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(d.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+		if err != nil {
+			return err
+		}
+		if err := mend(f); err != nil {
+			_ = f.Close()
+			return fmt.Errorf("%s: %w", d.path, err)
+		}
+		d.file = f
+	}
+	d.buf = d.buf[:0]
+	for _, m := range b.Msgs {
+		d.buf = appendDead(d.buf, m)
+	}
+	n, err := d.file.Write(d.buf)
+	if err != nil && n > 0 { // a torn line is never left for the next writer
+		if end, e := d.file.Seek(0, 2); e == nil {
+			_ = d.file.Truncate(end - int64(n))
+		}
+	}
+	d.count += len(b.Msgs)
+	return err
+}
+
+// mend cuts off a torn last line, which a crash may have left.
+func mend(f *os.File) error {
+	end, err := f.Seek(0, 2)
+	if err != nil {
+		return err
+	}
+	var b [4096]byte
+	keep := end
+	for keep > 0 {
+		from := max(0, keep-int64(len(b)))
+		part := b[:keep-from]
+		if _, err := f.ReadAt(part, from); err != nil {
+			return err
+		}
+		for i := len(part) - 1; i >= 0; i-- {
+			if part[i] == '\n' {
+				if at := from + int64(i) + 1; at != end {
+					return f.Truncate(at)
+				}
+				return nil
+			}
+		}
+		keep = from
+	}
+	if end > 0 {
+		return f.Truncate(0)
+	}
+	return nil
+}
+
+// Flush implements penstock.Flusher.
+func (d *deadFile) Flush(context.Context) error {
+	if d.file == nil {
+		return nil
+	}
+	return d.file.Sync()
+}
+
+// Close implements penstock.Sink.
+func (d *deadFile) Close(context.Context) error {
+	if d.file == nil {
+		return nil
+	}
+	if err := d.file.Sync(); err != nil {
+		return err
+	}
+	return d.file.Close()
+}
+
+func appendDead(dst []byte, m *penstock.Message) []byte {
+	dst = append(dst, `{"body":`...)
+	raw := m.Body.Bytes()
+	switch {
+	case m.Body.Parse(jsonview.Limits{}) == nil && m.Body.Format() != jsonview.Binary:
+		dst = m.Body.AppendJSON(dst, 0)
+	case utf8.Valid(raw):
+		dst = jsonview.AppendString(dst, string(raw))
+		dst = append(dst, `,"encoding":"text"`...)
+	default:
+		dst = append(dst, '"')
+		dst = base64.StdEncoding.AppendEncode(dst, raw)
+		dst = append(dst, `","encoding":"base64"`...)
+	}
+	if m.Key != "" {
+		dst = append(dst, `,"key":`...)
+		dst = jsonview.AppendString(dst, m.Key)
+	}
+	dst = append(dst, `,"meta":{`...)
+	first := true
+	for _, e := range m.Meta.Entries() {
+		mark := len(dst)
+		if !first {
+			dst = append(dst, ',')
+		}
+		dst = jsonview.AppendString(dst, e.Name)
+		dst = append(dst, ':')
+		out, err := e.Value.AppendJSON(dst)
+		if err != nil {
+			dst = dst[:mark]
+			continue
+		}
+		dst, first = out, false
+	}
+	return append(dst, "}}\n"...)
+}

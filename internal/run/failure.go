@@ -1,0 +1,177 @@
+package run
+
+import (
+	"errors"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/policy"
+)
+
+// exhausted marks an error whose retry was used up inside a branch: the nodes around it
+// only pass it on (LANGUAGE.md §5: retries never multiply).
+type exhausted struct {
+	err      error
+	step     string
+	attempts int
+}
+
+func (e *exhausted) Error() string { return e.err.Error() }
+func (e *exhausted) Unwrap() error { return e.err }
+
+// retryOf is what a failing node does: its own retry, that of its connection, or the
+// flow's. Only the innermost declared one acts.
+func (x *exec) retryOf(n *node) *plan.Retry {
+	if n.Retry != nil {
+		return n.Retry
+	}
+	switch op := n.Op.(type) {
+	case *plan.Call:
+		if op.Endpoint.Retry != nil {
+			return op.Endpoint.Retry
+		}
+		if !op.Idempotent && !x.f.plan.OnError.Declared {
+			return nil // a second call could be a second effect
+		}
+	case *plan.Send:
+		if op.Endpoint.Retry != nil {
+			return op.Endpoint.Retry
+		}
+		if !op.Idempotent && !x.f.plan.OnError.Declared {
+			return nil
+		}
+	}
+	if n.Catch != plan.End {
+		return nil
+	}
+	return x.inherit
+}
+
+// inner is what the nodes inside a fork or loop inherit: a retry or catch of its own
+// stands before the flow's.
+func (x *exec) inner(n *node) *plan.Retry {
+	if n.Retry != nil || n.Catch != plan.End {
+		return nil
+	}
+	return x.inherit
+}
+
+func again(r *plan.Retry, attempt int, err error) bool {
+	var ex *exhausted
+	return r != nil && !errors.As(err, &ex) && policy.Again(*r, attempt, err)
+}
+
+// failed decides what becomes of messages that failed at a node: another try now or
+// later, the catch of a try, or the flow's dead letter.
+func (x *exec) failed(w *work, pc int, n *node, fails []failure) {
+	if x.lane != nil && x.lane.f.detaches() {
+		for _, f := range append([]failure(nil), fails...) {
+			x.settleFailure(w, pc, n, f, 1)
+		}
+		return
+	}
+	// In place: the messages behind wait too. That is what order: total means; in a branch it is the
+	// branch that waits.
+	r := x.retryOf(n)
+	for attempt := 1; len(fails) > 0; attempt++ {
+		var retry []*penstock.Message
+		var over []failure
+		var last error
+		for _, f := range fails {
+			if again(r, attempt, f.err) {
+				retry, last = append(retry, f.m), f.err
+			} else {
+				over = append(over, f)
+			}
+		}
+		for _, f := range over {
+			x.giveUp(w, pc, n, f, attempt)
+		}
+		if len(retry) == 0 {
+			return
+		}
+		if !x.f.sleep(x.ctx, policy.Pause(*r, attempt, x.f.r.random)) {
+			for _, m := range retry {
+				x.giveUp(w, pc, n, failure{m, last}, attempt)
+			}
+			return
+		}
+		x.f.stats.Retries.Add(int64(len(retry)))
+		n.stats.Retries.Add(int64(len(retry)))
+		fails = append([]failure(nil), x.op(w, pc, n, retry)...)
+	}
+}
+
+// settleFailure is failed for one message of a lane whose order lets it wait elsewhere.
+func (x *exec) settleFailure(w *work, pc int, n *node, f failure, attempt int) {
+	r := x.retryOf(n)
+	if !again(r, attempt, f.err) || x.ctx.Err() != nil {
+		x.giveUp(w, pc, n, f, attempt)
+		return
+	}
+	if x.lane.waits(f.m) { // one of its key before it is away already: it tries again behind that
+		x.lane.park(&parcel{w: w, m: f.m, pc: pc, attempt: 1})
+		return
+	}
+	x.lane.later(x, &parcel{w: w, m: f.m, pc: pc, attempt: attempt + 1, err: f.err}, policy.Pause(*r, attempt, x.f.r.random))
+}
+
+// giveUp sends a message whose tries are over to the catch, to the node around, or to
+// the dead letter.
+func (x *exec) giveUp(w *work, pc int, n *node, f failure, attempt int) {
+	step, attempts := n.Name, attempt
+	var ex *exhausted
+	if errors.As(f.err, &ex) {
+		step, attempts = ex.step, ex.attempts
+	}
+	if n.Catch != plan.End {
+		if n.ErrorSlot >= 0 {
+			f.m.Vars[n.ErrorSlot] = errorValue(f.err, step, attempts)
+		}
+		s := append(x.take(), f.m)
+		x.put(w, n.Catch, s)
+		return
+	}
+	if x.results != nil {
+		if ex == nil {
+			f.err = &exhausted{err: f.err, step: step, attempts: attempts}
+		}
+		x.results.failed(f.m, f.err)
+		return
+	}
+	x.dead(w, f.m, f.err, step, attempts)
+}
+
+// errorValue is the root `error` of catch and of dead letters: code, message, step,
+// path and attempts.
+func errorValue(err error, step string, attempts int) penstock.Value {
+	var path string
+	var e *penstock.Error
+	if errors.As(err, &e) {
+		path = e.Path
+	}
+	str := penstock.StringValue
+	return penstock.MapValue(&penstock.Map{Entries: []penstock.Entry{
+		{Key: str("code"), Value: str(string(penstock.CodeOf(err)))},
+		{Key: str("message"), Value: str(err.Error())},
+		{Key: str("step"), Value: str(step)},
+		{Key: str("path"), Value: str(path)},
+		{Key: str("attempts"), Value: penstock.IntValue(int64(attempts))},
+	}})
+}
+
+// sleep waits on the run's clock; false when the run was stopped meanwhile. Who sleeps is
+// not busy: a test may advance the clock.
+func (f *flow) sleep(ctx interface{ Done() <-chan struct{} }, d time.Duration) bool {
+	c, stop := f.r.clock.NewTimer(d)
+	defer stop()
+	f.r.idle(1)
+	defer f.r.busy(1)
+	select {
+	case <-c:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,369 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strconv"
+	"sync"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/jsonview"
+)
+
+// flow is a flow of the plan with everything that runs it.
+type flow struct {
+	r        *Runner
+	plan     *plan.Flow
+	log      *slog.Logger
+	stats    FlowStats
+	prog     *program
+	pumps    []*pump
+	sinks    []*sink
+	callers  []*caller
+	groups   []*groups
+	feeds    []*channel // one entry for each step that sends
+	dead     *sink
+	deadFile *deadFile
+
+	width    int // lanes
+	lanes    []*lane
+	queue    chan *work // shared by the lanes, but with order: per-key
+	gate     *gate      // order: total
+	tail     int        // first order-sensitive node
+	water    *water     // event time without total order
+	aside    *exec      // runs what timers complete, in the tail
+	budget   *budget
+	forks    chan struct{} // window of forks and loops that wait
+	taps     sync.WaitGroup
+	tapSlots chan struct{}
+	works    sync.Pool
+	batches  sync.Pool
+	seqMu    sync.Mutex
+	seq      uint64
+	ctx      context.Context
+	abort    chan struct{}
+
+	outM    sync.Mutex
+	outCond sync.Cond
+	outN    int // works handed to lanes, messages away from them
+}
+
+func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
+	f := &flow{r: r, plan: p, log: r.opts.Logger.With("flow", p.Name), ctx: r.ctx, abort: make(chan struct{}), tapSlots: make(chan struct{}, 4), forks: make(chan struct{}, defaultWindow)}
+	f.stats.Name = p.Name
+	f.outCond.L = &f.outM
+	f.works.New = func() any { return &work{} }
+	f.batches.New = func() any { return &penstock.Batch{} }
+	f.budget = newBudget(p.Budget.Messages, p.Budget.Bytes)
+	f.width = p.Concurrency
+	if f.width <= 0 {
+		f.width = runtime.GOMAXPROCS(0)
+	}
+	var err error
+	if f.prog, err = f.build(p.Nodes); err != nil {
+		return f, err
+	}
+	if f.plan.Order == plan.Total || f.plan.Order == "" {
+		f.gate, f.tail = newGate(), tailOf(f.prog)
+		f.aside = newExec(f, f.ctx, f.prog, &p.OnError.Retry)
+		for i := range f.prog.nodes[:min(f.tail, len(f.prog.nodes))] {
+			if f.prog.nodes[i].waits { // lanes that wait for calls cost nothing: more of them keep the window full
+				f.width = max(f.width, 16)
+			}
+		}
+	} else if p.Time != nil && len(f.groups) > 0 {
+		f.water = newWater()
+	}
+	if err := f.buildDead(); err != nil {
+		return f, err
+	}
+	for _, ep := range p.Sources {
+		if err := f.buildSource(ep); err != nil {
+			return f, err
+		}
+	}
+	f.queue = make(chan *work, f.width)
+	for i := range f.width {
+		l := &lane{f: f, id: i, in: f.queue, chains: map[string]*chain{}}
+		l.box.wake = make(chan struct{}, 1)
+		if p.Order == plan.PerKey {
+			l.in = make(chan *work, 2)
+		}
+		l.main = *newExec(f, f.ctx, f.prog, &p.OnError.Retry)
+		l.main.lane = l
+		f.lanes = append(f.lanes, l)
+	}
+	return f, nil
+}
+
+// tailOf finds the first node whose order matters: what sends, gathers, or asks somebody
+// that may remember the order of questions.
+func tailOf(p *program) int {
+	for i := range p.nodes {
+		switch p.nodes[i].Op.(type) {
+		case *plan.Send, *plan.Group:
+			return i
+		case *plan.Fork, *plan.Loop:
+			if sends(&p.nodes[i]) {
+				return i
+			}
+		}
+	}
+	return len(p.nodes)
+}
+
+func sends(n *node) bool {
+	for _, s := range n.subs {
+		for i := range s.nodes {
+			if _, ok := s.nodes[i].Op.(*plan.Send); ok || sends(&s.nodes[i]) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// detaches says that a message may leave its lane while it waits.
+func (f *flow) detaches() bool { return f.gate == nil }
+
+func (f *flow) buildDead() error {
+	if ep := f.plan.OnError.DeadLetter; ep != nil {
+		s, err := f.openSink(ep)
+		f.dead = s
+		return err
+	}
+	f.dead = &sink{ep: &plan.Endpoint{Name: f.plan.Name + "/dead"}}
+	if f.r.opts.Replace != nil {
+		if v, ok := f.r.opts.Replace(f.plan, RoleDeadLetter, nil); ok {
+			f.dead.s = v.(penstock.Sink)
+		}
+	}
+	if f.dead.s == nil {
+		f.deadFile = &deadFile{path: f.r.deadPath(f.plan.Name)}
+		f.dead.s, f.dead.flush = f.deadFile, f.deadFile
+	}
+	f.sinks = append(f.sinks, f.dead)
+	return nil
+}
+
+func (f *flow) buildSource(ep *plan.Endpoint) error {
+	v, err := f.instance(RoleSource, ep)
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		ch := f.r.channels[ep.Channel]
+		if ch == nil {
+			return penstock.E(penstock.Config, ep.Name, ep.Pos.String(), "there is no channel "+ep.Channel)
+		}
+		v = ch.subscribe(f.r)
+	}
+	s, ok := v.(penstock.Source)
+	if !ok {
+		return fmt.Errorf("%s: %s is not a source", ep.Pos, ep.Name)
+	}
+	f.pumps = append(f.pumps, newPump(f, ep, s))
+	return nil
+}
+
+// run reads until the sources end or reading is done, drains, completes what the end
+// completes, and settles.
+func (f *flow) run(reading context.Context) error {
+	defer func() {
+		for _, c := range f.feeds {
+			c.release()
+		}
+	}()
+	var lanes, settlers sync.WaitGroup
+	errs := make(chan error, 2*len(f.pumps)+1)
+	for _, l := range f.lanes {
+		lanes.Go(l.loop)
+	}
+	for _, p := range f.pumps {
+		settlers.Go(func() { errs <- p.settle(f.ctx) })
+	}
+	timers, stopTimers := context.WithCancel(f.ctx)
+	var clocks sync.WaitGroup
+	for _, g := range f.groups {
+		if g.timed() {
+			clocks.Go(func() { g.watch(timers) })
+		}
+	}
+	var pumps sync.WaitGroup
+	for _, p := range f.pumps {
+		pumps.Go(func() {
+			if err := p.read(reading); err != nil {
+				f.r.abort(err)
+			}
+		})
+	}
+	pumps.Wait()
+	f.drained()
+	if reading.Err() == nil && f.ctx.Err() == nil {
+		f.complete()
+	}
+	stopTimers()
+	clocks.Wait()
+	f.drained()
+	f.taps.Wait()
+	f.stopLanes()
+	lanes.Wait()
+	if reading.Err() != nil { // open groups are not settled: their source reads them again
+		for _, p := range f.pumps {
+			p.forget()
+		}
+	}
+	settlers.Wait()
+	close(errs)
+	var err error
+	for e := range errs {
+		err = errors.Join(err, e)
+	}
+	if err == nil && f.ctx.Err() == nil {
+		err = f.flushSinks(f.ctx)
+	}
+	return err
+}
+
+// complete ends the groups that the end of the sources ends; the others wait for their
+// clock. Groups that nothing will ever complete are dead-lettered: nothing is lost silently.
+func (f *flow) complete() {
+	for _, g := range f.groups {
+		switch {
+		case g.op.AtEnd:
+			g.release(g.rest())
+		case g.eventTime():
+			g.release(g.advance(maxTime))
+		case g.timed():
+			g.untilEmpty()
+		}
+		f.drained()
+		if left := g.rest(); len(left) > 0 {
+			f.incomplete(g, left)
+		}
+	}
+}
+
+const maxTime = 1<<62 - 1
+
+// incomplete dead-letters groups that can't be completed any more.
+func (f *flow) incomplete(g *groups, left []*openGroup) {
+	w := f.groupWork(g, left)
+	run := func() {
+		w.mem = len(w.msgs)
+		for _, m := range w.msgs {
+			f.aside.dead(w, m, &penstock.Error{Code: penstock.Unprocessable, Op: g.n.Name, Err: errors.New("the group was not complete when the sources ended"), Hint: "say complete: {atEnd: true} to let the end complete it"}, g.n.Name, 1)
+		}
+	}
+	if f.gate != nil {
+		f.gate.between(run)
+		return
+	}
+	if f.aside == nil {
+		f.aside = newExec(f, f.ctx, f.prog, &f.plan.OnError.Retry)
+	}
+	run()
+}
+
+// runAside runs a work outside of any lane, in the tail of a flow of total order.
+func (f *flow) runAside(w *work) {
+	w.mem = len(w.msgs) + len(w.early)
+	n := &f.prog.nodes[0]
+	for _, e := range w.early {
+		f.aside.giveUp(w, 0, n, e, 1)
+	}
+	f.aside.run(w, w.start, append(f.aside.take(), w.msgs...))
+	f.free(w)
+}
+
+// outstanding counts what lanes still have to do.
+func (f *flow) outstanding(n int) {
+	f.outM.Lock()
+	f.outN += n
+	over := f.outN == 0
+	f.outM.Unlock()
+	if over {
+		f.outCond.Broadcast()
+	}
+}
+
+// drained waits until the lanes have nothing left to do, or the run was aborted.
+func (f *flow) drained() {
+	stop := context.AfterFunc(f.ctx, func() {
+		f.outM.Lock()
+		defer f.outM.Unlock()
+		f.outCond.Broadcast()
+	})
+	defer stop()
+	f.outM.Lock()
+	defer f.outM.Unlock()
+	for f.outN > 0 && f.ctx.Err() == nil {
+		f.outCond.Wait()
+	}
+}
+
+func (f *flow) stopLanes() {
+	if f.plan.Order == plan.PerKey {
+		for _, l := range f.lanes {
+			close(l.in)
+		}
+		return
+	}
+	close(f.queue)
+}
+
+// flushSinks makes durable what was written so far.
+func (f *flow) flushSinks(ctx context.Context) error {
+	for _, s := range f.sinks {
+		if err := s.flushed(ctx); err != nil {
+			return &penstock.Error{Code: penstock.CodeOf(err), Op: "flush " + s.ep.Name, Err: err}
+		}
+	}
+	return nil
+}
+
+// fatal stops the run.
+func (f *flow) fatal(err error) { f.r.abort(err) }
+
+// recycle takes a batch back for another use.
+func (f *flow) recycle(b *penstock.Batch) {
+	b.Reset()
+	f.batches.Put(b)
+}
+
+// text evaluates a program to text: keys may be numbers, too.
+func text(p penstock.Program, f *penstock.Frame, op string) (string, error) {
+	v := p.Eval(f)
+	if v.Kind() == penstock.KindNode {
+		d, n := v.Node()
+		switch d.Kind(n) {
+		case jsonview.String:
+			return d.Str(n, f.Arena.Alloc), nil
+		case jsonview.Null:
+			return "", nil
+		case jsonview.Number, jsonview.True, jsonview.False:
+			return string(d.Raw(n)), nil
+		}
+	}
+	switch v.Kind() {
+	case penstock.KindString:
+		return v.Str(), nil
+	case penstock.KindInt:
+		return strconv.FormatInt(v.Int(), 10), nil
+	case penstock.KindUint:
+		return strconv.FormatUint(v.Uint(), 10), nil
+	case penstock.KindBool:
+		return strconv.FormatBool(v.Bool()), nil
+	case penstock.KindDecimal:
+		return v.Decimal().String(), nil
+	case penstock.KindAbsent, penstock.KindNull:
+		return "", nil
+	case penstock.KindError:
+		return "", v.Err()
+	}
+	return "", &penstock.Error{Code: penstock.Invalid, Op: op, Err: errors.New("a key is text or a whole number")}
+}

@@ -1,0 +1,77 @@
+package run
+
+import "sync"
+
+// gate lets lanes into the tail of a flow of total order: one at a time, in the order
+// of reading. Timers and the end of the sources come in between, under the same
+// exclusion but without a turn.
+type gate struct {
+	mu      sync.Mutex
+	cond    sync.Cond
+	next    uint64
+	busy    bool
+	skipped map[uint64]struct{} // turns given up before they came
+}
+
+func newGate() *gate {
+	g := &gate{skipped: map[uint64]struct{}{}}
+	g.cond.L = &g.mu
+	return g
+}
+
+// enter waits for the turn of seq.
+func (g *gate) enter(seq uint64) {
+	g.mu.Lock()
+	for g.next != seq || g.busy {
+		g.cond.Wait()
+	}
+	g.busy = true
+	g.mu.Unlock()
+}
+
+// leave ends the turn.
+func (g *gate) leave() {
+	g.mu.Lock()
+	g.busy = false
+	g.advance()
+	g.mu.Unlock()
+	g.cond.Broadcast()
+}
+
+func (g *gate) advance() {
+	g.next++
+	for {
+		if _, ok := g.skipped[g.next]; !ok {
+			return
+		}
+		delete(g.skipped, g.next)
+		g.next++
+	}
+}
+
+// skip gives up the turn of seq without waiting: nothing of it reached the tail.
+func (g *gate) skip(seq uint64) {
+	g.mu.Lock()
+	if g.next == seq {
+		g.advance()
+	} else {
+		g.skipped[seq] = struct{}{}
+	}
+	g.mu.Unlock()
+	g.cond.Broadcast()
+}
+
+// between runs f in the tail without a turn.
+func (g *gate) between(f func()) {
+	g.mu.Lock()
+	for g.busy {
+		g.cond.Wait()
+	}
+	g.busy = true
+	g.mu.Unlock()
+	f()
+	g.mu.Lock()
+	g.busy = false
+	g.mu.Unlock()
+	g.cond.Broadcast()
+}

@@ -1,0 +1,478 @@
+package run
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/step"
+)
+
+// Why a group was completed: meta.aggregate.reason.
+const (
+	reasonSize     = "size"
+	reasonWhen     = "when"
+	reasonIdle     = "idle"
+	reasonInterval = "interval"
+	reasonEnd      = "end"
+	reasonBound    = "bound"
+	reasonLate     = "late"
+)
+
+// groups is the state of one aggregate step: open groups by key, and when each is due.
+// All lanes share it.
+type groups struct {
+	f    *flow
+	n    *node
+	op   *plan.Group
+	next int // node behind
+
+	mu    sync.Mutex
+	open  map[string]*openGroup
+	due   dueHeap
+	age   ageList
+	bytes int64
+	high  int64         // event time: the watermark, Unix nanoseconds; engine time: unused
+	poke  chan struct{} // the earliest due time changed
+	count atomic.Int64
+}
+
+// openGroup gathers one group. Its bodies are copied: it holds the lineage of its inputs,
+// not their memory.
+type openGroup struct {
+	key            string
+	body           []byte // JSON list, without the end
+	n              int
+	tracks         []*track
+	first          string
+	meta           penstock.Meta
+	firstAt        int64
+	lastAt         int64
+	dueAt          int64
+	dueWhy         string
+	heapAt         int
+	older, younger *openGroup
+	reason         string
+}
+
+func newGroups(f *flow, n *node, op *plan.Group) *groups {
+	return &groups{f: f, n: n, op: op, next: n.Next, open: map[string]*openGroup{}, high: minTime, poke: make(chan struct{}, 1)}
+}
+
+const minTime = -1 << 62
+
+func (g *groups) eventTime() bool { return g.f.plan.Time != nil }
+
+// timed says that groups may fall due by the engine's clock.
+func (g *groups) timed() bool { return !g.eventTime() && (g.op.Idle > 0 || g.op.Interval > 0) }
+
+// group adds messages to their groups and sends on those that are complete.
+func (x *exec) group(w *work, n *node, op *plan.Group, ms []*penstock.Message) {
+	g := n.groups
+	var late []*penstock.Message
+	var done []*openGroup
+	absorbed := x.take()
+	for _, m := range ms {
+		a, err := g.read(w.batch, m)
+		if err != nil {
+			x.fail(m, err)
+			continue
+		}
+		if g.eventTime() && w.in != nil {
+			w.in.maxAt = max(w.in.maxAt, a.at)
+		}
+		var isLate bool
+		done, isLate = g.add(m, a, done)
+		if isLate {
+			late = append(late, m)
+		} else {
+			absorbed = append(absorbed, m)
+		}
+	}
+	x.give(ms)
+	x.end(w, absorbed, fateGrouped)
+	x.give(absorbed)
+	x.late(w, n, op, late)
+	if len(done) > 0 {
+		x.emitHere(w, n, done)
+	}
+}
+
+func (x *exec) late(w *work, n *node, op *plan.Group, late []*penstock.Message) {
+	if len(late) == 0 {
+		return
+	}
+	x.f.stats.Late.Add(int64(len(late)))
+	if op.Late == plan.LateDrop {
+		n.stats.Dropped.Add(int64(len(late)))
+		x.end(w, late, fateLate)
+		return
+	}
+	for _, m := range late {
+		x.dead(w, m, &penstock.Error{Code: penstock.Unprocessable, Op: n.Name, Err: errors.New("late: its group was completed before it came")}, n.Name, 1)
+	}
+}
+
+// arrival is what a group needs to know of a message, read before the lock is taken.
+type arrival struct {
+	key      string
+	at       int64
+	complete bool
+}
+
+func (g *groups) read(b *penstock.Batch, m *penstock.Message) (a arrival, err error) {
+	if g.op.By != nil {
+		if a.key, err = text(g.op.By, b.Frame(m), g.n.Name+" by"); err != nil {
+			return a, err
+		}
+	}
+	if g.eventTime() {
+		if a.at, err = eventTime(g.f.plan.Time, b.Frame(m)); err != nil {
+			return a, err
+		}
+	} else {
+		a.at = g.f.r.clock.Now().UnixNano()
+	}
+	if g.op.When != nil {
+		if a.complete, err = test(g.op.When, b.Frame(m), g.n.Name+" when"); err != nil {
+			return a, err
+		}
+	}
+	if err := m.Body.Parse(jsonview.Limits{}); err != nil {
+		return a, &penstock.Error{Code: penstock.Invalid, Op: g.n.Name, Path: "body", Err: err}
+	}
+	return a, nil
+}
+
+// eventTime is when a message happened, by the flow's time expression.
+func eventTime(p penstock.Program, f *penstock.Frame) (int64, error) {
+	v := p.Eval(f)
+	switch v.Kind() {
+	case penstock.KindTimestamp:
+		return v.Timestamp().UnixNano(), nil
+	case penstock.KindError:
+		return 0, v.Err()
+	case penstock.KindNode, penstock.KindString: // untyped: RFC 3339 text
+		s := ""
+		if v.Kind() == penstock.KindString {
+			s = v.Str()
+		} else if d, n := v.Node(); d.Kind(n) == jsonview.String {
+			s = d.Str(n, f.Arena.Alloc)
+		}
+		if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+			return t.UnixNano(), nil
+		}
+	}
+	return 0, &penstock.Error{Code: penstock.Invalid, Op: "time", Err: errors.New("the flow's time is not a timestamp"), Hint: "give the field format: date-time (and x-layout) in the schema, or use timestamp()"}
+}
+
+// add takes one message in. It appends to done the groups that are complete with it, and
+// says whether it came too late.
+func (g *groups) add(m *penstock.Message, a arrival, done []*openGroup) ([]*openGroup, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	grp := g.open[a.key]
+	if grp == nil && g.isLate(a) {
+		if g.op.Late != plan.LateInclude && g.op.Late != "" {
+			return done, true
+		}
+		grp = g.start(a, m)
+		grp.reason = reasonLate
+		g.f.stats.Late.Add(1)
+	}
+	if grp == nil {
+		grp = g.start(a, m)
+	}
+	before := len(grp.body)
+	grp.add(m, a)
+	g.bytes += int64(len(grp.body) - before)
+	switch {
+	case grp.reason == reasonLate:
+		done = append(done, g.take(grp, reasonLate))
+	case a.complete:
+		done = append(done, g.take(grp, reasonWhen))
+	case g.op.Size > 0 && grp.n >= g.op.Size:
+		done = append(done, g.take(grp, reasonSize))
+	default:
+		g.schedule(grp)
+	}
+	if g.eventTime() && g.f.gate != nil && a.at > g.high {
+		g.high = a.at // in total order this message is the front: all before it have been here
+		done = g.sweep(done, g.high)
+	}
+	for (g.op.MaxGroups > 0 && len(g.open) > g.op.MaxGroups) || (g.op.MaxBytes > 0 && g.bytes > g.op.MaxBytes && len(g.open) > 0) {
+		g.f.stats.Bound.Add(1)
+		done = append(done, g.take(g.age.oldest, reasonBound))
+	}
+	return done, false
+}
+
+// isLate says that the group this message would start is over already, by the watermark.
+func (g *groups) isLate(a arrival) bool {
+	if !g.eventTime() || g.high == minTime {
+		return false
+	}
+	allowed := g.op.Idle
+	if g.op.Interval > allowed {
+		allowed = g.op.Interval
+	}
+	return allowed > 0 && a.at+int64(allowed) <= g.high
+}
+
+func (g *groups) start(a arrival, m *penstock.Message) *openGroup {
+	a.key = strings.Clone(a.key) // its text ends with its message
+	grp := &openGroup{key: a.key, firstAt: a.at, lastAt: a.at, heapAt: -1, body: make([]byte, 0, 256), first: m.Lineage.Origin()}
+	for _, e := range m.Meta.Entries() {
+		grp.meta.Set(e.Name, e.Value.Clone())
+	}
+	g.open[a.key] = grp
+	g.age.push(grp)
+	g.count.Store(int64(len(g.open)))
+	return grp
+}
+
+func (grp *openGroup) add(m *penstock.Message, a arrival) {
+	if grp.n == 0 {
+		grp.body = append(grp.body, '[')
+	} else {
+		grp.body = append(grp.body, ',')
+	}
+	grp.body = m.Body.AppendJSON(grp.body, 0)
+	grp.n++
+	grp.firstAt, grp.lastAt = min(grp.firstAt, a.at), max(grp.lastAt, a.at)
+	grp.tracks = append(grp.tracks, tracksOf(m.Lineage)...)
+}
+
+// schedule computes when the group falls due.
+func (g *groups) schedule(grp *openGroup) {
+	at, why := int64(0), ""
+	if g.op.Idle > 0 {
+		at, why = grp.lastAt+int64(g.op.Idle), reasonIdle
+	}
+	if g.op.Interval > 0 {
+		if t := grp.firstAt + int64(g.op.Interval); why == "" || t < at {
+			at, why = t, reasonInterval
+		}
+	}
+	if why == "" {
+		return
+	}
+	grp.dueAt, grp.dueWhy = at, why
+	if grp.heapAt < 0 {
+		heap.Push(&g.due, grp)
+	} else {
+		heap.Fix(&g.due, grp.heapAt)
+	}
+	if grp.heapAt == 0 && !g.eventTime() {
+		select {
+		case g.poke <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// take removes a group that is complete.
+func (g *groups) take(grp *openGroup, reason string) *openGroup {
+	grp.reason = reason
+	delete(g.open, grp.key)
+	g.age.remove(grp)
+	if grp.heapAt >= 0 {
+		heap.Remove(&g.due, grp.heapAt)
+	}
+	g.bytes -= int64(len(grp.body))
+	g.count.Store(int64(len(g.open)))
+	return grp
+}
+
+// sweep takes the groups that are due at now.
+func (g *groups) sweep(done []*openGroup, now int64) []*openGroup {
+	for len(g.due) > 0 && g.due[0].dueAt <= now {
+		grp := g.due[0]
+		done = append(done, g.take(grp, grp.dueWhy))
+	}
+	return done
+}
+
+// advance moves the watermark of event time and takes what is due.
+func (g *groups) advance(at int64) []*openGroup {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if at <= g.high {
+		return nil
+	}
+	g.high = at
+	return g.sweep(nil, at)
+}
+
+// expired takes what is due by the engine's clock, and says when the next is due.
+func (g *groups) expired(now int64) (done []*openGroup, next int64, any bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	done = g.sweep(nil, now)
+	if len(g.due) > 0 {
+		return done, g.due[0].dueAt, true
+	}
+	return done, 0, false
+}
+
+// rest takes all open groups, oldest first: the sources have ended.
+func (g *groups) rest() []*openGroup {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var done []*openGroup
+	for g.age.oldest != nil {
+		done = append(done, g.take(g.age.oldest, reasonEnd))
+	}
+	return done
+}
+
+// message makes the group's message in b.
+func (grp *openGroup) message(f *flow, b *penstock.Batch, into step.Target) (*penstock.Message, error) {
+	m := b.NewMessage()
+	growVars(m, f.plan.Slots)
+	m.Key = grp.key
+	m.Meta.CopyFrom(&grp.meta)
+	str := penstock.StringValue
+	m.Meta.Set("aggregate", penstock.MapValue(&penstock.Map{Entries: []penstock.Entry{
+		{Key: str("count"), Value: penstock.IntValue(int64(grp.n))},
+		{Key: str("reason"), Value: str(grp.reason)},
+	}}))
+	m.Time = time.Unix(0, grp.lastAt).UTC()
+	d := b.NewDoc()
+	d.Reset(jsonview.JSON, append(grp.body, ']'))
+	m.Lineage = &lineages{tracks: grp.tracks, first: fmt.Sprintf("%s (first of %d)", grp.first, grp.n), orig: d}
+	if into.Root == step.Body && len(into.Steps) == 0 {
+		m.Body = d
+		return m, nil
+	}
+	m.Body.Reset(jsonview.JSON, []byte("{}"))
+	return m, f.assign(b, m, into, &reply{doc: d})
+}
+
+// emitHere puts completed groups behind the node. With order: per-key a group goes to the
+// lane of its key.
+func (x *exec) emitHere(w *work, n *node, done []*openGroup) {
+	x.f.stats.Groups.Add(int64(len(done)))
+	if x.lane != nil && x.f.plan.Order == plan.PerKey {
+		here := done[:0]
+		for _, grp := range done {
+			if l := x.f.laneOf(grp.key); l != x.lane.id {
+				x.f.mail(l, n.groups, []*openGroup{grp})
+			} else {
+				here = append(here, grp)
+			}
+		}
+		done = here
+	}
+	out := x.take()
+	for _, grp := range done {
+		m, err := grp.message(x.f, w.batch, n.groups.op.Into)
+		w.mem++
+		if err != nil {
+			x.fail(m, err)
+			continue
+		}
+		out = append(out, m)
+	}
+	x.put(w, n.Next, out)
+}
+
+// mail sends groups to a lane's mailbox as a work of their own.
+func (f *flow) mail(l int, g *groups, done []*openGroup) {
+	w := f.groupWork(g, done)
+	f.outstanding(1)
+	f.r.busy(1)
+	f.lanes[l].box.post(nil, w)
+}
+
+func (f *flow) groupWork(g *groups, done []*openGroup) *work {
+	w := f.works.Get().(*work)
+	if w.own == nil {
+		w.own = &penstock.Batch{}
+	}
+	w.own.Runtime = f.r.runtime
+	w.in, w.batch, w.start, w.msgs = nil, w.own, g.next, w.msgs[:0]
+	for _, grp := range done {
+		m, err := grp.message(f, w.own, g.op.Into)
+		m.Seq = uint64(len(w.msgs))
+		if err != nil {
+			w.early = append(w.early, failure{m, err})
+		} else {
+			w.msgs = append(w.msgs, m)
+		}
+	}
+	return w
+}
+
+// release sends on groups that time or the end completed, outside of any lane's turn.
+func (g *groups) release(done []*openGroup) {
+	if len(done) == 0 {
+		return
+	}
+	f := g.f
+	f.stats.Groups.Add(int64(len(done)))
+	if f.gate != nil {
+		w := f.groupWork(g, done)
+		f.gate.between(func() { f.runAside(w) })
+		return
+	}
+	for _, grp := range done {
+		f.mail(f.laneOf(grp.key), g, []*openGroup{grp})
+	}
+}
+
+// dueHeap orders open groups by when they fall due.
+type dueHeap []*openGroup
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].dueAt < h[j].dueAt }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].heapAt, h[j].heapAt = i, j
+}
+func (h *dueHeap) Push(v any) {
+	grp := v.(*openGroup)
+	grp.heapAt = len(*h)
+	*h = append(*h, grp)
+}
+func (h *dueHeap) Pop() any {
+	old := *h
+	grp := old[len(old)-1]
+	*h = old[:len(old)-1]
+	grp.heapAt = -1
+	return grp
+}
+
+// ageList orders open groups by when they were started.
+type ageList struct{ oldest, youngest *openGroup }
+
+func (l *ageList) push(grp *openGroup) {
+	grp.older = l.youngest
+	if l.youngest != nil {
+		l.youngest.younger = grp
+	} else {
+		l.oldest = grp
+	}
+	l.youngest = grp
+}
+
+func (l *ageList) remove(grp *openGroup) {
+	if grp.older != nil {
+		grp.older.younger = grp.younger
+	} else {
+		l.oldest = grp.younger
+	}
+	if grp.younger != nil {
+		grp.younger.older = grp.older
+	} else {
+		l.youngest = grp.older
+	}
+	grp.older, grp.younger = nil, nil
+}

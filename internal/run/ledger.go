@@ -1,0 +1,206 @@
+package run
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/jsonview"
+)
+
+// intake is what one Read brought: the messages' memory, and the ledger of their fates.
+// The two end at different times: a message that a group absorbed needs no memory, but is
+// not settled.
+type intake struct {
+	src    *pump
+	batch  penstock.Batch
+	seq    uint64 // order of reading within the flow
+	tracks []track
+	open   atomic.Int32 // tracks that have not ended
+	mem    atomic.Int32 // messages that still use the memory, works that hold it
+	bytes  int64        // charged to the budget
+	count  int          // messages charged to the budget
+	free   atomic.Int32 // 2 until both memory and ledger are done; at 0 it is used again
+	maxAt  int64        // greatest event time of its messages, Unix nanoseconds; event-time groups only
+}
+
+// track follows one source message through split, group and fan-out: refs counts the
+// messages in flight that were made of it. At zero it is settled.
+type track struct {
+	in   *intake
+	idx  int
+	refs atomic.Int32
+	orig *jsonview.Doc // the body as it came, for the dead letter
+	pos  penstock.Position
+	err  error // why it could not be settled well; nil normally
+}
+
+// Origin implements penstock.Lineage.
+func (t *track) Origin() string {
+	if t.pos.Line > 0 {
+		return fmt.Sprintf("%s:%d", t.pos.Stream, t.pos.Line)
+	}
+	return fmt.Sprintf("%s@%d", t.pos.Stream, t.pos.Offset)
+}
+
+// lineages is the lineage of a message that was made of several (a group in memory).
+type lineages struct {
+	tracks []*track
+	first  string
+	orig   *jsonview.Doc // the body as the group made it, for the dead letter
+}
+
+// Origin implements penstock.Lineage.
+func (l *lineages) Origin() string { return l.first }
+
+// retain says that one more message hangs on the lineage.
+func retain(l penstock.Lineage, n int32) {
+	switch l := l.(type) {
+	case *track:
+		l.refs.Add(n)
+	case *lineages:
+		for _, t := range l.tracks {
+			t.refs.Add(n)
+		}
+	}
+}
+
+// release says that one message that hung on the lineage has ended.
+func release(l penstock.Lineage) {
+	switch l := l.(type) {
+	case *track:
+		l.done()
+	case *lineages:
+		for _, t := range l.tracks {
+			t.done()
+		}
+	}
+}
+
+func (t *track) done() {
+	if t.refs.Add(-1) != 0 {
+		return
+	}
+	in := t.in
+	if in.open.Add(-1) == 0 {
+		in.src.completed(in)
+	}
+}
+
+// tracksOf lists the tracks below a lineage.
+func tracksOf(l penstock.Lineage) []*track {
+	switch l := l.(type) {
+	case *track:
+		return []*track{l}
+	case *lineages:
+		return l.tracks
+	}
+	return nil
+}
+
+// begin opens the ledger for what a Read brought.
+func (in *intake) begin(slots int, rt *penstock.Runtime) {
+	n := len(in.batch.Msgs)
+	if cap(in.tracks) < n {
+		in.tracks = make([]track, n)
+	}
+	in.tracks = in.tracks[:n]
+	in.batch.Runtime = rt
+	in.maxAt = 0
+	for i, m := range in.batch.Msgs {
+		t := &in.tracks[i]
+		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil
+		t.refs.Store(1)
+		m.Lineage = t
+		m.Seq = uint64(i)
+		growVars(m, slots)
+	}
+	in.open.Store(int32(n))
+	in.free.Store(2)
+	in.count = n
+	in.bytes = int64(in.batch.Arena().Bytes()) + int64(n)*messageOverhead
+}
+
+// messageOverhead is what a message costs beside its bytes: its struct, track, headers and tape.
+const messageOverhead = 512
+
+func growVars(m *penstock.Message, slots int) {
+	if cap(m.Vars) < slots {
+		m.Vars = make([]penstock.Value, slots)
+		return
+	}
+	m.Vars = m.Vars[:slots]
+	clear(m.Vars)
+}
+
+// memDone says that n messages no longer need the intake's memory.
+func (in *intake) memDone(n int32) {
+	if in.mem.Add(-n) != 0 {
+		return
+	}
+	in.src.flow.budget.release(in.count, in.bytes)
+	in.batch.Reset()
+	in.part()
+}
+
+// part says that memory or ledger is done with; after both the intake can be used again.
+func (in *intake) part() {
+	if in.free.Add(-1) == 0 {
+		in.src.spare.Put(in)
+	}
+}
+
+// budget bounds what is in memory at once; it is the back-pressure on sources.
+type budget struct {
+	mu       sync.Mutex
+	cond     sync.Cond
+	messages int
+	bytes    int64
+	maxMsgs  int
+	maxBytes int64
+	closed   bool
+}
+
+func newBudget(msgs int, bytes int64) *budget {
+	if msgs <= 0 {
+		msgs = 16384
+	}
+	if bytes <= 0 {
+		bytes = 64 << 20
+	}
+	b := &budget{maxMsgs: msgs, maxBytes: bytes}
+	b.cond.L = &b.mu
+	return b
+}
+
+// acquire waits for room. What is larger than the whole budget is let in alone. It
+// returns false when the budget was closed.
+func (b *budget) acquire(n int, bytes int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for !b.closed && b.messages > 0 && (b.messages+n > b.maxMsgs || b.bytes+bytes > b.maxBytes) {
+		b.cond.Wait()
+	}
+	if b.closed {
+		return false
+	}
+	b.messages += n
+	b.bytes += bytes
+	return true
+}
+
+func (b *budget) release(n int, bytes int64) {
+	b.mu.Lock()
+	b.messages -= n
+	b.bytes -= bytes
+	b.mu.Unlock()
+	b.cond.Broadcast()
+}
+
+func (b *budget) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.cond.Broadcast()
+}

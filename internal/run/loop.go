@@ -1,0 +1,170 @@
+package run
+
+import (
+	"context"
+	"time"
+
+	"penstock.dev/penstock/internal/plan"
+)
+
+// loop runs the lane until its queue is closed and everything that left it came back.
+func (l *lane) loop() {
+	in := l.in
+	for in != nil || l.away > 0 {
+		select {
+		case w, ok := <-in:
+			if !ok {
+				in = nil
+				continue
+			}
+			l.start(w)
+			l.f.r.idle(1)
+		case <-l.box.wake:
+			l.mail()
+		case <-l.f.abort:
+			return
+		}
+	}
+	l.mail()
+}
+
+// mail handles what came back to the lane.
+func (l *lane) mail() {
+	items, works := l.box.empty()
+	for _, w := range works {
+		l.group(w)
+		l.f.outstanding(-1)
+		l.f.r.idle(1)
+	}
+	for _, p := range items {
+		l.back(p)
+		l.f.outstanding(-1)
+		l.f.r.idle(1)
+	}
+}
+
+// group runs a work of completed groups.
+func (l *lane) group(w *work) {
+	w.mem = len(w.msgs) + len(w.early)
+	for _, e := range w.early {
+		l.main.giveUp(w, 0, &l.main.prog.nodes[0], e, 1)
+	}
+	l.main.run(w, w.start, append(l.main.take(), w.msgs...))
+	l.finished(w)
+}
+
+// start runs a work from the first step.
+func (l *lane) start(w *work) {
+	x := &l.main
+	f := l.f
+	w.mem = len(w.msgs) + len(w.early)
+	w.start = 0
+	for _, e := range w.early {
+		x.f.dead.fail(x, w, e)
+	}
+	ms := append(x.take(), w.msgs...)
+	if f.plan.Key != nil && f.plan.Order != plan.PerKey { // per-key computed it to find the lane
+		kept := ms[:0]
+		for _, m := range ms {
+			if err := f.setKey(w.batch, m); err != nil {
+				x.f.dead.fail(x, w, failure{m, err})
+			} else {
+				kept = append(kept, m)
+			}
+		}
+		ms = kept
+	}
+	in, seq := w.in, w.in.seq
+	x.run(w, 0, ms)
+	w.leaveTail(f)
+	if f.water != nil {
+		if high, rose := f.water.passed(seq, in.maxAt); rose {
+			for _, g := range f.groups {
+				g.release(g.advance(high))
+			}
+		}
+	}
+	l.finished(w)
+	f.outstanding(-1)
+}
+
+// fail dead-letters a message that failed before the first step.
+func (s *sink) fail(x *exec, w *work, e failure) { x.dead(w, e.m, e.err, "key", 1) }
+
+// finished frees the work's memory once no message needs it.
+func (l *lane) finished(w *work) {
+	if w.mem == 0 {
+		l.f.free(w)
+	}
+}
+
+func (f *flow) free(w *work) {
+	for _, b := range w.extra {
+		f.recycle(b)
+	}
+	in, n := w.in, w.handled
+	if w.own != nil {
+		w.own.Reset()
+	}
+	own := w.own
+	*w = work{own: own, msgs: w.msgs[:0], early: w.early[:0], extra: w.extra[:0]}
+	if own != nil {
+		own.Reset()
+	}
+	if in != nil {
+		in.memDone(n)
+	}
+	f.works.Put(w)
+}
+
+// watch completes groups as the engine's clock comes to them.
+func (g *groups) watch(ctx context.Context) {
+	for {
+		done, next, any := g.expired(g.f.r.clock.Now().UnixNano())
+		if len(done) > 0 {
+			g.f.r.busy(1)
+			g.release(done)
+			g.f.r.idle(1)
+			continue
+		}
+		var c <-chan time.Time
+		stop := func() {}
+		if any {
+			c, stop = g.f.r.clock.NewTimer(time.Duration(next - g.f.r.clock.Now().UnixNano()))
+		}
+		select {
+		case <-c:
+		case <-g.poke:
+		case <-ctx.Done():
+			stop()
+			return
+		}
+		stop()
+	}
+}
+
+// untilEmpty waits until the clock has completed all open groups that it can.
+func (g *groups) untilEmpty() {
+	for {
+		g.mu.Lock()
+		left := len(g.due)
+		g.mu.Unlock()
+		if left == 0 || g.f.ctx.Err() != nil {
+			return
+		}
+		g.mu.Lock()
+		next := g.due[0].dueAt
+		g.mu.Unlock()
+		if !g.f.sleep(g.f.ctx, max(time.Duration(next-g.f.r.clock.Now().UnixNano()), time.Millisecond)) {
+			return
+		}
+	}
+}
+
+// forget lets the settler end though messages are not settled: the run was stopped.
+func (p *pump) forget() {
+	p.mu.Lock()
+	p.ended, p.open = true, len(p.ready)
+	p.mu.Unlock()
+	p.signal()
+}

@@ -1,0 +1,309 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"io"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+)
+
+// pump drives one source of a flow.
+type pump struct {
+	flow   *flow
+	ep     *plan.Endpoint
+	source penstock.Source
+	opened bool
+	spare  sync.Pool // of *intake
+
+	mu       sync.Mutex
+	complete map[uint64]*intake // settled out of order
+	ready    []*intake          // in order, waiting for the settler
+	readSeq  uint64             // intakes read by this pump
+	nextSeq  uint64             // the next to settle
+	order    map[*intake]uint64
+	wake     chan struct{}
+	done     chan struct{} // closed when the settler has ended
+	ended    bool          // no more will be read
+	open     int           // read but not settled
+	flushing bool
+}
+
+func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
+	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]*intake{}, order: map[*intake]uint64{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	p.spare.New = func() any { return &intake{src: p} }
+	return p
+}
+
+// read runs the source until it ends or the run is stopped, handing works to lanes.
+func (p *pump) read(ctx context.Context) error {
+	defer p.end()
+	f := p.flow
+	failures := 0
+	for ctx.Err() == nil {
+		in := p.spare.Get().(*intake)
+		err := p.source.Read(ctx, &in.batch)
+		if len(in.batch.Msgs) > 0 {
+			failures = 0
+			f.r.busy(1)
+			ok := p.dispatch(in)
+			f.r.idle(1)
+			if !ok {
+				return nil
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, penstock.ErrDisconnected):
+			failures++
+			if !f.sleep(ctx, min(time.Duration(failures)*200*time.Millisecond, 10*time.Second)) {
+				return nil
+			}
+			if err := p.source.Open(ctx); err != nil && !errors.Is(err, penstock.ErrDisconnected) {
+				return f.opening(p.ep, err)
+			}
+		default:
+			return &penstock.Error{Code: penstock.CodeOf(err), Op: "read " + p.ep.Name, Path: p.ep.Label, Err: err}
+		}
+	}
+	return nil
+}
+
+// dispatch opens the ledger for an intake and gives its messages to lanes. False when the
+// run was aborted.
+func (p *pump) dispatch(in *intake) bool {
+	f := p.flow
+	in.begin(f.plan.Slots, f.r.runtime)
+	if !f.budget.acquire(in.count, in.bytes) {
+		return false
+	}
+	f.stats.Read.Add(int64(in.count))
+	p.mu.Lock()
+	p.order[in] = p.readSeq
+	p.readSeq++
+	p.open++
+	p.mu.Unlock()
+	if f.plan.Order == plan.PerKey {
+		return p.byKey(in)
+	}
+	w := f.works.Get().(*work)
+	w.in, w.batch, w.msgs, w.handled = in, &in.batch, append(w.msgs[:0], in.batch.Msgs...), int32(in.count)
+	in.mem.Store(int32(in.count))
+	return f.hand(w, f.queue)
+}
+
+// hand numbers a work and puts it into a lane's queue. Sources of one flow take turns, so
+// that queues and numbers agree.
+func (f *flow) hand(w *work, to chan *work) bool {
+	f.seqMu.Lock()
+	defer f.seqMu.Unlock()
+	w.in.seq = f.seq
+	f.seq++
+	w.turn = f.gate != nil
+	f.water.arrive(w.in, 1)
+	f.r.busy(1)
+	f.outstanding(1)
+	select {
+	case to <- w:
+		return true
+	case <-f.abort:
+		f.r.idle(1)
+		f.outstanding(-1)
+		return false
+	}
+}
+
+var keySeed = maphash.MakeSeed()
+
+func (f *flow) laneOf(key string) int {
+	return int(maphash.String(keySeed, key) % uint64(len(f.lanes)))
+}
+
+// byKey gives each message to the lane of its key. The key is computed here, before the
+// lanes, since it says which one.
+func (p *pump) byKey(in *intake) bool {
+	f := p.flow
+	parts := make([]*work, len(f.lanes))
+	n := int32(0)
+	for i, m := range in.batch.Msgs {
+		m.Seq = uint64(i)
+		err := f.setKey(&in.batch, m)
+		l := f.laneOf(m.Key)
+		w := parts[l]
+		if w == nil {
+			w = f.works.Get().(*work)
+			if w.own == nil {
+				w.own = &penstock.Batch{}
+			}
+			w.own.Runtime = f.r.runtime
+			w.in, w.batch, w.msgs = in, w.own, w.msgs[:0]
+			parts[l] = w
+			n++
+		}
+		w.handled++
+		if err != nil {
+			w.early = append(w.early, failure{m, err})
+		} else {
+			w.msgs = append(w.msgs, m)
+		}
+	}
+	in.mem.Store(int32(in.count))
+	f.seqMu.Lock()
+	defer f.seqMu.Unlock()
+	in.seq = f.seq
+	f.seq++
+	f.water.arrive(in, n)
+	for l, w := range parts {
+		if w == nil {
+			continue
+		}
+		f.r.busy(1)
+		f.outstanding(1)
+		select {
+		case f.lanes[l].in <- w:
+		case <-f.abort:
+			f.r.idle(1)
+			f.outstanding(-1)
+			return false
+		}
+	}
+	return true
+}
+
+// setKey computes a message's key. A flow without a key keeps the source's.
+func (f *flow) setKey(b *penstock.Batch, m *penstock.Message) error {
+	if f.plan.Key == nil {
+		return nil
+	}
+	key, err := text(f.plan.Key, b.Frame(m), "key")
+	m.Key = key
+	return err
+}
+
+// end says that the source has no more.
+func (p *pump) end() {
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+	p.signal()
+}
+
+func (p *pump) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// completed takes an intake whose messages have all ended.
+func (p *pump) completed(in *intake) {
+	p.mu.Lock()
+	seq := p.order[in]
+	delete(p.order, in)
+	if p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each {
+		p.ready = append(p.ready, in)
+	} else {
+		p.complete[seq] = in
+		for {
+			next, ok := p.complete[p.nextSeq]
+			if !ok {
+				break
+			}
+			delete(p.complete, p.nextSeq)
+			p.nextSeq++
+			p.ready = append(p.ready, next)
+		}
+	}
+	p.mu.Unlock()
+	p.signal()
+}
+
+// flushEvery is how long the settler of a source that keeps positions gathers before it
+// makes the sinks durable: nobody waits for its acknowledgement, and an fsync has its price.
+const flushEvery = 100 * time.Millisecond
+
+// settle tells the source what has become of its messages, after everything they left
+// behind is durable. It returns when the source has ended and everything is settled, or
+// the run was aborted.
+func (p *pump) settle(ctx context.Context) error {
+	defer close(p.done)
+	var outcomes []penstock.Outcome
+	each := p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each
+	var last time.Time
+	for {
+		p.mu.Lock()
+		ready := p.ready
+		p.ready = nil
+		finished := p.ended && p.open == len(ready)
+		p.mu.Unlock()
+		if len(ready) > 0 {
+			if wait := flushEvery - time.Since(last); !each && !finished && wait > 0 {
+				// Gather some more, unless the source ends meanwhile.
+				p.mu.Lock()
+				p.ready = append(ready, p.ready...)
+				p.mu.Unlock()
+				p.linger(wait)
+				last = time.Time{}
+				continue
+			}
+			last = time.Now()
+			if err := p.flow.flushSinks(ctx); err != nil {
+				return err
+			}
+			outcomes = outcomes[:0]
+			for _, in := range ready {
+				for i := range in.tracks {
+					outcomes = append(outcomes, penstock.Outcome{Pos: in.tracks[i].pos, Err: in.tracks[i].err})
+				}
+			}
+			if err := p.source.Settle(ctx, outcomes); err != nil {
+				return &penstock.Error{Code: penstock.CodeOf(err), Op: "settle " + p.ep.Name, Err: err}
+			}
+			for _, in := range ready {
+				in.part()
+			}
+			p.flow.stats.Settled.Add(int64(len(outcomes)))
+			p.mu.Lock()
+			p.open -= len(ready)
+			p.mu.Unlock()
+		}
+		if finished {
+			return nil
+		}
+		select {
+		case <-p.wake:
+		case <-p.flow.abort:
+			return nil
+		}
+	}
+}
+
+// linger waits for up to d, or until the source has ended and all is complete.
+func (p *pump) linger(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	for {
+		p.mu.Lock()
+		over := p.ended && p.open == len(p.ready)
+		p.mu.Unlock()
+		if over {
+			return
+		}
+		select {
+		case <-t.C:
+			p.signal()
+			return
+		case <-p.wake:
+		case <-p.flow.abort:
+			return
+		}
+	}
+}

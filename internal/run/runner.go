@@ -1,0 +1,299 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+)
+
+// Role says what an endpoint is used as.
+type Role string
+
+// The roles of endpoints.
+const (
+	RoleSource     Role = "source"
+	RoleSink       Role = "sink"
+	RoleCaller     Role = "caller"
+	RoleDeadLetter Role = "deadLetter"
+)
+
+// Options is what a run needs beside its plan.
+type Options struct {
+	Logger *slog.Logger // nil: none
+	Clock  penstock.Clock
+	UUID   func() string
+	// Random gives numbers in [0,1) for jitter; nil: math/rand/v2.
+	Random func() float64
+	// DeadLetters is the folder of the dead-letter files of flows that name no dead letter; "" is the
+	// working folder.
+	DeadLetters string
+	// Drain bounds how long messages in flight may take to finish after the run is asked to stop; 0 is 30 s.
+	Drain  time.Duration
+	Stdin  io.Reader
+	Stdout io.Writer
+	// Replace gives another instance for an endpoint (tests, mocks): a penstock.Source, Sink or Caller.
+	// For the dead letter of a flow that names none the endpoint is nil.
+	Replace func(f *plan.Flow, role Role, ep *plan.Endpoint) (any, bool)
+	// OnBusy is told when the run has nothing to do but wait for its clock or its sources, and when it
+	// has again. It must not block.
+	OnIdle func()
+	// OnSettled is told the fate of source messages, in tests.
+	OnStart func()
+}
+
+// Runner runs a plan once.
+type Runner struct {
+	plan     *plan.Plan
+	opts     Options
+	clock    penstock.Clock
+	random   func() float64
+	runtime  *penstock.Runtime
+	channels map[string]*channel
+	flows    []*flow
+	started  time.Time
+	busyN    atomic.Int64
+	pool     sync.Pool // of *penstock.Batch, for channels
+
+	ctx    context.Context // processing; cancelled by abort
+	cancel context.CancelFunc
+	once   sync.Once
+	cause  error
+	causeM sync.Mutex
+
+	sharedM sync.Mutex
+	shared  map[string]*shared
+}
+
+type shared struct{ v any }
+
+// Close closes the value, if it can be.
+func (s *shared) Close() error {
+	if c, ok := s.v.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// New builds the instances of a plan; nothing is opened yet. Its errors name the place of
+// the endpoint that could not be built.
+func New(p *plan.Plan, o Options) (*Runner, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = penstock.SystemClock{}
+	}
+	if o.Random == nil {
+		o.Random = rand.Float64
+	}
+	if o.Drain <= 0 {
+		o.Drain = 30 * time.Second
+	}
+	r := &Runner{plan: p, opts: o, clock: o.Clock, random: o.Random, channels: map[string]*channel{}, shared: map[string]*shared{}}
+	r.runtime = &penstock.Runtime{Params: p.Params, Clock: o.Clock, UUID: o.UUID}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	for _, c := range p.Channels {
+		r.channels[c.Name] = newChannel(c)
+	}
+	var errs []error
+	for _, pf := range p.Flows {
+		f, err := newFlow(r, pf)
+		r.flows = append(r.flows, f)
+		errs = append(errs, err)
+	}
+	return r, errors.Join(errs...)
+}
+
+// Run opens everything, runs until all sources have ended and what they fed is drained,
+// and closes. When ctx ends it stops reading, finishes what is in flight within
+// Options.Drain, and returns a summary that says so, without an error.
+func (r *Runner) Run(ctx context.Context) (*Summary, error) {
+	defer r.cancel()
+	r.started = r.clock.Now()
+	err := r.open()
+	if err == nil {
+		if r.opts.OnStart != nil {
+			r.opts.OnStart()
+		}
+		r.drive(ctx)
+	}
+	for _, f := range r.flows {
+		if e := f.close(context.WithoutCancel(ctx)); e != nil && err == nil && r.failure() == nil {
+			err = e
+		}
+	}
+	for _, s := range r.shared {
+		err = errors.Join(err, s.Close())
+	}
+	if e := r.failure(); e != nil {
+		err = e
+	}
+	sum := r.Snapshot()
+	sum.Stopped = ctx.Err() != nil
+	return sum, err
+}
+
+func (r *Runner) open() error {
+	var errs []error
+	for _, f := range r.flows {
+		errs = append(errs, f.open(r.ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// drive runs all flows and, when ctx ends, sees that they drain in time.
+func (r *Runner) drive(ctx context.Context) {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	finished := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, f := range r.flows {
+		wg.Go(func() {
+			if err := f.run(reading); err != nil {
+				r.abort(err)
+			}
+		})
+	}
+	go func() {
+		defer close(finished)
+		wg.Wait()
+	}()
+	select {
+	case <-finished:
+		return
+	case <-r.ctx.Done():
+		stop()
+	case <-ctx.Done():
+		t := time.NewTimer(r.opts.Drain)
+		defer t.Stop()
+		select {
+		case <-finished:
+			return
+		case <-r.ctx.Done():
+		case <-t.C:
+			r.abort(&penstock.Error{Code: penstock.Timeout, Op: "drain", Err: fmt.Errorf("messages in flight did not finish within %s", r.opts.Drain), Hint: "what was not settled is read again at the next start where its source can"})
+		}
+	}
+	<-finished
+}
+
+// abort stops everything at once; the first cause is the run's error.
+func (r *Runner) abort(err error) {
+	r.once.Do(func() {
+		r.causeM.Lock()
+		r.cause = err
+		r.causeM.Unlock()
+		r.cancel()
+		for _, f := range r.flows {
+			close(f.abort)
+			f.budget.close()
+		}
+		for _, c := range r.channels {
+			for _, s := range c.subs {
+				s.close()
+			}
+		}
+	})
+}
+
+func (r *Runner) failure() error {
+	r.causeM.Lock()
+	defer r.causeM.Unlock()
+	return r.cause
+}
+
+// busy and idle count what is being worked on. A run with nothing to do but wait for its
+// clock or its sources is at rest; a test moves its clock then.
+func (r *Runner) busy(n int64) { r.busyN.Add(n) }
+
+func (r *Runner) idle(n int64) {
+	if r.busyN.Add(-n) == 0 && r.opts.OnIdle != nil {
+		r.opts.OnIdle()
+	}
+}
+
+// Idle reports whether the run is at rest.
+func (r *Runner) Idle() bool { return r.busyN.Load() == 0 }
+
+// share keeps one value for the run.
+func (r *Runner) share(key string, build func() (any, error)) (any, error) {
+	r.sharedM.Lock()
+	defer r.sharedM.Unlock()
+	if s, ok := r.shared[key]; ok {
+		return s.v, nil
+	}
+	v, err := build()
+	if err != nil {
+		return nil, err
+	}
+	r.shared[key] = &shared{v}
+	return v, nil
+}
+
+func (r *Runner) takeBatch() *penstock.Batch {
+	if b, ok := r.pool.Get().(*penstock.Batch); ok {
+		return b
+	}
+	return &penstock.Batch{}
+}
+
+func (r *Runner) spareBatch(b *penstock.Batch) {
+	b.Reset()
+	r.pool.Put(b)
+}
+
+// Snapshot counts what the run has done so far. It is safe to call while it runs.
+func (r *Runner) Snapshot() *Summary {
+	s := &Summary{}
+	if !r.started.IsZero() {
+		s.Elapsed = r.clock.Now().Sub(r.started)
+	}
+	for _, f := range r.flows {
+		s.Flows = append(s.Flows, f.summary())
+	}
+	for _, c := range r.plan.Channels {
+		ch := r.channels[c.Name]
+		cs := ChannelSummary{Name: c.Name, Handed: ch.handed.Load()}
+		for _, sub := range ch.subs {
+			cs.Lost += int64(sub.left())
+		}
+		s.Channels = append(s.Channels, cs)
+	}
+	return s
+}
+
+func (f *flow) summary() FlowSummary {
+	st := &f.stats
+	s := FlowSummary{
+		Name: f.plan.Name, Read: st.Read.Load(), Done: st.Done.Load(), Filtered: st.Filtered.Load(), Dead: st.Dead.Load(),
+		Late: st.Late.Load(), Grouped: st.Grouped.Load(), Groups: st.Groups.Load(), Bound: st.Bound.Load(), Split: st.Split.Load(),
+		Retries: st.Retries.Load(), Lost: st.Lost.Load(), Sent: map[string]int64{}, Causes: st.Causes(),
+	}
+	s.Unsettled = s.Read - st.Settled.Load()
+	for _, sk := range f.sinks {
+		s.Sent[sk.ep.Name] += sk.sent.Load()
+	}
+	for _, n := range st.Nodes() {
+		s.Steps = append(s.Steps, StepSummary{Name: n.Name, Verb: n.Verb, In: n.In.Load(), Dropped: n.Dropped.Load(), Errors: n.Errors.Load(), Retries: n.Retries.Load()})
+	}
+	if f.deadFile != nil && st.Dead.Load() > 0 {
+		s.DeadLetter = f.deadFile.path
+	} else if f.plan.OnError.DeadLetter != nil {
+		s.DeadLetter = f.plan.OnError.DeadLetter.Label
+	}
+	return s
+}
+
+func (r *Runner) deadPath(flow string) string {
+	return filepath.Join(r.opts.DeadLetters, flow+".dead.jsonl")
+}

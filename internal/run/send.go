@@ -1,0 +1,174 @@
+package run
+
+import (
+	"errors"
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/jsonview"
+)
+
+// send writes the messages to the node's endpoint.
+func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
+	if op.NoWait {
+		x.tap(w, n, op, ms)
+		x.put(w, n.Next, ms)
+		return
+	}
+	out, mapped := x.outgoing(w, op, ms, x.fail)
+	if len(out) == 0 {
+		x.give(ms)
+		return
+	}
+	ctx, cancel := x.f.timeout(x.ctx, n.Timeout)
+	defer cancel()
+	b := w.batch
+	b.Msgs = out
+	err := n.sink.write(ctx, b)
+	b.Msgs = nil
+	var each *penstock.BatchError
+	switch {
+	case err == nil:
+		n.sink.sent.Add(int64(len(out)))
+		if mapped {
+			kept := ms[:0]
+			for _, m := range ms {
+				if !x.hasFailed(m) {
+					kept = append(kept, m)
+				}
+			}
+			ms = kept
+		}
+		x.put(w, n.Next, ms)
+		return
+	case errors.As(err, &each):
+	default:
+		err = x.f.timedOut(ctx, n.Timeout, n.Name, err)
+	}
+	// Some or all failed. Outgoing copies carry the Seq of their message by index.
+	sent := x.take()
+	j := 0
+	for _, m := range ms {
+		if mapped && x.hasFailed(m) {
+			continue
+		}
+		e := err
+		if each != nil {
+			e = each.Errs[j]
+		}
+		j++
+		if e != nil {
+			x.fail(m, e)
+		} else {
+			sent = append(sent, m)
+		}
+	}
+	n.sink.sent.Add(int64(len(sent)))
+	x.give(ms)
+	x.put(w, n.Next, sent)
+}
+
+func (x *exec) hasFailed(m *penstock.Message) bool {
+	for i := range x.fails {
+		if x.fails[i].m == m {
+			return true
+		}
+	}
+	return false
+}
+
+// outgoing makes the messages that are sent: the flow's own, or copies with the body and
+// key that the step gives. mapped says that they are copies.
+func (x *exec) outgoing(w *work, op *plan.Send, ms []*penstock.Message, fail func(*penstock.Message, error)) (out []*penstock.Message, mapped bool) {
+	if op.Body == nil && op.Key == nil {
+		return ms, false
+	}
+	out = x.take()
+	for _, m := range ms {
+		c := child(w.batch, m, 0)
+		c.Seq = m.Seq
+		if op.Body != nil {
+			dst, err := op.Body.Append(w.batch.Arena().Tail(512), w.batch.Frame(m))
+			if err != nil {
+				fail(m, err)
+				continue
+			}
+			d := w.batch.NewDoc()
+			d.Reset(jsonview.JSON, w.batch.Arena().Keep(dst))
+			c.Body = d
+		}
+		if op.Key != nil {
+			key, err := text(op.Key, w.batch.Frame(m), op.Endpoint.Name+" key")
+			if err != nil {
+				fail(m, err)
+				continue
+			}
+			c.Key = key
+		}
+		out = append(out, c)
+	}
+	return out, true
+}
+
+// tap sends copies beside the flow (wait: false): what fails is counted and logged, the
+// message goes on.
+func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
+	lost := func(_ *penstock.Message, err error) {
+		n.stats.Errors.Add(1)
+		x.f.stats.Lost.Add(1)
+		x.f.log.Warn("not sent", "step", n.Name, "error", err)
+	}
+	out, mapped := x.outgoing(w, op, ms, lost)
+	if len(out) == 0 {
+		return
+	}
+	// The copy leaves the flow: it has memory of its own, and nobody waits for it.
+	b := x.f.batches.Get().(*penstock.Batch)
+	b.Runtime = x.f.r.runtime
+	for _, m := range out {
+		c := b.Append()
+		copyOut(b, c, m)
+		for _, v := range m.Vars {
+			c.Vars = append(c.Vars, v.Clone())
+		}
+	}
+	if mapped {
+		x.give(out)
+	}
+	x.f.r.busy(1)
+	x.f.tapSlots <- struct{}{} // a stalled tap holds the flow, it doesn't fill the memory
+	x.f.taps.Go(func() {
+		defer x.f.r.idle(1)
+		defer func() { <-x.f.tapSlots }()
+		defer x.f.recycle(b)
+		count := len(b.Msgs)
+		err := n.sink.write(x.ctx, b)
+		var each *penstock.BatchError
+		switch {
+		case err == nil:
+		case errors.As(err, &each):
+			for _, e := range each.Errs {
+				lost(nil, e)
+			}
+			count -= len(each.Errs)
+		default:
+			for range count {
+				lost(nil, err)
+			}
+			count = 0
+		}
+		n.sink.sent.Add(int64(count))
+	})
+}
+
+// copyOut makes c a copy of m that owns all of its memory through b.
+func copyOut(b *penstock.Batch, c, m *penstock.Message) {
+	m.Body.CloneInto(c.Body, b.Arena().Alloc)
+	c.Key = strings.Clone(m.Key)
+	c.Time = m.Time
+	c.Pos = m.Pos
+	for _, e := range m.Meta.Entries() {
+		c.Meta.Set(e.Name, e.Value.Clone())
+	}
+}
