@@ -4,6 +4,8 @@ go 1.26.0
 
 require penstock.dev/penstock v0.0.0
 
+require golang.org/x/text v0.43.0 // indirect
+
 require (
 	cel.dev/cel-go v0.33.2
 	cel.dev/expr v0.25.3 // indirect

@@ -75,8 +75,11 @@ func (r Results) throughput(b *strings.Builder) {
 			fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", name, side, spread(perSecond(runs, float64(o.Messages)), "%.0f"), mb,
 				spread(cpu(o, runs), "%.2f"), r.rss(runs))
 		}
-		if rec, ok := recorded[o.Case.Name]; ok && !r.Paired {
-			fmt.Fprintf(b, "| | peer, recorded, *not paired* | %.0f | – | %s | – |\n", rec.PerSecond, rec.CPU)
+		if r.Paired {
+			continue
+		}
+		for _, rec := range recorded[o.Case.Name] {
+			fmt.Fprintf(b, "| | peer, %s, *not paired* | %.0f | – | %s | – |\n", rec.From, rec.PerSecond, rec.CPU)
 		}
 	}
 	if !r.Paired {
@@ -112,9 +115,12 @@ func (r Results) verdicts(b *strings.Builder, o cases.Outcome) {
 			x := rate(first) / rate(runs)
 			line(held+" ("+runs.Side+")", fmt.Sprintf("%.1f ×", x), atLeast(x, bars.Times, bars.TimesGoal))
 		}
-		if rec, ok := recorded[o.Case.Name]; ok && !r.Paired {
+		for _, rec := range recorded[o.Case.Name] {
+			if r.Paired {
+				break
+			}
 			x := rate(first) / rec.PerSecond
-			line(held, fmt.Sprintf("%.1f × recorded", x), "*not paired*: "+atLeast(x, bars.Times, bars.TimesGoal))
+			line(held+" ("+rec.From+")", fmt.Sprintf("%.1f ×", x), "*not paired*: "+atLeast(x, bars.Times, bars.TimesGoal))
 		}
 	}
 	if bars.CPU > 0 {
