@@ -84,14 +84,14 @@ func Assign(b *penstock.Batch, m *penstock.Message, t Target, v penstock.Value) 
 		}
 		nv, err := putIn(m.Vars[t.Slot], t.Steps, v)
 		if err != nil {
-			return at(t.String(), err)
+			return at(Target{Root: Vars, Name: t.Name}.String(), err)
 		}
 		m.Vars[t.Slot] = nv
 	case Meta:
 		if len(t.Steps) > 0 {
 			nv, err := putIn(m.Meta.Get(t.Name), t.Steps, v)
 			if err != nil {
-				return at(t.String(), err)
+				return at(Target{Root: Meta, Name: t.Name}.String(), err)
 			}
 			v = nv
 		}
