@@ -51,6 +51,9 @@ func (p *pump) read(ctx context.Context) error {
 			failures = 0
 			f.r.busy(1)
 			ok := p.dispatch(in)
+			if _, channel := p.source.(*subscription); channel {
+				f.r.idle(1) // what the hand-over counted
+			}
 			f.r.idle(1)
 			if !ok {
 				return nil
