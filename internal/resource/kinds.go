@@ -174,7 +174,7 @@ type Channel struct {
 // as if it had one that selects everything.
 type Integration struct {
 	Place
-	// Labels that a Flow or Test must carry to belong to this integration; all of them must match. Left out, everything belongs. What flows refer to (schemas, channels, connections) comes along by reference.
+	// Labels that a Flow must carry to belong to this integration; all of them must match. Left out, every flow belongs. Tests go with their flow, and what flows refer to (schemas, channels, connections) comes along by reference.
 	Select map[string]string `json:"select"`
 	// Parameters, which expressions read as params.<name> and the command line sets with --param name=value.
 	Params Ordered[Param] `json:"params"`

@@ -25,6 +25,8 @@ type Options struct {
 	// ParamFiles are YAML files that map names of parameters to values; later files win, and
 	// Params win over all.
 	ParamFiles []string
+	// ParamsOptional lets parameters have no value, for a check that needs their types only.
+	ParamsOptional bool
 }
 
 // Set is everything that was loaded. It is immutable and safe for concurrent use.
@@ -34,8 +36,11 @@ type Set struct {
 	// Params are the parameters of the integration in their order, with their values.
 	Params []ParamValue
 
+	// Secrets are the secrets that the resources refer to in parts that were decoded here.
+	Secrets []SecretUse
+
+	files
 	integration *Resource
-	fsys        fs.FS
 	byName      map[key]*Resource
 }
 
@@ -51,6 +56,7 @@ type ParamValue struct {
 	Value penstock.Value
 	Pos   penstock.Pos // of the declaration
 	Given bool         // by Options; else it is the default
+	wrong bool         // an error was reported
 }
 
 // Find returns the resource of a kind and name.
@@ -78,6 +84,53 @@ func (s *Set) Integration() *Integration {
 	}
 	return s.integration.Spec.(*Integration)
 }
+
+// selects reports whether the integration holds r: a Flow by its labels, a Test by its flow, everything
+// else by being referred to.
+func (s *Set) selects(r *Resource) bool {
+	it := s.Integration()
+	if it == nil {
+		return true
+	}
+	if t, ok := r.Spec.(*Test); ok {
+		flow, ok := s.Find(KindFlow, t.Flow.Name)
+		return !ok || s.selects(flow)
+	}
+	if r.Kind != KindFlow {
+		return true
+	}
+	for k, v := range it.Select {
+		if r.Metadata.Labels[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// Names lists the names of the resources of a kind, in the order in which they were read.
+func (s *Set) Names(kind Kind) []string {
+	var out []string
+	for _, r := range s.Resources {
+		if r.Kind == kind {
+			out = append(out, r.Name())
+		}
+	}
+	return out
+}
+
+// Suggest says what to do about a name of a kind that is not there: "did you mean `orders`?", or
+// what there is.
+func (s *Set) Suggest(kind Kind, name string) string {
+	names := s.Names(kind)
+	if len(names) == 0 {
+		return "there is no " + string(kind) + " at all; add a document with `kind: " + string(kind) + "`"
+	}
+	return hintFor(name, names)
+}
+
+// ReadFile reads a neighbour file by the path that a [Neighbour] or a Test gives, from where the
+// resources were loaded.
+func (s *Set) ReadFile(path string) ([]byte, error) { return s.read(path) }
 
 // Load reads files into a set. The set holds whatever could be read, even where the list
 // has errors, so that the compiler can add its own findings; it is never nil. A Resource in

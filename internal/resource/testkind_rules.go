@@ -1,0 +1,71 @@
+package resource
+
+import "penstock.dev/penstock"
+
+func (m *Mock) check(d *Decoder) {
+	if m.Node == nil || m.Node.Kind != NodeMap {
+		return
+	}
+	d.exactlyOne(&m.Place, "a mock", "connection", "step")
+	d.exactlyOne(&m.Place, "a mock", "reply", "fail")
+}
+
+func (a *Action) check(d *Decoder) {
+	if a.Node == nil || a.Node.Kind != NodeMap {
+		return
+	}
+	if a.Has("crash") {
+		return // reported as unsupported
+	}
+	d.exactlyOne(&a.Place, "a line of a script", "send", "advance", "start")
+	if a.Has("start") && !a.Start && a.Node.Get("start").Kind == NodeBool {
+		d.errorf(a.At("start"), "wrong-value", "false", "write `start: true`, or leave the line out", "`start: false` does nothing")
+	}
+}
+
+func (s *SendAction) check(d *Decoder) {
+	if s.Node == nil || s.Node.Kind != NodeMap {
+		return
+	}
+	d.exactlyOne(&s.Place, "`send`", "file", "text", "body", "bodies")
+	if s.File != "" {
+		s.Path = besides(s.Pos.File, s.File)
+	}
+	if s.Meta.Kind != penstock.TreeNone && s.Meta.Kind != penstock.TreeMap {
+		d.errorf(s.Meta.Pos, "wrong-type", clip(s.Meta.Text), "write `meta: { name: value }`", "`meta` wants a map")
+	}
+}
+
+func (e *Expect) check(d *Decoder) {
+	if e.Node == nil || e.Node.Kind != NodeMap {
+		return
+	}
+	d.exactlyOne(&e.Place, "an expectation", "channel", "file", "reply", "dead")
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"dead", e.Dead}, {"reply", e.Reply}} {
+		if e.Has(f.name) && !f.set && e.Node.Get(f.name).Kind == NodeBool {
+			d.errorf(e.At(f.name), "wrong-value", "false", "write `"+f.name+": true`, with `count: 0` if nothing should be there", "`%s: false` looks at nothing", f.name)
+		}
+	}
+	if e.Golden != "" {
+		e.GoldenPath = besides(e.Pos.File, e.Golden)
+	}
+	documents := ""
+	for _, f := range []string{"matches", "exactly", "golden"} {
+		if !e.Has(f) {
+			continue
+		}
+		if documents != "" {
+			d.errorf(e.AtKey(f), "both-fields", f, "make two expectations", "an expectation has `%s` and `%s`; only one can be", documents, f)
+		}
+		documents = f
+	}
+	if documents == "" && !e.Has("count") {
+		d.errorf(e.Pos, "missing-field", "", "add `count: …`, `matches: […]`, `exactly: […]` or `golden: …`", "the expectation says nothing about what it looks at")
+	}
+	if e.Has("unordered") && documents == "" {
+		d.errorf(e.AtKey("unordered"), "wrong-field", "unordered", "leave it out", "`unordered` means nothing without `matches`, `exactly` or `golden`")
+	}
+}

@@ -1,0 +1,192 @@
+package resource
+
+// VerbSpec describes a verb to the compiler and the reference.
+type VerbSpec struct {
+	Name     string      // the key in a step
+	New      func() Verb // a zero verb
+	Value    bool        // has a result, which `into` puts somewhere
+	Stateful bool        // keeps state beyond one message: the step needs a name
+	Fallible bool        // asks somebody, so that timeout and retry mean something
+	// What the step's reference page states.
+	Ack     string // when a message that meets the step is settled with its source
+	Order   string // what the step does to the order of messages
+	Errors  string // what fails, with which code, and what it touches
+	State   string // what is kept, and for how long
+	Type    string // the type of the body (and of the result) after the step
+	Pattern string // the names of the pattern elsewhere (Hohpe & Woolf, Camel)
+	Example string // YAML of one step
+}
+
+const (
+	ackNone   = "Takes no part: the message is settled when what becomes of it is."
+	orderNone = "Keeps the order."
+	stateNone = "None."
+)
+
+// verbTable is the list of verbs, in the order of the reference.
+var verbTable = []VerbSpec{
+	{Name: "map", New: func() Verb { return new(Map) }, Value: true, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "A template that can't be computed fails this message, with invalid; the others of its batch go on.",
+		Type:    "The body (or what `into` names) gets the type of the tree: each key the type of its value. A text of exactly one ${…} keeps the type of the expression; a key whose value may be absent is optional.",
+		Pattern: "Message Translator",
+		Example: "- map: { id: \"${key}\", total: \"${body.quantity * body.price}\", source: shop }"},
+	{Name: "set", New: func() Verb { return new(Assign) }, Ack: ackNone, Order: "Keeps the order. Setting key changes what later steps and sinks order by.", State: stateNone,
+		Errors:  "A value that can't be computed fails this message with invalid, and so does a path that leads through something that is no map.",
+		Type:    "The paths get the types of their values; the rest keeps its type. A path that is not there is made.",
+		Pattern: "Content Enricher (from the message itself), Correlation Identifier",
+		Example: "- set: { body.total: \"${body.quantity * body.price}\", vars.large: \"${body.total > 1000}\" }"},
+	{Name: "remove", New: func() Verb { return new(Remove) }, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "Doesn't fail: a path that is not there is left alone.",
+		Type:    "The fields are gone from the type; reading them afterwards is an error of `check`.",
+		Pattern: "Content Filter",
+		Example: "- remove: [ body.internal, meta.cookie ]"},
+	{Name: "filter", New: func() Verb { return new(Filter) }, Ack: "A message that doesn't pass is settled as a success.", Order: orderNone, State: stateNone,
+		Errors:  "A condition that can't be computed fails this message with invalid; it is neither passed nor dropped.",
+		Type:    "Unchanged, narrowed by what the condition proves (a null check, a comparison with a discriminator).",
+		Pattern: "Message Filter",
+		Example: "- filter: body.quantity != 0"},
+	{Name: "validate", New: func() Verb { return new(Validate) }, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "A body that differs from the schema fails this message with unprocessable; the error lists the paths that are wrong.",
+		Type:    "The type of the schema.",
+		Pattern: "Validate, Detour",
+		Example: "- validate: { schema: order-line }"},
+	{Name: "decode", New: func() Verb { return new(DecodeBody) }, Value: true, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "A body that is not in the format fails this message with invalid; the error tells the byte and the line.",
+		Type:    "The schema's type where one is named, else what the codec knows, else dyn.",
+		Pattern: "Unmarshal, Normalizer",
+		Example: "- decode: { format: { csv: {} }, schema: order-line }"},
+	{Name: "encode", New: func() Verb { return new(EncodeBody) }, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "A body that the format can't hold fails this message with unprocessable.",
+		Type:    "Text, or bytes where the format is binary.",
+		Pattern: "Marshal",
+		Example: "- encode: { format: { json: {} } }"},
+	{Name: "sort", New: func() Verb { return new(Sort) }, Ack: ackNone, Order: "Keeps the order of messages; the elements of the body's list change theirs, stably.", State: stateNone,
+		Errors:  "A body that is no list, and values of `by` that can't be compared, fail this message with invalid.",
+		Type:    "Unchanged: a list.",
+		Pattern: "Sort",
+		Example: "- sort: { by: item.price, descending: true }"},
+	{Name: "mask", New: func() Verb { return new(Mask) }, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "Doesn't fail: a path that is not there is left alone.",
+		Type:    "What is masked becomes text without its label; the rest is unchanged.",
+		Pattern: "Content Filter",
+		Example: "- mask: [ body.email, body.card ]"},
+	{Name: "log", New: func() Verb { return new(Log) }, Ack: ackNone, Order: orderNone, State: stateNone,
+		Errors:  "A text that can't be computed fails this message with invalid.",
+		Type:    "Unchanged.",
+		Pattern: "Log, Wire Tap",
+		Example: "- log: { message: \"order ${key} has ${size(body)} lines\", level: debug }"},
+	{Name: "choice", New: func() Verb { return new(Choice) }, Ack: ackNone, Order: "Keeps the order where the flow does: messages rejoin in their sequence after it.", State: stateNone,
+		Errors:  "A condition that can't be computed fails this message with invalid; no branch runs. Failures within a branch are those of its steps.",
+		Type:    "The union of the types at the ends of the branches, and of the type before where a message may pass through. Within a branch the type is narrowed by its condition.",
+		Pattern: "Content-Based Router",
+		Example: "- choice:\n    - when: body.total > 1000.0\n      steps: [ { to: { channel: large } } ]\n    - otherwise: [ { to: { channel: small } } ]"},
+	{Name: "try", New: func() Verb { return new(Try) }, Ack: "A message that catch has dealt with counts as a success.", Order: "Keeps the order where the flow does.", State: stateNone,
+		Errors:  "A failure in steps, after the failing step's own retry, goes to catch and no further. A failure in catch goes to the next try around it, or the flow's onError.",
+		Type:    "The union of the types at the ends of steps and of catch. In catch the body has the union of the types that the steps may have left, and error is there.",
+		Pattern: "doTry/doCatch",
+		Example: "- try:\n    steps: [ { call: { file: { path: rates.csv }, key: body.currency }, into: vars.rate } ]\n    catch: [ { set: { vars.rate: null } } ]"},
+	{Name: "stop", New: func() Verb { return new(Stop) }, Ack: "The message is settled as a success, as far as it was all that came of its source message.", Order: orderNone, State: stateNone,
+		Errors:  "Doesn't fail.",
+		Type:    "Nothing follows: the branch takes no part in the type behind it.",
+		Pattern: "Stop",
+		Example: "- stop: {}"},
+	{Name: "fail", New: func() Verb { return new(Fail) }, Ack: "The message is settled with what becomes of its failure: a catch, or the dead letter.", Order: orderNone, State: stateNone,
+		Errors:  "Fails this message with the code that is given. A transient code (limited, unavailable, timeout) is retried like any other.",
+		Type:    "Nothing follows: the branch takes no part in the type behind it.",
+		Pattern: "Throw Exception",
+		Example: "- fail: { code: unprocessable, message: \"price ${body.price} is not above 0\" }"},
+	{Name: "to", New: func() Verb { return new(Send) }, Fallible: true,
+		Ack:     "The message goes on when what was sent is durable, as the connector's page defines it; with `wait: false` at once, and nothing is promised of what was sent.",
+		Order:   "What is sent has the flow's order. With `order: none` it has none.",
+		State:   stateNone,
+		Errors:  "Where sending fails, this message fails with the connector's code. With `wait: false` a failure is counted and logged.",
+		Type:    "Unchanged. The body that is sent is checked against the channel's or the target's schema.",
+		Pattern: "Message Endpoint, Recipient List (with forEach), Wire Tap (with wait: false)",
+		Example: "- to: { channel: large-orders }"},
+	{Name: "parallel", New: func() Verb { return new(Parallel) }, Value: true,
+		Ack:     ackNone,
+		Order:   orderNone,
+		State:   "The results of the branches, until the last one is done.",
+		Errors:  "The first branch that fails ends the others and fails this message with its error. A branch that filters its message out gives no entry.",
+		Type:    "A map with an entry for each branch, of the type that its body has at its end; optional where the branch may filter. Variables set in a branch end with it.",
+		Pattern: "Scatter-Gather, Multicast",
+		Example: "- parallel:\n    country: [ { call: { file: { path: countries.csv }, key: body.country } } ]\n    rate: [ { call: { file: { path: rates.csv }, key: body.currency } } ]"},
+	{Name: "forEach", New: func() Verb { return new(ForEach) }, Value: true,
+		Ack:     ackNone,
+		Order:   "Keeps the order of messages, and of the results whatever the concurrency.",
+		State:   "The results, until the last element is done.",
+		Errors:  "The first element that fails ends the rest and fails this message with its error; elements that are done are not undone. Something that is no list fails it with invalid.",
+		Type:    "A list of the type that the body has at the end of the steps. Variables set within end with the element.",
+		Pattern: "Splitter with aggregation, Recipient List (with to)",
+		Example: "- forEach:\n    each: body.lines\n    as: line\n    steps: [ { map: { sku: \"${line.sku}\", order: \"${body.id}\" } } ]"},
+	{Name: "loop", New: func() Verb { return new(Loop) }, Value: true,
+		Ack:     ackNone,
+		Order:   orderNone,
+		State:   "The message itself, from round to round.",
+		Errors:  "A failure within fails this message. Where `until` is still false after `max` rounds, it fails with unprocessable.",
+		Type:    "The type that the body has at the end of the steps, which must fit the type that they begin with.",
+		Pattern: "Loop, Routing Slip and Dynamic Router (with to)",
+		Example: "- loop:\n    until: body.rest == 0\n    max: 10\n    steps: [ { map: { rest: \"${body.rest - 1}\" } } ]"},
+	{Name: "split", New: func() Verb { return new(Split) },
+		Ack:     "The source message is settled when all of its elements are; an empty list is settled at once, as a success.",
+		Order:   "The elements follow one another in the order of the list, in the place of their message.",
+		State:   "A count for each source message, until its last element is settled.",
+		Errors:  "Something that is no list fails the message with invalid. Afterwards each element fails for itself: the dead letter is the element's source message with the path of the element.",
+		Type:    "The type of the element. With `as` the body keeps its type and the name has the element's.",
+		Pattern: "Splitter",
+		Example: "- split: { each: body.lines, as: line }"},
+	{Name: "aggregate", New: func() Verb { return new(Aggregate) }, Stateful: true, Value: true,
+		Ack:     "A message in a group is settled when what its group became is durable. In memory nothing is lost by that: a restart reads the open groups' messages again.",
+		Order:   "Groups leave in the order in which they are complete. Within a group the messages stand in the order in which they came. From here on the flow works in that order, one batch at a time, unless its order is per-key or none.",
+		State:   "The bodies of the open groups, in memory, within `bound`, until the group is complete. At the bound the oldest group is completed, marked in meta.incomplete and counted.",
+		Errors:  "A key or condition that can't be computed fails this message with invalid; its group goes on without it. A group that fails later is dead-lettered with all of its source messages.",
+		Type:    "A list of the type of the body before. The key has the type of `by`, as text. Variables end here.",
+		Pattern: "Aggregator, Resequencer (with sort and split)",
+		Example: "- aggregate: { by: body.invoice, complete: { idle: 2s, atEnd: true } }\n  name: lines"},
+	{Name: "call", New: func() Verb { return new(Call) }, Value: true, Fallible: true,
+		Ack:     ackNone,
+		Order:   "Keeps the order where the flow does: several calls are under way at a time, and their answers are put back in sequence.",
+		State:   "The calls under way.",
+		Errors:  "Fails this message with the connector's code. Transient failures (limited, unavailable, timeout) are tried again by default where asking twice does no harm.",
+		Type:    "What `into` names gets the type of the answer: the target's schema, or what the connector knows, else dyn. A keyed look-up may be absent: read it with .? or test it.",
+		Pattern: "Content Enricher, Request-Reply",
+		Example: "- call: { file: { path: countries.csv, by: code }, key: body.country }\n  into: vars.country"},
+	{Name: "sample", New: func() Verb { return new(Sample) }, Ack: "A message that doesn't pass is settled as a success.", Order: orderNone,
+		State:   "A counter or the time of the last message that passed, for the flow; lost at a restart.",
+		Errors:  "Doesn't fail.",
+		Type:    "Unchanged.",
+		Pattern: "Sampling",
+		Example: "- sample: { rate: 1% }"},
+}
+
+// Verbs lists the verbs of this version in the order of the reference. The list is not to be
+// changed.
+func Verbs() []VerbSpec { return verbTable }
+
+// LookupVerb finds a verb by its name.
+func LookupVerb(name string) (*VerbSpec, bool) {
+	for i := range verbTable {
+		if verbTable[i].Name == name {
+			return &verbTable[i], true
+		}
+	}
+	return nil, false
+}
+
+func verbNames() []string {
+	out := make([]string, len(verbTable))
+	for i := range verbTable {
+		out[i] = verbTable[i].Name
+	}
+	return out
+}
+
+func valueVerbs() []string {
+	var out []string
+	for i := range verbTable {
+		if verbTable[i].Value {
+			out = append(out, verbTable[i].Name)
+		}
+	}
+	return out
+}
