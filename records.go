@@ -38,6 +38,7 @@ type Records struct {
 	seen int64  // messages so far
 	size int64  // their bytes
 	eof  bool   // Read has nothing more
+	fail error  // what Read failed with, told after what it gave before is used up
 	over error  // why there will be no more messages
 }
 
@@ -52,7 +53,7 @@ const (
 // messages. It forgets what was read.
 func (r *Records) SetPosition(offset, line int64) {
 	r.pos, r.line = offset, line
-	r.rest, r.eof, r.over = r.rest[:0], false, nil
+	r.rest, r.eof, r.fail, r.over = r.rest[:0], false, nil, nil
 }
 
 // Offset is where the next record begins, or what stands before it.
@@ -133,6 +134,9 @@ func (r *Records) more(into *Batch, buf []byte, most int) ([]byte, error) {
 			limit = want
 		}
 	}
+	if r.fail != nil {
+		return buf, r.fail
+	}
 	for range 100 {
 		n, err := r.Read(buf[len(buf):limit])
 		buf = buf[:len(buf)+n]
@@ -140,7 +144,10 @@ func (r *Records) more(into *Batch, buf []byte, most int) ([]byte, error) {
 		case errors.Is(err, io.EOF):
 			r.eof = true
 			return buf, nil
-		case err != nil || n > 0:
+		case n > 0:
+			r.fail = err
+			return buf, nil
+		case err != nil:
 			return buf, err
 		}
 	}
