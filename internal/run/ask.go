@@ -76,7 +76,7 @@ func (f *flow) windowed(ctx context.Context, window chan struct{}, m *penstock.M
 		return nil, ctx.Err()
 	}
 	defer func() { <-window }()
-	b := f.batches.Get().(*penstock.Batch)
+	b := f.batches.get()
 	b.Runtime = f.r.runtime
 	r, err := t(ctx, b, m)
 	if err != nil {

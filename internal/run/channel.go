@@ -113,7 +113,7 @@ func (s *subscription) Read(ctx context.Context, into *penstock.Batch) error {
 	s.mu.Unlock()
 	s.cond.Broadcast()
 	into.Swap(b)
-	s.r.spareBatch(b)
+	s.r.batches.put(b) // emptied before it was handed to Read
 	return nil
 }
 
@@ -136,7 +136,7 @@ func (*channelSink) Open(context.Context) error { return nil }
 // hands them to each reader.
 func (c *channelSink) Write(ctx context.Context, b *penstock.Batch) error {
 	for _, sub := range c.ch.subs {
-		out := c.flow.r.takeBatch()
+		out := c.flow.r.batches.get()
 		for _, m := range b.Msgs {
 			copyOut(out, out.Append(), m)
 		}

@@ -40,8 +40,8 @@ type flow struct {
 	forks    chan struct{} // window of forks and loops that wait
 	taps     sync.WaitGroup
 	tapSlots chan struct{}
-	works    sync.Pool
-	batches  sync.Pool
+	works    pool[work]
+	batches  *pool[penstock.Batch] // the run's
 	seqMu    sync.Mutex
 	seq      uint64
 	ctx      context.Context
@@ -56,8 +56,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 	f := &flow{r: r, plan: p, log: r.opts.Logger.With("flow", p.Name), ctx: r.ctx, abort: make(chan struct{}), tapSlots: make(chan struct{}, 4), forks: make(chan struct{}, defaultWindow)}
 	f.stats.Name = p.Name
 	f.outCond.L = &f.outM
-	f.works.New = func() any { return &work{} }
-	f.batches.New = func() any { return &penstock.Batch{} }
+	f.batches = &r.batches
 	f.budget = newBudget(p.Budget.Messages, p.Budget.Bytes)
 	f.width = p.Concurrency
 	if f.width <= 0 {
@@ -332,7 +331,7 @@ func (f *flow) fatal(err error) { f.r.abort(err) }
 // recycle takes a batch back for another use.
 func (f *flow) recycle(b *penstock.Batch) {
 	b.Reset()
-	f.batches.Put(b)
+	f.batches.put(b)
 }
 
 // text evaluates a program to text: keys may be numbers, too.

@@ -135,7 +135,7 @@ func (x *exec) apart(ctx context.Context, n *node, op *plan.Fork, children []*pe
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			b := x.f.batches.Get().(*penstock.Batch)
+			b := x.f.batches.get()
 			b.Runtime = x.f.r.runtime
 			own := child(b, c, 0)
 			res, mem, err := x.branch(ctx, b, prog(i), x.inner(n), []*penstock.Message{own})

@@ -393,7 +393,7 @@ func (f *flow) mail(l int, g *groups, done []*openGroup) {
 }
 
 func (f *flow) groupWork(g *groups, done []*openGroup) *work {
-	w := f.works.Get().(*work)
+	w := f.works.get()
 	if w.own == nil {
 		w.own = &penstock.Batch{}
 	}

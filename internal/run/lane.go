@@ -257,11 +257,12 @@ func (x *exec) fail(m *penstock.Message, err error) {
 // apply runs a leaf step and finds out what it dropped.
 func (x *exec) apply(w *work, n *node, ms []*penstock.Message) {
 	b := w.batch
+	own := b.Msgs
 	b.Msgs = ms
 	x.before = append(x.before[:0], ms...)
 	err := n.step.Process(x.ctx, b)
 	out := b.Msgs
-	b.Msgs = nil
+	b.Msgs = own
 	if err != nil { // speaks of the whole batch
 		for _, m := range x.before {
 			x.fail(m, err)

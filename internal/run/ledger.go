@@ -14,8 +14,9 @@ import (
 // not settled.
 type intake struct {
 	src    *pump
-	batch  penstock.Batch
-	seq    uint64 // order of reading within the flow
+	batch  *penstock.Batch // nil once no message needs it
+	seq    uint64          // order of reading within the flow
+	read   uint64          // order of reading within the source
 	tracks []track
 	open   atomic.Int32 // tracks that have not ended
 	mem    atomic.Int32 // messages that still use the memory, works that hold it
@@ -140,14 +141,15 @@ func (in *intake) memDone(n int32) {
 		return
 	}
 	in.src.flow.budget.release(in.count, in.bytes)
-	in.batch.Reset()
+	in.src.flow.recycle(in.batch)
+	in.batch = nil
 	in.part()
 }
 
 // part says that memory or ledger is done with; after both the intake can be used again.
 func (in *intake) part() {
 	if in.free.Add(-1) == 0 {
-		in.src.spare.Put(in)
+		in.src.spare.put(in)
 	}
 }
 

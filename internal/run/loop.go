@@ -114,7 +114,7 @@ func (f *flow) free(w *work) {
 	if in != nil {
 		in.memDone(n)
 	}
-	f.works.Put(w)
+	f.works.put(w)
 }
 
 // watch completes groups as the engine's clock comes to them.

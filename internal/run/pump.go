@@ -18,14 +18,13 @@ type pump struct {
 	ep     *plan.Endpoint
 	source penstock.Source
 	opened bool
-	spare  sync.Pool // of *intake
+	spare  pool[intake]
 
 	mu       sync.Mutex
 	complete map[uint64]*intake // settled out of order
 	ready    []*intake          // in order, waiting for the settler
 	readSeq  uint64             // intakes read by this pump
 	nextSeq  uint64             // the next to settle
-	order    map[*intake]uint64
 	wake     chan struct{}
 	done     chan struct{} // closed when the settler has ended
 	ended    bool          // no more will be read
@@ -34,8 +33,7 @@ type pump struct {
 }
 
 func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
-	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]*intake{}, order: map[*intake]uint64{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	p.spare.New = func() any { return &intake{src: p} }
+	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]*intake{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	return p
 }
 
@@ -45,9 +43,13 @@ func (p *pump) read(ctx context.Context) error {
 	f := p.flow
 	failures := 0
 	for ctx.Err() == nil {
-		in := p.spare.Get().(*intake)
-		err := p.source.Read(ctx, &in.batch)
-		if len(in.batch.Msgs) > 0 {
+		b := f.batches.get()
+		err := p.source.Read(ctx, b)
+		if len(b.Msgs) == 0 {
+			f.recycle(b)
+		} else {
+			in := p.spare.get()
+			in.src, in.batch = p, b
 			failures = 0
 			f.r.busy(1)
 			ok := p.dispatch(in)
@@ -90,15 +92,15 @@ func (p *pump) dispatch(in *intake) bool {
 	}
 	f.stats.Read.Add(int64(in.count))
 	p.mu.Lock()
-	p.order[in] = p.readSeq
+	in.read = p.readSeq
 	p.readSeq++
 	p.open++
 	p.mu.Unlock()
 	if f.plan.Order == plan.PerKey {
 		return p.byKey(in)
 	}
-	w := f.works.Get().(*work)
-	w.in, w.batch, w.msgs, w.handled = in, &in.batch, append(w.msgs[:0], in.batch.Msgs...), int32(in.count)
+	w := f.works.get()
+	w.in, w.batch, w.msgs, w.handled = in, in.batch, append(w.msgs[:0], in.batch.Msgs...), int32(in.count)
 	in.mem.Store(int32(in.count))
 	return f.hand(w, f.queue)
 }
@@ -138,11 +140,11 @@ func (p *pump) byKey(in *intake) bool {
 	n := int32(0)
 	for i, m := range in.batch.Msgs {
 		m.Seq = uint64(i)
-		err := f.setKey(&in.batch, m)
+		err := f.setKey(in.batch, m)
 		l := f.laneOf(m.Key)
 		w := parts[l]
 		if w == nil {
-			w = f.works.Get().(*work)
+			w = f.works.get()
 			if w.own == nil {
 				w.own = &penstock.Batch{}
 			}
@@ -209,12 +211,10 @@ func (p *pump) signal() {
 // completed takes an intake whose messages have all ended.
 func (p *pump) completed(in *intake) {
 	p.mu.Lock()
-	seq := p.order[in]
-	delete(p.order, in)
 	if p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each {
 		p.ready = append(p.ready, in)
 	} else {
-		p.complete[seq] = in
+		p.complete[in.read] = in
 		for {
 			next, ok := p.complete[p.nextSeq]
 			if !ok {

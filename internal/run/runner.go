@@ -62,7 +62,7 @@ type Runner struct {
 	flows    []*flow
 	started  time.Time
 	busyN    atomic.Int64
-	pool     sync.Pool // of *penstock.Batch, for channels
+	batches  pool[penstock.Batch] // memory of messages, used over and over
 
 	ctx    context.Context // processing; cancelled by abort
 	cancel context.CancelFunc
@@ -238,18 +238,6 @@ func (r *Runner) share(key string, build func() (any, error)) (any, error) {
 	}
 	r.shared[key] = &shared{v}
 	return v, nil
-}
-
-func (r *Runner) takeBatch() *penstock.Batch {
-	if b, ok := r.pool.Get().(*penstock.Batch); ok {
-		return b
-	}
-	return &penstock.Batch{}
-}
-
-func (r *Runner) spareBatch(b *penstock.Batch) {
-	b.Reset()
-	r.pool.Put(b)
 }
 
 // Snapshot counts what the run has done so far. It is safe to call while it runs.

@@ -24,9 +24,10 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	ctx, cancel := x.f.timeout(x.ctx, n.Timeout)
 	defer cancel()
 	b := w.batch
+	own := b.Msgs
 	b.Msgs = out
 	err := n.sink.write(ctx, b)
-	b.Msgs = nil
+	b.Msgs = own
 	var each *penstock.BatchError
 	switch {
 	case err == nil:
@@ -124,7 +125,7 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		return
 	}
 	// The copy leaves the flow: it has memory of its own, and nobody waits for it.
-	b := x.f.batches.Get().(*penstock.Batch)
+	b := x.f.batches.get()
 	b.Runtime = x.f.r.runtime
 	for _, m := range out {
 		c := b.Append()
