@@ -45,18 +45,23 @@ func (d Diagnostic) String() string {
 
 // List collects findings. The zero List is empty and ready. It is not safe for
 // concurrent use.
-type List struct{ items []Diagnostic }
+type List struct {
+	items []Diagnostic
+	seen  map[Diagnostic]struct{}
+}
 
 // Add appends d, unless the same finding at the same place is there already.
 func (l *List) Add(d Diagnostic) {
 	if d.Severity == "" {
 		d.Severity = Error
 	}
-	for _, have := range l.items {
-		if have == d {
-			return
-		}
+	if _, twice := l.seen[d]; twice {
+		return
 	}
+	if l.seen == nil {
+		l.seen = map[Diagnostic]struct{}{}
+	}
+	l.seen[d] = struct{}{}
 	l.items = append(l.items, d)
 }
 

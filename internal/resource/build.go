@@ -141,16 +141,18 @@ func (b *builder) mapping(n *Node, values []*ast.MappingValueNode, flow bool, de
 	if !flow && len(values) > 0 && values[0].Key != nil {
 		n.Pos = b.pos(values[0].Key.GetToken()) // the token of a block map is its first colon
 	}
+	lines := make(map[string]int, len(values))
 	for _, v := range values {
 		key, pos, ok := b.key(v.Key)
 		value := b.child(v.Value, pos, depth)
 		if !ok {
 			continue
 		}
-		if first := n.Entry(key); first != nil {
-			b.errorf(pos, "duplicate-key", key, "keep one of them", "the key `%s` stands twice in the same map, first in line %d", key, first.KeyPos.Line)
+		if first, twice := lines[key]; twice {
+			b.errorf(pos, "duplicate-key", key, "keep one of them", "the key `%s` stands twice in the same map, first in line %d", clip(key), first)
 			continue
 		}
+		lines[key] = pos.Line
 		n.Entries = append(n.Entries, NodeEntry{key, pos, value})
 	}
 }

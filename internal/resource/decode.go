@@ -30,6 +30,7 @@ type Decoder struct {
 	Secrets []SecretUse
 
 	infos map[reflect.Type]*structInfo
+	field string // the name of what a NodeDecoder reads
 }
 
 // SecretUse is a place in a decoded configuration that wants the value of a secret.
@@ -117,7 +118,10 @@ func (d *Decoder) value(n *Node, v reflect.Value, f *fieldInfo) {
 	if v.CanAddr() {
 		p := v.Addr().Interface()
 		if own, ok := p.(NodeDecoder); ok {
+			outer := d.field
+			d.field = f.name
 			own.DecodeNode(n, d)
+			d.field = outer
 			d.checked(p)
 			return
 		}
@@ -172,7 +176,7 @@ func (d *Decoder) structure(n *Node, v reflect.Value, f *fieldInfo, extra func(e
 		return
 	}
 	if n.Kind != NodeMap {
-		hint := "write `{}` or the fields below it"
+		hint := "write `" + f.name + ": {}`"
 		if len(info.fields) > 0 {
 			hint = "write it as `{ " + info.fields[0].name + ": … }`"
 		}

@@ -73,7 +73,7 @@ func (d *Decoder) text(n *Node, f *fieldInfo) (string, bool) {
 				d.unsupported(n.Pos, n.Text)
 				return "", false
 			}
-			d.errorf(n.Pos, "wrong-value", n.Text, hintFor(n.Text, f.rules.enum), "%sis %s, not `%s`", f.subject(), orList(f.rules.enum), clip(n.Text))
+			d.notAmong(n, f)
 			return "", false
 		}
 	case f.rules.name:
@@ -88,6 +88,19 @@ func (d *Decoder) text(n *Node, f *fieldInfo) (string, bool) {
 		return "", false
 	}
 	return n.Text, true
+}
+
+// notAmong reports a word that is none of the field's.
+func (d *Decoder) notAmong(n *Node, f *fieldInfo) {
+	if len(f.rules.enum) > 6 {
+		d.errorf(n.Pos, "wrong-value", clip(n.Text), hintFor(n.Text, f.rules.enum), "%scan't be `%s`", f.subject(), clip(n.Text))
+		return
+	}
+	hint := ""
+	if near := Nearest(n.Text, f.rules.enum); near != "" {
+		hint = "did you mean `" + near + "`?"
+	}
+	d.errorf(n.Pos, "wrong-value", clip(n.Text), hint, "%sis %s, not `%s`", f.subject(), orList(f.rules.enum), clip(n.Text))
 }
 
 func describeText(f *fieldInfo) string {
@@ -173,7 +186,7 @@ func quantity[T any](d *Decoder, n *Node, f *fieldInfo, into *T, want string, pa
 		hint := ""
 		if n.Kind == NodeInt || n.Kind == NodeFloat {
 			if _, err := parse(n.Text); err != nil {
-				hint = strings.TrimPrefix(err.Error(), strconv.Quote(n.Text)+" ")
+				_, hint, _ = strings.Cut(err.Error(), "; ")
 			}
 		}
 		d.wrong(n, f, want, hint)

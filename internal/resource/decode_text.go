@@ -163,6 +163,9 @@ func (d *Decoder) parsePath(text string, pos penstock.Pos, subject string) (pens
 		return penstock.Path{}, false
 	}
 	p.Pos = pos
+	if p.Root == "vars" && !d.name(p.Steps[0].Name, pos, "`"+clip(text)+"`") {
+		return penstock.Path{}, false
+	}
 	return p, true
 }
 

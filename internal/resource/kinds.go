@@ -177,7 +177,7 @@ type Integration struct {
 	// Labels that a Flow must carry to belong to this integration; all of them must match. Left out, every flow belongs. Tests go with their flow, and what flows refer to (schemas, channels, connections) comes along by reference.
 	Select map[string]string `json:"select"`
 	// Parameters, which expressions read as params.<name> and the command line sets with --param name=value.
-	Params Ordered[Param] `json:"params"`
+	Params Ordered[Param] `json:"params" penstock:"name"`
 	// Whether reading an optional or nullable field bare is an error rather than a warning.
 	Strict bool `json:"strict" penstock:"default=false"`
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -202,11 +203,10 @@ func kindWords() []string {
 func (ld *loader) resource(n *Node, file string) {
 	d := ld.decoder
 	if n.Kind != NodeMap {
-		d.wrong(n, &fieldInfo{name: "the document"}, "a map with apiVersion, kind, metadata and spec", "")
+		d.wrong(n, &fieldInfo{}, "a map with apiVersion, kind, metadata and spec", "")
 		return
 	}
 	r := &Resource{Pos: n.Pos, File: file, Doc: n}
-	own := &fieldInfo{name: "the resource"}
 	for i := range n.Entries {
 		switch e := &n.Entries[i]; e.Key {
 		case "apiVersion", "kind", "metadata", "spec":
@@ -230,7 +230,7 @@ func (ld *loader) resource(n *Node, file string) {
 		r.APIVersion = APIVersion
 	}
 	if m := n.Get("metadata"); m != nil {
-		d.Decode(m, &r.Metadata)
+		d.value(m, reflect.ValueOf(&r.Metadata).Elem(), &fieldInfo{name: "metadata"})
 	}
 	kind := n.Get("kind")
 	if kind == nil {
@@ -251,10 +251,9 @@ func (ld *loader) resource(n *Node, file string) {
 		d.Decode(&Node{Kind: NodeMap, Pos: n.Pos}, spec)
 	case s == nil:
 		d.errorf(n.Pos, "missing-field", "", "add `spec: …`", "the resource needs the field `spec`")
-		d.Decode(&Node{Kind: NodeMap, Pos: n.Pos}, spec) // its own errors say what belongs into it
+		(&Decoder{Diags: &diag.List{}}).Decode(&Node{Kind: NodeMap, Pos: n.Pos}, spec) // for the defaults
 	default:
-		own.name = "spec"
-		d.Decode(s, spec)
+		d.value(s, reflect.ValueOf(spec).Elem(), &fieldInfo{name: "spec"})
 	}
 	ld.add(r)
 }

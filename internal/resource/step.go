@@ -10,6 +10,12 @@ import (
 
 // DecodeNode reads a step: the common keys, and one verb.
 func (s *Step) DecodeNode(n *Node, d *Decoder) {
+	if n.Kind != NodeMap {
+		d.wrong(n, &fieldInfo{name: "step"}, "a map with one verb", "write `- filter: …`")
+		s.Place = Place{n.Pos, n}
+		s.Verb, s.VerbName, s.VerbPos = &Stop{Place{Pos: n.Pos}}, "stop", n.Pos // something to walk over
+		return
+	}
 	var found []*NodeEntry
 	d.structure(n, reflect.ValueOf(s).Elem(), &fieldInfo{name: "step"}, func(e *NodeEntry) bool {
 		if _, ok := LookupVerb(e.Key); ok {
@@ -25,10 +31,6 @@ func (s *Step) DecodeNode(n *Node, d *Decoder) {
 		}
 		return false
 	})
-	if n.Kind != NodeMap {
-		s.Verb = &Stop{Place{Pos: n.Pos}} // something to walk over; the error is reported
-		return
-	}
 	if len(found) != 1 {
 		d.verbCount(n, found)
 	}

@@ -10,7 +10,7 @@ import (
 
 // DecodeNode reads a target: one connector or channel, and options beside it.
 func (t *Target) DecodeNode(n *Node, d *Decoder) {
-	f := &fieldInfo{name: "target"}
+	f := &fieldInfo{name: d.field}
 	switch n.Kind {
 	case NodeText:
 		d.wrong(n, f, "a map with one connector or channel", "write `{ channel: "+clip(n.Text)+" }`")
@@ -226,7 +226,7 @@ func (c *Channel) check(d *Decoder) {
 func (b *Neighbour) DecodeNode(n *Node, d *Decoder) {
 	b.Place = Place{n.Pos, n}
 	if n.Kind != NodeMap {
-		d.wrong(n, &fieldInfo{name: "document"}, "a map: `{ file: … }` or the document itself", "")
+		d.wrong(n, &fieldInfo{name: d.field}, "a map: `{ file: … }` or the document itself", "")
 		return
 	}
 	if len(n.Entries) == 1 {

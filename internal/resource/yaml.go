@@ -173,7 +173,7 @@ func parseDocument(file string, d rawDocument, l *diag.List) (n *Node) {
 	if n == nil {
 		return nil
 	}
-	if err11 != nil {
+	if err11 != nil && !b.broken {
 		pos := start
 		if line, ok := lineOf(err11); ok && line <= strings.Count(d.text, "\n")+1 {
 			pos.Line = d.line + max(line, 1)
