@@ -164,7 +164,7 @@ func (g *groups) untilEmpty() {
 // forget lets the settler end though messages are not settled: the run was stopped.
 func (p *pump) forget() {
 	p.mu.Lock()
-	p.ended, p.open = true, len(p.ready)
+	p.ended, p.forgotten = true, true
 	p.mu.Unlock()
 	p.signal()
 }

@@ -20,16 +20,16 @@ type pump struct {
 	opened bool
 	spare  pool[intake]
 
-	mu       sync.Mutex
-	complete map[uint64]*intake // settled out of order
-	ready    []*intake          // in order, waiting for the settler
-	readSeq  uint64             // intakes read by this pump
-	nextSeq  uint64             // the next to settle
-	wake     chan struct{}
-	done     chan struct{} // closed when the settler has ended
-	ended    bool          // no more will be read
-	open     int           // read but not settled
-	flushing bool
+	mu        sync.Mutex
+	complete  map[uint64]*intake // settled out of order
+	ready     []*intake          // in order, waiting for the settler
+	readSeq   uint64             // intakes read by this pump
+	nextSeq   uint64             // the next to settle
+	wake      chan struct{}
+	done      chan struct{} // closed when the settler has ended
+	ended     bool          // no more will be read
+	open      int           // read but not settled
+	forgotten bool          // what is not complete by now will not be settled: the run was stopped
 }
 
 func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
@@ -245,7 +245,7 @@ func (p *pump) settle(ctx context.Context) error {
 		p.mu.Lock()
 		ready := p.ready
 		p.ready = nil
-		finished := p.ended && p.open == len(ready)
+		finished := p.ended && (p.forgotten || p.open == len(ready))
 		p.mu.Unlock()
 		if len(ready) > 0 {
 			if wait := flushEvery - time.Since(last); !each && !finished && wait > 0 {
@@ -295,7 +295,7 @@ func (p *pump) linger(d time.Duration) {
 	defer t.Stop()
 	for {
 		p.mu.Lock()
-		over := p.ended && p.open == len(p.ready)
+		over := p.ended && (p.forgotten || p.open == len(p.ready))
 		p.mu.Unlock()
 		if over {
 			return
