@@ -4,6 +4,7 @@ package cases
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -228,25 +229,36 @@ func peerDelivered(m harness.Measurement) (int, error) {
 	return 0, errors.New("the peer logged no counter output_sent: is its version another?")
 }
 
-// ownDelivered reads the summary that `penstock run -o json` ends with: the last line of standard
-// output, with the messages that each flow's sink took.
+// ownDelivered reads the summary that `penstock run -o json` ends with: the last JSON document
+// on standard output, with what each flow sent to each of its endpoints.
 func ownDelivered(m harness.Measurement) (int, error) {
-	text := strings.TrimSpace(string(m.Stdout))
-	last := text[strings.LastIndexByte(text, '\n')+1:]
 	var summary struct {
 		Flows []struct {
-			Out *int `json:"out"`
-		} `json:"flows"`
+			Dead int
+			Sent []struct{ Count int }
+		}
 	}
-	if err := json.Unmarshal([]byte(last), &summary); err != nil {
-		return 0, fmt.Errorf("the summary of penstock run is not JSON: %w: %.200s", err, last)
+	dec := json.NewDecoder(bytes.NewReader(m.Stdout))
+	for {
+		err := dec.Decode(&summary)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("penstock run -o json: %w: %.200s", err, m.Stdout)
+		}
+	}
+	if len(summary.Flows) == 0 {
+		return 0, fmt.Errorf("the summary of penstock run names no flow: %.200s", m.Stdout)
 	}
 	sum := 0
 	for _, f := range summary.Flows {
-		if f.Out == nil {
-			return 0, fmt.Errorf("the summary of penstock run has a flow without out: %.200s", last)
+		if f.Dead != 0 {
+			return 0, fmt.Errorf("%d messages were dead-lettered", f.Dead)
 		}
-		sum += *f.Out
+		for _, s := range f.Sent {
+			sum += s.Count
+		}
 	}
 	return sum, nil
 }

@@ -53,11 +53,12 @@ func TestDelivered(t *testing.T) {
 	if _, err := peerDelivered(harness.Measurement{}); err == nil {
 		t.Error("no counter, no error")
 	}
-	own := harness.Measurement{Stdout: []byte("{\"progress\":1}\n{\"flows\":[{\"name\":\"a\",\"out\":3},{\"name\":\"b\",\"out\":4}]}\n")}
+	own := harness.Measurement{Stdout: []byte(`{"flows":[{"name":"a","sent":[{"endpoint":"a/to","count":1}],"dead":0}]}
+{"flows":[{"name":"a","sent":[{"endpoint":"a/to","count":3},{"endpoint":"a/to2","count":4}],"dead":0}],"seconds":1}`)}
 	if n, err := ownDelivered(own); n != 7 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
-	for _, text := range []string{"", "done", `{"flows":[{"name":"a"}]}`} {
+	for _, text := range []string{"", "done", "{}", `{"flows":[{"name":"a","sent":[],"dead":2}]}`} {
 		if _, err := ownDelivered(harness.Measurement{Stdout: []byte(text)}); err == nil {
 			t.Errorf("%q: no error", text)
 		}
