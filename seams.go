@@ -81,8 +81,10 @@ type Caller interface {
 
 // Step is a stateless leaf step. Process works on b.Msgs in place: it may replace bodies, set
 // vars and meta, fail messages with b.Fail, and drop messages by removing them from b.Msgs
-// (those before and after keep their order). An error returned speaks of the whole batch. It is
-// safe for concurrent use with different batches.
+// (those before and after keep their order). The indexes of b.Fail are those of b.Msgs as Process
+// returns it: a step that drops too marks a message at the place that it has moved to. A message
+// that failed is left as it came, since it may be tried again. No mark stands when Process is
+// called. An error returned speaks of the whole batch. It is safe for concurrent use with different batches.
 type Step interface {
 	Process(ctx context.Context, b *Batch) error
 }

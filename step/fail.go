@@ -10,7 +10,7 @@ import (
 // Fail fails every message with a code and a message of the configuration.
 type Fail struct {
 	Code penstock.Code
-	// Message computes the text; nil is the code itself. A text that can't be computed doesn't hide the failure: the code
+	// Message computes the text; nil, and an empty text, is the code itself. A text that can't be computed doesn't hide the failure: the code
 	// stays, and the text says why.
 	Message penstock.Program
 }
@@ -20,10 +20,10 @@ func (s *Fail) Process(_ context.Context, b *penstock.Batch) error {
 	for i, m := range b.Msgs {
 		e := &penstock.Error{Code: s.Code, Op: "fail", Err: errors.New(string(s.Code))}
 		if s.Message != nil {
-			text, err := text(s.Message.Eval(b.Frame(m)))
-			if err != nil {
+			switch text, err := text(s.Message.Eval(b.Frame(m))); {
+			case err != nil:
 				e.Err, e.Hint = err, "the step's message could not be computed"
-			} else {
+			case text != "":
 				e.Err = errors.New(text)
 			}
 		}
