@@ -232,21 +232,23 @@ func peerDelivered(m harness.Measurement) (int, error) {
 // ownDelivered reads the summary that `penstock run -o json` ends with: the last JSON document
 // on standard output, with what each flow sent to each of its endpoints.
 func ownDelivered(m harness.Measurement) (int, error) {
-	var summary struct {
+	type document struct {
 		Flows []struct {
 			Dead int
 			Sent []struct{ Count int }
 		}
 	}
-	dec := json.NewDecoder(bytes.NewReader(m.Stdout))
-	for {
-		err := dec.Decode(&summary)
+	var summary document
+	for dec := json.NewDecoder(bytes.NewReader(m.Stdout)); ; {
+		var next document // a fresh one: decoding into the last would keep what next leaves out
+		err := dec.Decode(&next)
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
 			return 0, fmt.Errorf("penstock run -o json: %w: %.200s", err, m.Stdout)
 		}
+		summary = next
 	}
 	if len(summary.Flows) == 0 {
 		return 0, fmt.Errorf("the summary of penstock run names no flow: %.200s", m.Stdout)
