@@ -16,22 +16,23 @@ func Again(r plan.Retry, attempt int, err error) bool {
 	return attempt < r.Attempts && penstock.CodeOf(err).Transient()
 }
 
-// Pause is how long to wait after the attempt-th try (from 1) failed: exponential, bounded,
-// and shortened by up to the jitter's share. random gives a number in [0,1).
+// Pause is how long to wait after the attempt-th try (from 1) failed: Initial, multiplied by Factor (at least 1)
+// after each try, bounded by Max (0: not bounded), and shortened by up to the jitter's share of it, so that what
+// failed together is not tried again together. random gives a number in [0,1). A pause is never negative, and never
+// longer than Max.
 func Pause(r plan.Retry, attempt int, random func() float64) time.Duration {
-	factor := r.Factor
-	if factor < 1 {
-		factor = 1
-	}
-	d := float64(r.Initial) * math.Pow(factor, float64(attempt-1))
-	if r.Max > 0 && d > float64(r.Max) {
-		d = float64(r.Max)
-	}
-	if d > math.MaxInt64 {
-		d = math.MaxInt64 / 2
+	d := float64(r.Initial) * math.Pow(max(r.Factor, 1), float64(attempt-1))
+	if r.Max > 0 {
+		d = min(d, float64(r.Max))
 	}
 	if r.Jitter > 0 {
-		d -= d * min(r.Jitter, 1) * random()
+		d = min(d, math.MaxInt64) * (1 - min(r.Jitter, 1)*random())
 	}
-	return time.Duration(d)
+	switch {
+	case d >= math.MaxInt64: // float64(math.MaxInt64) is one more than an int64 holds
+		return math.MaxInt64
+	case d > 0:
+		return time.Duration(d)
+	}
+	return 0
 }
