@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/jsonview"
 )
 
 // Mask replaces what is at its paths, so that the message can be shown; the shape stays. A string (and what is written as
@@ -114,4 +115,38 @@ func masked(b *penstock.Batch, v penstock.Value) penstock.Value {
 		return v
 	}
 	return penstock.Null
+}
+
+// maskText is what a string becomes.
+const maskText = `"***"`
+
+// appendMasked writes what mask makes of node n: see [Mask].
+func appendMasked(dst []byte, d *jsonview.Doc, n jsonview.Node) []byte {
+	switch d.Kind(n) {
+	case jsonview.String, jsonview.Bytes:
+		return append(dst, maskText...)
+	case jsonview.Array:
+		dst = append(dst, '[')
+		for e := d.First(n); e != jsonview.None; e = d.Next(e) {
+			dst = append(appendMasked(dst, d, e), ',')
+		}
+		return closeWith(dst, ']')
+	case jsonview.Object:
+		dst = append(dst, '{')
+		for k := d.First(n); k != jsonview.None; k = d.Next(k) {
+			dst = append(d.AppendJSON(dst, k), ':')
+			dst = append(appendMasked(dst, d, d.Value(k)), ',')
+		}
+		return closeWith(dst, '}')
+	}
+	return append(dst, "null"...)
+}
+
+// closeWith ends a container, on top of the comma after the last member.
+func closeWith(dst []byte, c byte) []byte {
+	if last := len(dst) - 1; dst[last] == ',' {
+		dst[last] = c
+		return dst
+	}
+	return append(dst, c)
 }

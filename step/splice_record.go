@@ -1,10 +1,6 @@
 package step
 
-import (
-	"slices"
-
-	"penstock.dev/penstock/jsonview"
-)
+import "penstock.dev/penstock/jsonview"
 
 // record makes the changes in a row of cells. The new body is JSON.
 func (s *splicer) record(root *editNode) error {
@@ -82,43 +78,4 @@ func (s *splicer) cell(v jsonview.Node, kid *editNode) error {
 	}
 	s.dst = appendMasked(s.dst, s.d, v)
 	return nil
-}
-
-// sort brings found[base:] into the order of the document.
-func (s *splicer) sort(base int) {
-	slices.SortFunc(s.found[base:], func(a, b foundKid) int { return int(a.node) - int(b.node) })
-}
-
-// maskText is what a string becomes.
-const maskText = `"***"`
-
-// appendMasked writes what mask makes of node n: see [Mask].
-func appendMasked(dst []byte, d *jsonview.Doc, n jsonview.Node) []byte {
-	switch d.Kind(n) {
-	case jsonview.String, jsonview.Bytes:
-		return append(dst, maskText...)
-	case jsonview.Array:
-		dst = append(dst, '[')
-		for e := d.First(n); e != jsonview.None; e = d.Next(e) {
-			dst = append(appendMasked(dst, d, e), ',')
-		}
-		return closeWith(dst, ']')
-	case jsonview.Object:
-		dst = append(dst, '{')
-		for k := d.First(n); k != jsonview.None; k = d.Next(k) {
-			dst = append(d.AppendJSON(dst, k), ':')
-			dst = append(appendMasked(dst, d, d.Value(k)), ',')
-		}
-		return closeWith(dst, '}')
-	}
-	return append(dst, "null"...)
-}
-
-// closeWith ends a container, on top of the comma after the last member.
-func closeWith(dst []byte, c byte) []byte {
-	if last := len(dst) - 1; dst[last] == ',' {
-		dst[last] = c
-		return dst
-	}
-	return append(dst, c)
 }
