@@ -149,7 +149,7 @@ func (ld *loader) file(f found) {
 	}
 	docs := splitDocuments(f.path, text, own)
 	ours := f.explicit
-	before := len(ld.set.Resources)
+	nodes := 0
 	for _, d := range docs {
 		l := &diag.List{}
 		n := parseDocument(f.path, d, l)
@@ -158,6 +158,9 @@ func (ld *loader) file(f found) {
 		}
 		ours = true
 		ld.diags.Merge(l)
+		if n != nil || l.Len() > 0 {
+			nodes++
+		}
 		if n != nil {
 			ld.resource(n, f.path)
 		}
@@ -165,7 +168,7 @@ func (ld *loader) file(f found) {
 	if ours {
 		ld.diags.Merge(own)
 	}
-	if f.explicit && len(docs) == 0 && len(ld.set.Resources) == before {
+	if f.explicit && nodes == 0 && own.Len() == 0 {
 		ld.diags.Errorf(penstock.Pos{File: f.path, Line: 1, Col: 1}, "empty", "", "write a resource into it: `penstock init` makes an example", "the file holds no resource")
 	}
 }

@@ -19,10 +19,10 @@ import (
 // Limits of configuration files. They are far above what people write, and keep a file that
 // is no configuration from taking the machine.
 const (
-	MaxFile     = 8 << 20 // bytes of a file
-	MaxDocument = 2 << 20 // bytes of a document; Kubernetes takes 1 MiB
-	maxDepth    = 100     // of nesting
-	maxNodes    = 500_000 // of a document, aliases written out
+	MaxFile     = 8 << 20   // bytes of a file
+	MaxDocument = 512 << 10 // bytes of a document
+	maxDepth    = 100       // of nesting
+	maxNodes    = 200_000   // of a document, aliases written out
 )
 
 // ParseYAML reads the documents of a file, as YAML 1.2, and reports whatever is wrong with the
@@ -154,6 +154,10 @@ func parseDocument(file string, d rawDocument, l *diag.List) (n *Node) {
 		return nil
 	}
 	other, err11 := read11(d.text)
+	if err11 != nil && len(d.text) > maxBroken {
+		report11(file, d, err11, l)
+		return nil
+	}
 	f, err := parser.ParseBytes([]byte(d.text), 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		reportSyntax(file, d, err, l)
@@ -174,18 +178,26 @@ func parseDocument(file string, d rawDocument, l *diag.List) (n *Node) {
 		return nil
 	}
 	if err11 != nil && !b.broken {
-		pos := start
-		if line, ok := lineOf(err11); ok && line <= strings.Count(d.text, "\n")+1 {
-			pos.Line = d.line + max(line, 1)
-		}
-		l.Errorf(pos, "yaml-versions", "", "write it so that both versions of YAML read it",
-			"kubectl (YAML 1.1) can't read the document: %s", strings.TrimPrefix(err11.Error(), "yaml: "))
+		report11(file, d, err11, l)
 		return n
 	}
 	if !b.broken {
 		sameReading(n, other, l)
 	}
 	return n
+}
+
+// maxBroken is the size up to which a document that kubectl can't read is read at all: the reader of
+// YAML 1.2 takes quadratic time over some broken texts.
+const maxBroken = 32 << 10
+
+func report11(file string, d rawDocument, err error, l *diag.List) {
+	pos := penstock.Pos{File: file, Line: d.line + 1, Col: 1}
+	if line, ok := lineOf(err); ok && line <= strings.Count(d.text, "\n")+1 {
+		pos.Line = d.line + max(line, 1)
+	}
+	l.Errorf(pos, "yaml-versions", "", "write it so that both versions of YAML read it",
+		"kubectl (YAML 1.1) can't read the document: %s", strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 // read11 reads a document as kubectl does.
