@@ -76,7 +76,7 @@ type Error struct {
 	Err  error  // the cause, or the plain message as errors.New
 }
 
-// Errorf-like constructors stay with their callers; E builds the common form.
+// E builds the common form of an error: a code, what was being done, where, and what is wrong.
 func E(code Code, op, path, msg string) *Error {
 	return &Error{Code: code, Op: op, Path: path, Err: errors.New(msg)}
 }

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ func (x *exec) away(w *work, pc int, m *penstock.Message, window chan struct{}, 
 	l := x.lane
 	l.leave(m)
 	attempt := max(x.tries, 1)
-	x.f.r.busy(1) // until the lane has taken the answer
+	x.f.r.busy() // until the lane has taken the answer
 	go func() {
 		p := &parcel{w: w, m: m, pc: pc, attempt: attempt, called: true}
 		p.reply, p.err = x.f.windowed(x.ctx, window, m, t)
@@ -184,7 +185,7 @@ func (f *flow) timeout(ctx context.Context, d time.Duration) (context.Context, c
 
 // timedOut names a time-out as such, whatever the driver made of it.
 func (f *flow) timedOut(ctx context.Context, d time.Duration, name string, err error) error {
-	if context.Cause(ctx) == context.DeadlineExceeded {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return &penstock.Error{Code: penstock.Timeout, Op: name, Err: fmt.Errorf("no answer within %s: %w", d, err), Hint: "raise the step's timeout, or look at the other side"}
 	}
 	return err

@@ -18,7 +18,6 @@ type channel struct {
 	producers atomic.Int32 // flows and steps that still may send
 	subs      []*subscription
 	handed    atomic.Int64
-	lost      atomic.Int64
 }
 
 // subscription is one reading flow's end: each has every message.
@@ -65,7 +64,7 @@ func (s *subscription) put(ctx context.Context, b *penstock.Batch) bool {
 	}
 	s.packets = append(s.packets, b)
 	s.messages += len(b.Msgs)
-	s.r.busy(1) // until a pump has read it
+	s.r.busy() // until a pump has read it
 	s.cond.Broadcast()
 	return true
 }

@@ -86,14 +86,14 @@ func (x *exec) failed(w *work, pc int, n *node, fails []failure) {
 			}
 		}
 		for _, f := range over {
-			x.giveUp(w, pc, n, f, attempt)
+			x.giveUp(w, n, f, attempt)
 		}
 		if len(retry) == 0 {
 			return
 		}
 		if !x.f.sleep(x.ctx, policy.Pause(*r, attempt, x.f.r.random)) {
 			for _, m := range retry {
-				x.giveUp(w, pc, n, failure{m, last}, attempt)
+				x.giveUp(w, n, failure{m, last}, attempt)
 			}
 			return
 		}
@@ -107,7 +107,7 @@ func (x *exec) failed(w *work, pc int, n *node, fails []failure) {
 func (x *exec) settleFailure(w *work, pc int, n *node, f failure, attempt int) {
 	r := x.retryOf(n)
 	if !again(r, attempt, f.err) || x.ctx.Err() != nil {
-		x.giveUp(w, pc, n, f, attempt)
+		x.giveUp(w, n, f, attempt)
 		return
 	}
 	if x.lane.waits(f.m) { // one of its key before it is away already: it tries again behind that
@@ -119,7 +119,7 @@ func (x *exec) settleFailure(w *work, pc int, n *node, f failure, attempt int) {
 
 // giveUp sends a message whose tries are over to the catch, to the node around, or to
 // the dead letter.
-func (x *exec) giveUp(w *work, pc int, n *node, f failure, attempt int) {
+func (x *exec) giveUp(w *work, n *node, f failure, attempt int) {
 	step, attempts := n.Name, attempt
 	var ex *exhausted
 	if errors.As(f.err, &ex) {
@@ -166,8 +166,8 @@ func errorValue(err error, step string, attempts int) penstock.Value {
 func (f *flow) sleep(ctx interface{ Done() <-chan struct{} }, d time.Duration) bool {
 	c, stop := f.r.clock.NewTimer(d)
 	defer stop()
-	f.r.idle(1)
-	defer f.r.busy(1)
+	f.r.idle()
+	defer f.r.busy()
 	select {
 	case <-c:
 		return true

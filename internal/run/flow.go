@@ -68,7 +68,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 	}
 	if f.plan.Order == plan.Total || f.plan.Order == "" {
 		f.gate, f.tail = newGate(), tailOf(f.prog)
-		f.aside = newExec(f, f.ctx, f.prog, &p.OnError.Retry)
+		f.aside = newExec(f.ctx, f, f.prog, &p.OnError.Retry)
 		for i := range f.prog.nodes[:min(f.tail, len(f.prog.nodes))] {
 			if f.prog.nodes[i].waits { // lanes that wait for calls cost nothing: more of them keep the window full
 				f.width = max(f.width, 16)
@@ -92,7 +92,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 		if p.Order == plan.PerKey {
 			l.in = make(chan *work, 2)
 		}
-		l.main = *newExec(f, f.ctx, f.prog, &p.OnError.Retry)
+		l.main = *newExec(f.ctx, f, f.prog, &p.OnError.Retry)
 		l.main.lane = l
 		f.lanes = append(f.lanes, l)
 	}
@@ -263,7 +263,7 @@ func (f *flow) incomplete(g *groups, left []*openGroup) {
 		return
 	}
 	if f.aside == nil {
-		f.aside = newExec(f, f.ctx, f.prog, &f.plan.OnError.Retry)
+		f.aside = newExec(f.ctx, f, f.prog, &f.plan.OnError.Retry)
 	}
 	run()
 }
@@ -273,7 +273,7 @@ func (f *flow) runAside(w *work) {
 	w.mem = len(w.msgs) + len(w.early)
 	n := &f.prog.nodes[0]
 	for _, e := range w.early {
-		f.aside.giveUp(w, 0, n, e, 1)
+		f.aside.giveUp(w, n, e, 1)
 	}
 	f.aside.run(w, w.start, append(f.aside.take(), w.msgs...))
 	f.free(w)

@@ -43,7 +43,7 @@ func child(b *penstock.Batch, m *penstock.Message, seq int) *penstock.Message {
 // branch runs a sub-program over messages and gives their ends.
 func (x *exec) branch(ctx context.Context, b *penstock.Batch, p *program, inherit *plan.Retry, ms []*penstock.Message) (*subResults, []*penstock.Batch, error) {
 	res := &subResults{msgs: make([]*penstock.Message, len(ms))}
-	sub := newExec(x.f, ctx, p, inherit)
+	sub := newExec(ctx, x.f, p, inherit)
 	sub.results = res
 	w := &work{batch: b}
 	sub.run(w, 0, ms)

@@ -388,7 +388,7 @@ func (x *exec) emitHere(w *work, n *node, done []*openGroup) {
 func (f *flow) mail(l int, g *groups, done []*openGroup) {
 	w := f.groupWork(g, done)
 	f.outstanding(1)
-	f.r.busy(1)
+	f.r.busy()
 	f.lanes[l].box.post(nil, w)
 }
 

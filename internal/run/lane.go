@@ -61,7 +61,7 @@ type exec struct {
 	tries   int // of the message that is tried again; 0 at first
 }
 
-func newExec(f *flow, ctx context.Context, p *program, inherit *plan.Retry) *exec {
+func newExec(ctx context.Context, f *flow, p *program, inherit *plan.Retry) *exec {
 	return &exec{f: f, ctx: ctx, prog: p, inherit: inherit, buckets: make([][]*penstock.Message, len(p.nodes)), joined: make([]bool, len(p.nodes))}
 }
 

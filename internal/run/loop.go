@@ -18,7 +18,7 @@ func (l *lane) loop() {
 				continue
 			}
 			l.start(w)
-			l.f.r.idle(1)
+			l.f.r.idle()
 		case <-l.box.wake:
 			l.mail()
 		case <-l.f.abort:
@@ -34,12 +34,12 @@ func (l *lane) mail() {
 	for _, w := range works {
 		l.group(w)
 		l.f.outstanding(-1)
-		l.f.r.idle(1)
+		l.f.r.idle()
 	}
 	for _, p := range items {
 		l.back(p)
 		l.f.outstanding(-1)
-		l.f.r.idle(1)
+		l.f.r.idle()
 	}
 }
 
@@ -47,7 +47,7 @@ func (l *lane) mail() {
 func (l *lane) group(w *work) {
 	w.mem = len(w.msgs) + len(w.early)
 	for _, e := range w.early {
-		l.main.giveUp(w, 0, &l.main.prog.nodes[0], e, 1)
+		l.main.giveUp(w, &l.main.prog.nodes[0], e, 1)
 	}
 	l.main.run(w, w.start, append(l.main.take(), w.msgs...))
 	l.finished(w)
@@ -122,9 +122,9 @@ func (g *groups) watch(ctx context.Context) {
 	for {
 		done, next, any := g.expired(g.f.r.clock.Now().UnixNano())
 		if len(done) > 0 {
-			g.f.r.busy(1)
+			g.f.r.busy()
 			g.release(done)
-			g.f.r.idle(1)
+			g.f.r.idle()
 			continue
 		}
 		var c <-chan time.Time

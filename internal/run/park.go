@@ -87,7 +87,7 @@ func (l *lane) later(_ *exec, p *parcel, pause time.Duration) {
 		case <-c:
 		case <-l.f.ctx.Done():
 		}
-		l.f.r.busy(1) // until the lane has handled it
+		l.f.r.busy() // until the lane has handled it
 		l.box.post(p, nil)
 	}()
 }
@@ -107,7 +107,7 @@ func (l *lane) hold(w *work, pc int, ms []*penstock.Message) []*penstock.Message
 
 // waits says that a message of m's key is away and m is not the one that came back.
 func (l *lane) waits(m *penstock.Message) bool {
-	return l.chains[m.Key] != nil && !(l.heading && m.Key == l.headKey)
+	return l.chains[m.Key] != nil && (!l.heading || m.Key != l.headKey)
 }
 
 // park keeps a message behind the one of its key that is away.

@@ -51,12 +51,12 @@ func (p *pump) read(ctx context.Context) error {
 			in := p.spare.get()
 			in.src, in.batch = p, b
 			failures = 0
-			f.r.busy(1)
+			f.r.busy()
 			ok := p.dispatch(in)
 			if _, channel := p.source.(*subscription); channel {
-				f.r.idle(1) // what the hand-over counted
+				f.r.idle() // what the hand-over counted
 			}
-			f.r.idle(1)
+			f.r.idle()
 			if !ok {
 				return nil
 			}
@@ -114,13 +114,13 @@ func (f *flow) hand(w *work, to chan *work) bool {
 	f.seq++
 	w.turn = f.gate != nil
 	f.water.arrive(w.in, 1)
-	f.r.busy(1)
+	f.r.busy()
 	f.outstanding(1)
 	select {
 	case to <- w:
 		return true
 	case <-f.abort:
-		f.r.idle(1)
+		f.r.idle()
 		f.outstanding(-1)
 		return false
 	}
@@ -170,12 +170,12 @@ func (p *pump) byKey(in *intake) bool {
 		if w == nil {
 			continue
 		}
-		f.r.busy(1)
+		f.r.busy()
 		f.outstanding(1)
 		select {
 		case f.lanes[l].in <- w:
 		case <-f.abort:
-			f.r.idle(1)
+			f.r.idle()
 			f.outstanding(-1)
 			return false
 		}

@@ -214,10 +214,10 @@ func (r *Runner) failure() error {
 
 // busy and idle count what is being worked on. A run with nothing to do but wait for its
 // clock or its sources is at rest; a test moves its clock then.
-func (r *Runner) busy(n int64) { r.busyN.Add(n) }
+func (r *Runner) busy() { r.busyN.Add(1) }
 
-func (r *Runner) idle(n int64) {
-	if r.busyN.Add(-n) == 0 && r.opts.OnIdle != nil {
+func (r *Runner) idle() {
+	if r.busyN.Add(-1) == 0 && r.opts.OnIdle != nil {
 		r.opts.OnIdle()
 	}
 }

@@ -137,10 +137,10 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	if mapped {
 		x.give(out)
 	}
-	x.f.r.busy(1)
+	x.f.r.busy()
 	x.f.tapSlots <- struct{}{} // a stalled tap holds the flow, it doesn't fill the memory
 	x.f.taps.Go(func() {
-		defer x.f.r.idle(1)
+		defer x.f.r.idle()
 		defer func() { <-x.f.tapSlots }()
 		defer x.f.recycle(b)
 		count := len(b.Msgs)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"os"
@@ -26,7 +27,7 @@ func main() {
 			continue
 		}
 		fmt.Printf("fuzz %s %s for %s\n", t.pkg, t.name, *each)
-		cmd := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), t.pkg)
+		cmd := exec.CommandContext(context.Background(), "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), t.pkg)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			failed++
 			fmt.Printf("%s\n%s %s: %v\n", out, t.pkg, t.name, err)
@@ -42,7 +43,7 @@ type target struct{ pkg, name string }
 
 // list finds the targets: the functions named Fuzz… in the test files of each package.
 func list() ([]target, error) {
-	out, err := exec.Command("go", "list", "-f", `{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}
+	out, err := exec.CommandContext(context.Background(), "go", "list", "-f", `{{$p := .}}{{range .TestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}
 {{end}}{{range .XTestGoFiles}}{{$p.ImportPath}} {{$p.Dir}}/{{.}}
 {{end}}`, "./...").Output()
 	if err != nil {
