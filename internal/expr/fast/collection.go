@@ -1,0 +1,170 @@
+package fast
+
+import (
+	"cel.dev/cel-go/common/ast"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/expr/ops"
+	"penstock.dev/penstock/types"
+)
+
+// list compiles [a, b, ?c].
+func (c *compiler) list(e ast.Expr) (code, error) {
+	l := e.AsList()
+	xs, err := c.compileAll(l.Elements())
+	if err != nil {
+		return code{}, err
+	}
+	in := make([]eval, len(xs))
+	optional := make([]bool, len(xs))
+	for i := range xs {
+		in[i] = xs[i].eval
+		if l.IsOptional(int32(i)) {
+			optional[i] = true
+			in[i] = xs[i].optional()
+		}
+	}
+	t := c.typeOf(e.ID())
+	if t.Kind != types.List || t.Elem.IsDyn() && len(xs) > 0 {
+		t = types.ListOf(types.DynType)
+		if len(xs) > 0 && same(xs) {
+			t = types.ListOf(xs[0].typ)
+		}
+	}
+	x := code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
+		out := &penstock.List{Elems: make([]penstock.Value, 0, len(in))}
+		for i, e := range in {
+			v := e(f)
+			if v.IsError() {
+				return v
+			}
+			if optional[i] && v.IsAbsent() {
+				continue
+			}
+			out.Elems = append(out.Elems, v)
+		}
+		return penstock.ListValue(out)
+	}}
+	return fold(x, xs...), nil
+}
+
+// same reports whether all elements have the one static type.
+func same(xs []code) bool {
+	for i := range xs {
+		if xs[i].typ != xs[0].typ {
+			return false
+		}
+	}
+	return true
+}
+
+// mapping compiles {k: v, ?k: v}. Entries keep their order.
+func (c *compiler) mapping(e ast.Expr) (code, error) {
+	type entry struct {
+		key, value eval
+		optional   bool
+	}
+	var entries []entry
+	var all []code
+	for _, en := range e.AsMap().Entries() {
+		me := en.AsMapEntry()
+		k, err := c.compile(me.Key())
+		if err != nil {
+			return code{}, err
+		}
+		v, err := c.compile(me.Value())
+		if err != nil {
+			return code{}, err
+		}
+		one := entry{key: k.eval, value: v.eval, optional: me.IsOptional()}
+		if one.optional {
+			one.value = v.optional()
+		}
+		entries = append(entries, one)
+		all = append(all, k, v)
+	}
+	t := c.typeOf(e.ID())
+	if t.Kind != types.Map && t.Kind != types.Object {
+		t = types.MapOf(types.DynType)
+	}
+	x := code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
+		m := &penstock.Map{Entries: make([]penstock.Entry, 0, len(entries))}
+		for i := range entries {
+			k := entries[i].key(f)
+			if k.IsError() {
+				return k
+			}
+			v := entries[i].value(f)
+			if v.IsError() {
+				return v
+			}
+			if entries[i].optional && v.IsAbsent() {
+				continue
+			}
+			if bad := insert(m, k, v); bad.IsError() {
+				return bad
+			}
+		}
+		return penstock.MapValue(m)
+	}}
+	return fold(x, all...), nil
+}
+
+// insert adds an entry that must be new, with a key that a map may have.
+func insert(m *penstock.Map, k, v penstock.Value) penstock.Value {
+	switch k.Kind() {
+	case penstock.KindBool, penstock.KindInt, penstock.KindUint, penstock.KindString:
+	default:
+		return ops.Errorf("a map key must be a bool, int, uint or string, not %s", ops.TypeName(k))
+	}
+	if _, twice := ops.Find(penstock.MapValue(m), k); twice {
+		return ops.Errorf("the map key %s is there twice", k.String())
+	}
+	m.Entries = append(m.Entries, penstock.Entry{Key: k, Value: v})
+	return penstock.Absent
+}
+
+// collection compiles size and what makes maps.
+func (c *compiler) collection(name string, xs []code, t *types.Type) (code, bool, error) {
+	switch {
+	case name == "size" && len(xs) == 1:
+		if m := xs[0].made; m != nil {
+			return code{typ: types.IntType, eval: m.count}, true, nil
+		}
+		in := xs[0].eval
+		return code{typ: types.IntType, eval: func(f *penstock.Frame) penstock.Value { return ops.Size(in(f)) }}, true, nil
+	case name == "cel.@mapInsert" && (len(xs) == 2 || len(xs) == 3):
+		return nary(xs, t, func(_ *penstock.Frame, vs []penstock.Value) penstock.Value {
+			if !ops.IsMap(vs[0]) {
+				return ops.NoOverload("@mapInsert", vs...)
+			}
+			m := &penstock.Map{}
+			it := ops.Entries(vs[0])
+			for k, v, more := it.Next(); more; k, v, more = it.Next() {
+				m.Entries = append(m.Entries, penstock.Entry{Key: k, Value: v})
+			}
+			if bad := insertAll(m, vs[1:]); bad.IsError() {
+				return bad
+			}
+			return penstock.MapValue(m)
+		}), true, nil
+	}
+	return code{}, false, nil
+}
+
+// insertAll adds a key with its value, or all entries of one map.
+func insertAll(m *penstock.Map, vs []penstock.Value) penstock.Value {
+	if len(vs) == 2 {
+		return insert(m, ops.Resolve(vs[0], nil), vs[1])
+	}
+	if !ops.IsMap(vs[0]) {
+		return ops.NoOverload("@mapInsert", vs...)
+	}
+	it := ops.Entries(vs[0])
+	for k, v, more := it.Next(); more; k, v, more = it.Next() {
+		if bad := insert(m, k, v); bad.IsError() {
+			return bad
+		}
+	}
+	return penstock.Absent
+}

@@ -1,0 +1,545 @@
+package fast
+
+import (
+	"cel.dev/cel-go/common/ast"
+	celtypes "cel.dev/cel-go/common/types"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/expr/ops"
+	"penstock.dev/penstock/types"
+)
+
+// loop is what all comprehensions share: a range, variables for its elements, a filter and
+// what is computed for each element.
+type loop struct {
+	over   eval
+	one    int // slot of the element, or of the index or key where there are two variables
+	two    int // slot of the element or value, −1 if there is one variable
+	filter eval
+	each   eval
+}
+
+// producer is a loop that makes a list; who only sums it up needs no list.
+type producer struct {
+	loop
+	elem *types.Type
+}
+
+// cursor runs a loop; it stays on the stack.
+type cursor struct {
+	elems   ops.ElemIter
+	entries ops.EntryIter
+	isMap   bool
+	index   int64
+}
+
+var errCost = penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable,
+	Err:  errText("expression cost limit: its loops went round too often"),
+	Hint: "make the lists smaller before, or raise the limit"})
+
+type errText string
+
+func (e errText) Error() string { return string(e) }
+
+// start begins a loop; bad is an error where the range is no list or map.
+func (l *loop) start(f *penstock.Frame, cur *cursor) (bad penstock.Value) {
+	v := l.over(f)
+	switch {
+	case ops.IsList(v):
+		cur.elems = ops.Elems(v)
+	case ops.IsMap(v):
+		cur.entries, cur.isMap = ops.Entries(v), true
+	default:
+		return ops.NoOverload("comprehension", v)
+	}
+	return penstock.Absent
+}
+
+// step sets the variables for the next round; more is false at the end. bad is the error of
+// the cost limit.
+func (l *loop) step(f *penstock.Frame, cur *cursor) (more bool, bad penstock.Value) {
+	var a, b penstock.Value
+	if cur.isMap {
+		if a, b, more = cur.entries.Next(); !more {
+			return false, penstock.Absent
+		}
+	} else {
+		if b, more = cur.elems.Next(); !more {
+			return false, penstock.Absent
+		}
+		if a = b; l.two >= 0 {
+			a = penstock.IntValue(cur.index)
+			cur.index++
+		}
+	}
+	f.Cost--
+	if f.Cost < 0 {
+		return false, errCost
+	}
+	f.Locals[l.one] = a
+	if l.two >= 0 {
+		f.Locals[l.two] = b
+	}
+	return true, penstock.Absent
+}
+
+// next gives what is computed for the next element that passes the filter: Absent with more false at
+// the end. An error ends the loop.
+func (l *loop) next(f *penstock.Frame, cur *cursor) (v penstock.Value, more bool) {
+	for {
+		more, bad := l.step(f, cur)
+		if !more {
+			return bad, false
+		}
+		if l.filter != nil {
+			c := l.filter(f)
+			if c.Kind() != penstock.KindBool {
+				return notBool("filter", c), false
+			}
+			if !c.Bool() {
+				continue
+			}
+		}
+		if v = l.each(f); v.IsError() {
+			return v, false
+		}
+		return v, true
+	}
+}
+
+// collect makes the list.
+func (l *loop) collect(f *penstock.Frame) penstock.Value {
+	var cur cursor
+	if bad := l.start(f, &cur); bad.IsError() {
+		return bad
+	}
+	out := &penstock.List{}
+	for {
+		v, more := l.next(f, &cur)
+		if !more {
+			if v.IsError() {
+				return v
+			}
+			return penstock.ListValue(out)
+		}
+		out.Elems = append(out.Elems, v)
+	}
+}
+
+// count is the size of the list.
+func (l *loop) count(f *penstock.Frame) penstock.Value {
+	var cur cursor
+	if bad := l.start(f, &cur); bad.IsError() {
+		return bad
+	}
+	n := int64(0)
+	for {
+		v, more := l.next(f, &cur)
+		if !more {
+			if v.IsError() {
+				return v
+			}
+			return penstock.IntValue(n)
+		}
+		n++
+	}
+}
+
+// quantify is all (stop at false) and exists (stop at true): the stop value wins over errors.
+func (l *loop) quantify(f *penstock.Frame, stop bool) penstock.Value {
+	var cur cursor
+	if bad := l.start(f, &cur); bad.IsError() {
+		return bad
+	}
+	bad := penstock.Absent
+	for {
+		more, over := l.step(f, &cur)
+		if !more {
+			switch {
+			case over.IsError():
+				return over
+			case bad.IsError():
+				return bad
+			}
+			return penstock.BoolValue(!stop)
+		}
+		switch v := l.each(f); {
+		case v.Kind() != penstock.KindBool:
+			if !bad.IsError() {
+				bad = notBool("&&", v)
+			}
+		case v.Bool() == stop:
+			return v
+		}
+	}
+}
+
+// exactlyOne is exists_one; it absorbs no errors.
+func (l *loop) exactlyOne(f *penstock.Frame) penstock.Value {
+	var cur cursor
+	if bad := l.start(f, &cur); bad.IsError() {
+		return bad
+	}
+	n := 0
+	for {
+		more, bad := l.step(f, &cur)
+		if !more {
+			if bad.IsError() {
+				return bad
+			}
+			return penstock.BoolValue(n == 1)
+		}
+		v := l.each(f)
+		if v.Kind() != penstock.KindBool {
+			return notBool("existsOne", v)
+		}
+		if v.Bool() {
+			n++
+		}
+	}
+}
+
+// comprehension compiles what macros expand to: the known forms to loops of their own, the rest
+// as written.
+func (c *compiler) comprehension(e ast.Expr) (code, error) {
+	x := e.AsComprehension()
+	if x.IterRange().Kind() == ast.ListKind && x.IterRange().AsList().Size() == 0 && isBool(x.LoopCondition(), false) {
+		return c.binding(x)
+	}
+	over, err := c.compile(x.IterRange())
+	if err != nil {
+		return code{}, err
+	}
+	l := loop{over: over.eval, two: -1}
+	before := len(c.locals)
+	l.one = c.push(x.IterVar())
+	first, second := rangeTypes(over.typ)
+	if x.HasIterVar2() {
+		c.locals[before].code = c.slotCode(l.one, first, "")
+		l.two = c.push(x.IterVar2())
+		c.locals[before+1].code = c.slotCode(l.two, second, over.path+"[]")
+	} else {
+		if over.typ.Kind == types.List || over.typ.IsDyn() {
+			first = second
+		}
+		c.locals[before].code = c.slotCode(l.one, first, over.path+"[]")
+	}
+	defer func() { c.pop(len(c.locals) - before) }()
+	if out, ok, err := c.knownLoop(e, x, l); ok || err != nil {
+		return out, err
+	}
+	return c.generalLoop(e, x, l)
+}
+
+// rangeTypes gives the types of the two variables over a value of type t.
+func rangeTypes(t *types.Type) (first, second *types.Type) {
+	switch t.Kind {
+	case types.List:
+		return types.IntType, elemType(t)
+	case types.Map:
+		first = types.StringType
+		if t.Key != nil {
+			first = t.Key
+		}
+		return first, fieldType(t, "")
+	case types.Object:
+		return types.StringType, types.DynType
+	}
+	return types.DynType, types.DynType
+}
+
+// slotCode reads a local that holds values or nodes.
+func (c *compiler) slotCode(slot int, t *types.Type, path string) code {
+	return c.pathCode(&chain{root: path, base: func(f *penstock.Frame) penstock.Value { return f.Locals[slot] }}, t)
+}
+
+func isBool(e ast.Expr, want bool) bool {
+	if e.Kind() != ast.LiteralKind {
+		return false
+	}
+	b, ok := e.AsLiteral().(celtypes.Bool)
+	return ok && bool(b) == want
+}
+
+func isInt(e ast.Expr, want int64) bool {
+	if e.Kind() != ast.LiteralKind {
+		return false
+	}
+	i, ok := e.AsLiteral().(celtypes.Int)
+	return ok && int64(i) == want
+}
+
+func isIdent(e ast.Expr, name string) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == name }
+
+// isCall gives the arguments of a call of one of the names.
+func isCall(e ast.Expr, n int, names ...string) ([]ast.Expr, bool) {
+	if e.Kind() != ast.CallKind || e.AsCall().IsMemberFunction() || len(e.AsCall().Args()) != n {
+		return nil, false
+	}
+	for _, name := range names {
+		if e.AsCall().FunctionName() == name {
+			return e.AsCall().Args(), true
+		}
+	}
+	return nil, false
+}
+
+// knownLoop recognises the standard macros by the form of their expansion.
+func (c *compiler) knownLoop(e ast.Expr, x ast.ComprehensionExpr, l loop) (code, bool, error) {
+	accu, step := x.AccuVar(), x.LoopStep()
+	plain := isIdent(x.Result(), accu)
+	switch {
+	case plain && isBool(x.AccuInit(), true):
+		if args, ok := isCall(step, 2, "_&&_"); ok && isIdent(args[0], accu) && guarded(x.LoopCondition(), accu, false) {
+			return c.quantifier(l, args[1], false)
+		}
+	case plain && isBool(x.AccuInit(), false):
+		if args, ok := isCall(step, 2, "_||_"); ok && isIdent(args[0], accu) && guarded(x.LoopCondition(), accu, true) {
+			return c.quantifier(l, args[1], true)
+		}
+	case isInt(x.AccuInit(), 0) && isBool(x.LoopCondition(), true):
+		return c.one(x, l)
+	}
+	if !plain || !isBool(x.LoopCondition(), true) {
+		return code{}, false, nil
+	}
+	var filter ast.Expr
+	if args, ok := isCall(step, 3, "_?_:_"); ok && isIdent(args[2], accu) {
+		filter, step = args[0], args[1]
+	}
+	switch {
+	case x.AccuInit().Kind() == ast.ListKind && x.AccuInit().AsList().Size() == 0:
+		args, ok := isCall(step, 2, "_+_", "@add")
+		if !ok || !isIdent(args[0], accu) || args[1].Kind() != ast.ListKind {
+			return code{}, false, nil
+		}
+		el := args[1].AsList()
+		if el.Size() != 1 || len(el.OptionalIndices()) != 0 {
+			return code{}, false, nil
+		}
+		return c.transform(e, l, filter, el.Elements()[0])
+	case x.AccuInit().Kind() == ast.MapKind && x.AccuInit().AsMap().Size() == 0:
+		args := insertion(step, accu)
+		if args == nil {
+			return code{}, false, nil
+		}
+		return c.transformMap(e, l, filter, args)
+	}
+	return code{}, false, nil
+}
+
+// guarded recognises the loop conditions of all and exists.
+func guarded(cond ast.Expr, accu string, negated bool) bool {
+	args, ok := isCall(cond, 1, "@not_strictly_false", "__not_strictly_false__")
+	if !ok {
+		return isBool(cond, true)
+	}
+	if negated {
+		if args, ok = isCall(args[0], 1, "!_", "@not"); !ok {
+			return false
+		}
+	}
+	return isIdent(args[0], accu)
+}
+
+// insertion gives what transformMap and transformMapEntry insert: key and value, or a map.
+func insertion(step ast.Expr, accu string) []ast.Expr {
+	if step.Kind() != ast.CallKind {
+		return nil
+	}
+	call := step.AsCall()
+	args := call.Args()
+	if call.IsMemberFunction() {
+		if call.FunctionName() != "@mapInsert" || !isIdent(call.Target(), "cel") {
+			return nil
+		}
+	} else if call.FunctionName() != "cel.@mapInsert" {
+		return nil
+	}
+	if len(args) < 2 || len(args) > 3 || !isIdent(args[0], accu) {
+		return nil
+	}
+	return args[1:]
+}
+
+func (c *compiler) quantifier(l loop, pred ast.Expr, stop bool) (code, bool, error) {
+	p, err := c.compile(pred)
+	if err != nil {
+		return code{}, false, err
+	}
+	l.each = p.eval
+	return code{typ: types.BoolType, eval: func(f *penstock.Frame) penstock.Value { return l.quantify(f, stop) }}, true, nil
+}
+
+func (c *compiler) one(x ast.ComprehensionExpr, l loop) (code, bool, error) {
+	accu := x.AccuVar()
+	args, ok := isCall(x.LoopStep(), 3, "_?_:_")
+	if !ok || !isIdent(args[2], accu) {
+		return code{}, false, nil
+	}
+	inc, ok := isCall(args[1], 2, "_+_", "@add")
+	if !ok || !isIdent(inc[0], accu) || !isInt(inc[1], 1) {
+		return code{}, false, nil
+	}
+	res, ok := isCall(x.Result(), 2, "_==_", "@eq")
+	if !ok || !isIdent(res[0], accu) || !isInt(res[1], 1) {
+		return code{}, false, nil
+	}
+	p, err := c.compile(args[0])
+	if err != nil {
+		return code{}, false, err
+	}
+	l.each = p.eval
+	return code{typ: types.BoolType, eval: l.exactlyOne}, true, nil
+}
+
+// transform is map, filter and transformList.
+func (c *compiler) transform(e ast.Expr, l loop, filter, fn ast.Expr) (code, bool, error) {
+	if filter != nil {
+		p, err := c.compile(filter)
+		if err != nil {
+			return code{}, false, err
+		}
+		l.filter = p.eval
+	}
+	x, err := c.compile(fn)
+	if err != nil {
+		return code{}, false, err
+	}
+	l.each = x.eval
+	t := types.ListOf(x.typ)
+	if known := c.typeOf(e.ID()); x.typ.IsDyn() && known.Kind == types.List {
+		t = known
+	}
+	p := &producer{loop: l, elem: x.typ}
+	return code{typ: t, eval: p.collect, made: p}, true, nil
+}
+
+// transformMap is transformMap and transformMapEntry.
+func (c *compiler) transformMap(e ast.Expr, l loop, filter ast.Expr, args []ast.Expr) (code, bool, error) {
+	if filter != nil {
+		p, err := c.compile(filter)
+		if err != nil {
+			return code{}, false, err
+		}
+		l.filter = p.eval
+	}
+	xs, err := c.compileAll(args)
+	if err != nil {
+		return code{}, false, err
+	}
+	value := xs[len(xs)-1]
+	l.each = value.eval
+	var key eval
+	if len(xs) == 2 {
+		key = xs[0].eval
+	}
+	t := c.typeOf(e.ID())
+	if t.Kind != types.Map {
+		t = types.MapOf(types.DynType)
+	}
+	return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
+		var cur cursor
+		if bad := l.start(f, &cur); bad.IsError() {
+			return bad
+		}
+		m := &penstock.Map{}
+		for {
+			v, more := l.next(f, &cur)
+			if !more {
+				if v.IsError() {
+					return v
+				}
+				return penstock.MapValue(m)
+			}
+			vs := [2]penstock.Value{v}
+			in := vs[:1]
+			if key != nil {
+				vs = [2]penstock.Value{key(f), v}
+				in = vs[:]
+			}
+			if bad := insertAll(m, in); bad.IsError() {
+				return bad
+			}
+		}
+	}}, true, nil
+}
+
+// binding is cel.bind and the macros built on it: a comprehension over nothing.
+func (c *compiler) binding(x ast.ComprehensionExpr) (code, error) {
+	init, err := c.compile(x.AccuInit())
+	if err != nil {
+		return code{}, err
+	}
+	if init.con {
+		c.locals = append(c.locals, local{name: x.AccuVar(), code: init})
+		defer func() { c.locals = c.locals[:len(c.locals)-1] }()
+		return c.compile(x.Result())
+	}
+	slot := c.push(x.AccuVar())
+	defer c.pop(1)
+	set := init.eval
+	bound := &c.locals[len(c.locals)-1].code
+	switch {
+	case init.typ.Kind == types.Optional:
+		// The slot has what the optional holds: no box.
+		set = init.optional()
+		*bound = newOptional(func(f *penstock.Frame) penstock.Value { return f.Locals[slot] }, init.typ.Elem)
+		bound.path = init.path
+		bound.chain = &chain{root: init.path, optBase: true, base: bound.inner}
+	default:
+		*bound = c.slotCode(slot, init.typ, init.path)
+	}
+	res, err := c.compile(x.Result())
+	if err != nil {
+		return code{}, err
+	}
+	bind := func(then eval) eval {
+		return func(f *penstock.Frame) penstock.Value {
+			f.Locals[slot] = set(f)
+			return then(f)
+		}
+	}
+	out := code{typ: res.typ, eval: bind(res.eval)}
+	if res.typ.Kind == types.Optional {
+		out.inner = bind(res.optional())
+	}
+	return out, nil
+}
+
+// generalLoop runs a comprehension as it is written.
+func (c *compiler) generalLoop(e ast.Expr, x ast.ComprehensionExpr, l loop) (code, error) {
+	init, err := c.compile(x.AccuInit())
+	if err != nil {
+		return code{}, err
+	}
+	accu := c.push(x.AccuVar())
+	t := c.typeOf(x.AccuInit().ID())
+	c.locals[len(c.locals)-1].code = code{typ: t, eval: func(f *penstock.Frame) penstock.Value { return f.Locals[accu] }}
+	xs, err := c.compileAll([]ast.Expr{x.LoopCondition(), x.LoopStep(), x.Result()})
+	if err != nil {
+		return code{}, err
+	}
+	first, cond, step, result := init.eval, xs[0].eval, xs[1].eval, xs[2].eval
+	return code{typ: c.typeOf(e.ID()), eval: func(f *penstock.Frame) penstock.Value {
+		var cur cursor
+		if bad := l.start(f, &cur); bad.IsError() {
+			return bad
+		}
+		f.Locals[accu] = first(f)
+		for {
+			more, bad := l.step(f, &cur)
+			if bad.IsError() {
+				return bad
+			}
+			if !more {
+				break
+			}
+			if v := cond(f); v.Kind() != penstock.KindBool || !v.Bool() {
+				break
+			}
+			f.Locals[accu] = step(f)
+		}
+		return result(f)
+	}}, nil
+}

@@ -1,0 +1,236 @@
+package fast
+
+import (
+	"math"
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/expr/ops"
+	"penstock.dev/penstock/types"
+)
+
+// mathematics compiles cel-go's extension "math".
+func (c *compiler) mathematics(name string, xs []code, t *types.Type) (code, bool, error) {
+	name, isMath := strings.CutPrefix(name, "math.")
+	if !isMath {
+		return code{}, false, nil
+	}
+	switch len(xs) {
+	case 1:
+		if op := doubleFunction(name); op != nil {
+			return number1(xs[0], t, func(v penstock.Value) penstock.Value {
+				if v.Kind() != penstock.KindDouble {
+					return ops.NoOverload("math."+name, v)
+				}
+				return op(v.Double())
+			}), true, nil
+		}
+		if op := numberFunction(name); op != nil {
+			return number1(xs[0], t, op), true, nil
+		}
+		if name == "@min" || name == "@max" {
+			return extremeOf(name, xs[0], t), true, nil
+		}
+	case 2:
+		if name == "@min" || name == "@max" {
+			want := 1
+			if name == "@max" {
+				want = -1
+			}
+			return binary2(xs[0], xs[1], t, func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
+				return extreme("math."+name, ops.Resolve(a, f.Arena), ops.Resolve(b, f.Arena), want)
+			}), true, nil
+		}
+		if op := bitFunction(name); op != nil {
+			return binary2(xs[0], xs[1], t, func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
+				return op(ops.Resolve(a, f.Arena), ops.Resolve(b, f.Arena))
+			}), true, nil
+		}
+	}
+	return code{}, false, nil
+}
+
+func number1(x code, t *types.Type, op func(penstock.Value) penstock.Value) code {
+	return unary(x, t, func(f *penstock.Frame, v penstock.Value) penstock.Value { return op(ops.Resolve(v, f.Arena)) })
+}
+
+func doubleFunction(name string) func(float64) penstock.Value {
+	plain := func(g func(float64) float64) func(float64) penstock.Value {
+		return func(x float64) penstock.Value { return penstock.DoubleValue(g(x)) }
+	}
+	switch name {
+	case "ceil":
+		return plain(math.Ceil)
+	case "floor":
+		return plain(math.Floor)
+	case "round":
+		return plain(math.Round)
+	case "trunc":
+		return plain(math.Trunc)
+	case "isInf":
+		return func(x float64) penstock.Value { return penstock.BoolValue(math.IsInf(x, 0)) }
+	case "isNaN":
+		return func(x float64) penstock.Value { return penstock.BoolValue(math.IsNaN(x)) }
+	case "isFinite":
+		return func(x float64) penstock.Value { return penstock.BoolValue(!math.IsInf(x, 0) && !math.IsNaN(x)) }
+	}
+	return nil
+}
+
+func numberFunction(name string) func(penstock.Value) penstock.Value {
+	switch name {
+	case "abs":
+		return absolute
+	case "sign":
+		return sign
+	case "sqrt":
+		return func(v penstock.Value) penstock.Value {
+			d := ops.ToDouble(v)
+			if k := v.Kind(); k != penstock.KindDouble && k != penstock.KindInt && k != penstock.KindUint {
+				return ops.NoOverload("math.sqrt", v)
+			}
+			return penstock.DoubleValue(math.Sqrt(d.Double()))
+		}
+	case "bitNot":
+		return func(v penstock.Value) penstock.Value {
+			switch v.Kind() {
+			case penstock.KindInt:
+				return penstock.IntValue(^v.Int())
+			case penstock.KindUint:
+				return penstock.UintValue(^v.Uint())
+			}
+			return ops.NoOverload("math.bitNot", v)
+		}
+	}
+	return nil
+}
+
+func absolute(v penstock.Value) penstock.Value {
+	switch v.Kind() {
+	case penstock.KindDouble:
+		return penstock.DoubleValue(math.Abs(v.Double()))
+	case penstock.KindInt:
+		if v.Int() < 0 {
+			return ops.Neg(v)
+		}
+		return v
+	case penstock.KindUint:
+		return v
+	case penstock.KindDecimal:
+		return penstock.DecimalValue(v.Decimal().Abs())
+	}
+	return ops.NoOverload("math.abs", v)
+}
+
+func sign(v penstock.Value) penstock.Value {
+	switch v.Kind() {
+	case penstock.KindDouble:
+		x := v.Double()
+		switch {
+		case x > 0:
+			return penstock.DoubleValue(1)
+		case x < 0:
+			return penstock.DoubleValue(-1)
+		case x == 0:
+			return penstock.DoubleValue(0)
+		}
+		return v
+	case penstock.KindInt:
+		return penstock.IntValue(int64(compareInts(v.Int(), 0)))
+	case penstock.KindUint:
+		return penstock.UintValue(min(v.Uint(), 1))
+	}
+	return ops.NoOverload("math.sign", v)
+}
+
+// extreme gives b if it compares to a as the caller wants, else a.
+func extreme(name string, a, b penstock.Value, want int) penstock.Value {
+	c, bad := ops.Compare(a, b)
+	if bad.IsError() {
+		if _, ok := bad.Err().(*penstock.Error); !ok {
+			return ops.NoOverload(name, a, b)
+		}
+		return bad
+	}
+	if c == want {
+		return b
+	}
+	return a
+}
+
+// extremeOf is math.@min and math.@max of a list, or of one number.
+func extremeOf(name string, x code, t *types.Type) code {
+	over, made := deep(x), x.made
+	want := 1
+	if name == "@max" {
+		want = -1
+	}
+	single := x.typ.IsNumeric()
+	return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
+		if single {
+			return over(f)
+		}
+		var w walker
+		w.made = made
+		if bad := w.start(f, over); bad.IsError() {
+			return bad
+		}
+		best := penstock.Absent
+		for {
+			v, more := w.next(f)
+			if !more {
+				switch {
+				case v.IsError():
+					return v
+				case best.IsAbsent():
+					return ops.Errorf("math.%s of an empty list", name)
+				}
+				return best
+			}
+			switch v = ops.Resolve(v, f.Arena); v.Kind() {
+			case penstock.KindInt, penstock.KindUint, penstock.KindDouble, penstock.KindDecimal:
+			default:
+				return ops.NoOverload("math."+name, v)
+			}
+			if best.IsAbsent() {
+				best = v
+			} else if best = extreme("math."+name, best, v, want); best.IsError() {
+				return best
+			}
+		}
+	}}
+}
+
+// bitFunction compiles the functions of bits. A shift by 64 or more gives 0.
+func bitFunction(name string) func(a, b penstock.Value) penstock.Value {
+	var op func(x, y uint64) uint64
+	shift := false
+	switch name {
+	case "bitAnd":
+		op = func(x, y uint64) uint64 { return x & y }
+	case "bitOr":
+		op = func(x, y uint64) uint64 { return x | y }
+	case "bitXor":
+		op = func(x, y uint64) uint64 { return x ^ y }
+	case "bitShiftLeft":
+		op, shift = func(x, y uint64) uint64 { return x << y }, true
+	case "bitShiftRight":
+		op, shift = func(x, y uint64) uint64 { return x >> y }, true
+	default:
+		return nil
+	}
+	return func(a, b penstock.Value) penstock.Value {
+		isBits := a.Kind() == penstock.KindInt || a.Kind() == penstock.KindUint
+		if !isBits || shift && b.Kind() != penstock.KindInt || !shift && a.Kind() != b.Kind() {
+			return ops.NoOverload("math."+name, a, b)
+		}
+		if shift && b.Int() < 0 {
+			return ops.Errorf("math.%s by a negative number: %d", name, b.Int())
+		}
+		z := op(a.Uint(), b.Uint())
+		if a.Kind() == penstock.KindInt {
+			return penstock.IntValue(int64(z))
+		}
+		return penstock.UintValue(z)
+	}
+}
