@@ -38,7 +38,8 @@ func (a *Arena) Alloc(n int) []byte {
 }
 
 // Tail returns an empty slice over the free rest of the current chunk, at least n
-// bytes of capacity, for append-style writing; Keep then claims what was written.
+// bytes of capacity, for append-style writing; Keep then claims what was written. Nothing
+// may be allocated in between: no expression may run.
 func (a *Arena) Tail(n int) []byte {
 	for a.cur < len(a.chunks) {
 		if c := a.chunks[a.cur]; len(c)-a.used >= n {

@@ -42,15 +42,18 @@ func (b *Batch) NewMessage() *Message {
 	return m
 }
 
-// NewDoc returns an empty document that lives as long as the batch.
+// NewDoc returns a document, JSON null, that lives as long as the batch.
 func (b *Batch) NewDoc() *jsonview.Doc {
 	if b.usedDoc == len(b.docs) {
 		b.docs = append(b.docs, new(jsonview.Doc))
 	}
 	d := b.docs[b.usedDoc]
 	b.usedDoc++
+	d.Reset(jsonview.JSON, nullText) // never what stood here before
 	return d
 }
+
+var nullText = []byte("null")
 
 // Arena is the batch's memory.
 func (b *Batch) Arena() *Arena { return &b.arena }

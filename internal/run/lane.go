@@ -57,6 +57,7 @@ type exec struct {
 	joined  []bool
 	spare   [][]*penstock.Message
 	before  []*penstock.Message
+	scratch []byte
 	fails   []failure
 	tries   int // of the message that is tried again; 0 at first
 }

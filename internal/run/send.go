@@ -90,13 +90,14 @@ func (x *exec) outgoing(w *work, op *plan.Send, ms []*penstock.Message, fail fun
 		c := child(w.batch, m, 0)
 		c.Seq = m.Seq
 		if op.Body != nil {
-			dst, err := op.Body.Append(w.batch.Arena().Tail(512), w.batch.Frame(m))
+			dst, err := op.Body.Append(x.scratch[:0], w.batch.Frame(m))
 			if err != nil {
 				fail(m, err)
 				continue
 			}
+			x.scratch = dst
 			d := w.batch.NewDoc()
-			d.Reset(jsonview.JSON, w.batch.Arena().Keep(dst))
+			d.Reset(jsonview.JSON, w.batch.Arena().Copy(dst))
 			c.Body = d
 		}
 		if op.Key != nil {
