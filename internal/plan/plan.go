@@ -20,6 +20,15 @@ type Plan struct {
 	Flows    []*Flow
 	Channels []*Channel
 	Params   []penstock.Value // by slot
+	Secrets  []Secret
+}
+
+// Secret is a place in a driver's configuration that wants the value of a secret. The values are
+// put in before the first instance is built.
+type Secret struct {
+	Name   string
+	Pos    penstock.Pos
+	Target *penstock.Secret
 }
 
 // Flow finds a flow by name, or nil.

@@ -108,19 +108,16 @@ func scalarFits(from, to *types.Type) bool {
 func perhaps(from, to *types.Type) bool { return from.IsNumeric() && to.IsNumeric() }
 
 func (c *checker) checkUnion(from, to *types.Type, path string) {
-	sure := true
-	for _, f := range variants(from) {
-		fits := false
-		for _, t := range variants(to) {
-			fits = fits || Fits(f, t)
+	var strange []string
+	all := variants(from)
+	for _, f := range all {
+		if !slices.ContainsFunc(variants(to), func(t *types.Type) bool { return Fits(f, t) }) {
+			strange = append(strange, name(f))
 		}
-		if fits {
-			sure = false
-			continue
-		}
-		defer func() {
-			c.add(Mismatch{Path: path, Message: "may be " + name(f) + ", where " + name(to) + " is declared", Sure: sure})
-		}()
+	}
+	if len(strange) > 0 {
+		c.add(Mismatch{Path: path, Message: "may be " + strings.Join(strange, " or ") + ", where " + name(to) + " is declared",
+			Sure: len(strange) == len(all)})
 	}
 }
 
@@ -135,7 +132,7 @@ func (c *checker) checkEnum(from, to *types.Type, path string) {
 		}
 	}
 	if len(strange) > 0 {
-		c.add(Mismatch{Path: path, Message: "may be " + strings.Join(strange, ", ") + ", where " + Text(to) + " is declared",
+		c.add(Mismatch{Path: path, Message: "may be " + strings.Join(strange, ", ") + ", where " + to.String() + " is declared",
 			Sure: len(strange) == len(from.Enum)})
 	}
 }
@@ -183,7 +180,7 @@ func name(t *types.Type) string {
 	case t.Kind == types.Map:
 		return "a map"
 	}
-	s := kindNames[t.Kind]
+	s := t.Kind.String()
 	if strings.ContainsAny(s[:1], "aeiou") && t.Kind != types.Uint {
 		return "an " + s
 	}

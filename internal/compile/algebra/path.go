@@ -102,8 +102,8 @@ func stepUnion(t *types.Type, s penstock.PathStep, upTo []penstock.PathStep) (ty
 	return out, nil
 }
 
-// Put is what t becomes when path is set to a value of type v. An optional v may leave the path as it was.
-// Objects on the way that may be missing are made. A path that can't be set (a field of a string) is
+// Put is what t becomes when path is set to a value of type v. An optional v that is
+// none takes the path away. Objects on the way that may be missing are made. A path that can't be set (a field of a string) is
 // a *PathError.
 func Put(t *types.Type, path []penstock.PathStep, v *types.Type) (*types.Type, error) {
 	return put(t, path, 0, v)
@@ -158,9 +158,6 @@ func putField(t *types.Type, path []penstock.PathStep, i int, v *types.Type) (*t
 	f := types.Field{Name: path[i].Name, Type: below, Required: true, Doc: old.Doc}
 	if below.Kind == types.Optional {
 		f.Type, f.Required = below.Elem, false
-		if had {
-			f.Type = Unite(f.Type, inner(old.Type))
-		}
 	}
 	c := *t
 	c.Nullable = false
@@ -223,23 +220,33 @@ func Drop(t *types.Type, path []penstock.PathStep) (*types.Type, error) {
 			c.Fields = append(c.Fields, f)
 		}
 	}
-	return replace(t, path[:len(path)-1], &c), nil
+	return Replace(t, path[:len(path)-1], &c), nil
 }
 
-// replace puts v where path already is, keeping what may be missing on the way optional.
-func replace(t *types.Type, path []penstock.PathStep, v *types.Type) *types.Type {
+// Replace puts v where path already is, and leaves what may be missing on the way as it is. The index −1 is
+// every element of a list, or every value of a map.
+func Replace(t *types.Type, path []penstock.PathStep, v *types.Type) *types.Type {
 	if len(path) == 0 {
 		return v
 	}
-	if t.Kind != types.Object {
-		return types.DynType
-	}
-	c := *t
-	c.Fields = append([]types.Field(nil), t.Fields...)
-	for i, f := range c.Fields {
-		if f.Name == path[0].Name {
-			c.Fields[i].Type = replace(inner(f.Type), path[1:], v)
+	c := *inner(t)
+	switch {
+	case c.Kind == types.Object && path[0].Name != "":
+		c.Name = ""
+		c.Fields = append([]types.Field(nil), c.Fields...)
+		for i, f := range c.Fields {
+			if f.Name == path[0].Name {
+				c.Fields[i].Type = Replace(f.Type, path[1:], inner(v))
+			}
 		}
+	case c.Kind == types.List || c.Kind == types.Map:
+		elem := Replace(c.Elem, path[1:], v)
+		if path[0].Name != "" || path[0].Index >= 0 {
+			elem = Unite(c.Elem, elem)
+		}
+		c.Elem = elem
+	default:
+		return types.DynType
 	}
 	return &c
 }

@@ -36,7 +36,7 @@ func Unite(a, b *types.Type) *types.Type {
 	}
 	if u := uniteSame(a, b); u != nil {
 		u.Nullable = a.Nullable || b.Nullable
-		u.Labels = uniteLabels(a.Labels, b.Labels)
+		u.Labels = a.Labels.With(b.Labels)
 		if a.Name == b.Name {
 			u.Name = a.Name
 		}
@@ -143,21 +143,31 @@ func missingIn(t *types.Type, f types.Field) types.Field {
 	return f
 }
 
+// union is one of a and of b. A variant of b that has its like in a is united with it, unless a discriminator
+// tells them apart.
 func union(a, b *types.Type) *types.Type {
-	u := &types.Type{Kind: types.Union}
-	for _, t := range append(variants(a), variants(b)...) {
-		if t.Nullable {
-			u.Nullable = true
-			t = notNull(t)
-		}
-		if !slices.ContainsFunc(u.Variants, func(have *types.Type) bool { return Equal(have, t) }) {
+	u := &types.Type{Kind: types.Union, Nullable: a.Nullable || b.Nullable}
+	tagged := a.Discriminator != "" || b.Discriminator != ""
+	for _, t := range variants(a) {
+		u.Nullable = u.Nullable || t.Nullable
+		u.Variants = append(u.Variants, notNull(t))
+	}
+	for _, t := range variants(b) {
+		u.Nullable = u.Nullable || t.Nullable
+		t = notNull(t)
+		i := slices.IndexFunc(u.Variants, func(have *types.Type) bool {
+			return Equal(have, t) || !tagged && uniteSame(have, t) != nil
+		})
+		if i < 0 {
 			u.Variants = append(u.Variants, t)
+		} else {
+			u.Variants[i] = Unite(u.Variants[i], t)
 		}
 	}
-	if len(u.Variants) > maxVariants {
+	switch n := len(u.Variants); {
+	case n > maxVariants:
 		return types.DynType
-	}
-	if a.Kind == types.Union && Equal(a, b) {
+	case a.Kind == types.Union && n == len(a.Variants):
 		u.Discriminator, u.Tags = a.Discriminator, a.Tags
 	}
 	return u
@@ -180,6 +190,9 @@ func nullable(t *types.Type) *types.Type {
 }
 
 func notNull(t *types.Type) *types.Type {
+	if !t.Nullable {
+		return t
+	}
 	c := *t
 	c.Nullable = false
 	return &c
@@ -198,21 +211,6 @@ func keyOf(t *types.Type) *types.Type {
 		return types.StringType
 	}
 	return t.Key
-}
-
-func uniteLabels(a, b types.Labels) types.Labels {
-	if b.IsZero() {
-		return a
-	}
-	if a.IsZero() {
-		return b
-	}
-	u := types.Labels{Class: mergeNames(a.Class, b.Class), Residency: mergeNames(a.Residency, b.Residency)}
-	u.ResidencyField, u.ResidencyValues = a.ResidencyField, a.ResidencyValues
-	if u.ResidencyField == "" {
-		u.ResidencyField, u.ResidencyValues = b.ResidencyField, b.ResidencyValues
-	}
-	return u
 }
 
 // mergeNames is a followed by what only b has.

@@ -1,0 +1,185 @@
+package compile
+
+import (
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// channel is a Channel resource, or the implicit one of a flow's dead letters, while flows are compiled.
+type channel struct {
+	name    string
+	pos     penstock.Pos
+	spec    *resource.Channel // nil for dead letters
+	schema  *lower.Schema     // nil if none is declared
+	cyclic  bool              // what goes around in it has no type
+	readers []penstock.Pos
+	senders []lower.Sent
+	dead    []penstock.Pos // flows whose dead letters go to it
+	out     *plan.Channel
+}
+
+// declareChannels makes the channels that flows can refer to.
+func (c *compiler) declareChannels() {
+	c.channels = map[string]*channel{}
+	for _, r := range c.set.Of(resource.KindChannel) {
+		spec := r.Spec.(*resource.Channel)
+		ch := &channel{name: r.Name(), pos: r.Pos, spec: spec}
+		if p := r.Metadata.At("name"); p.IsValid() {
+			ch.pos = p
+		}
+		ch.out = &plan.Channel{Name: ch.name, Capacity: spec.Capacity, Pos: ch.pos}
+		if !spec.Schema.IsZero() {
+			if ch.schema = c.Schema(spec.Schema, c.diags); ch.schema == nil {
+				ch.cyclic = true // unknown, not empty
+			}
+		}
+		c.channels[ch.name] = ch
+		c.plan.Channels = append(c.plan.Channels, ch.out)
+	}
+	c.declareDead()
+	for _, r := range c.set.Of(resource.KindFlow) {
+		f := r.Spec.(*resource.Flow)
+		for _, in := range f.Inputs() {
+			if ch := c.channels[in.Channel.Name]; ch != nil {
+				ch.readers = append(ch.readers, in.Channel.Pos)
+			}
+		}
+		if dl := f.OnError.DeadLetter; dl != nil {
+			if ch := c.channels[dl.Channel.Name]; ch != nil {
+				ch.dead = append(ch.dead, dl.Channel.Pos)
+			}
+		}
+	}
+}
+
+// declareDead makes <flow>.dead a channel in memory where a flow reads it.
+func (c *compiler) declareDead() {
+	for _, r := range c.set.Of(resource.KindFlow) {
+		for _, in := range r.Spec.(*resource.Flow).Inputs() {
+			name, ok := in.IsDead()
+			if !ok || c.channels[in.Channel.Name] != nil {
+				continue
+			}
+			of, found := c.selected(name)
+			if !found {
+				c.diags.Errorf(in.Channel.Pos, "dangling-reference", in.Channel.Name, lower.Hint(name, c.names(resource.KindFlow)), "there is no Flow %q whose dead letters could be read", name)
+				continue
+			}
+			if dl := of.Spec.(*resource.Flow).OnError.DeadLetter; dl != nil {
+				c.diags.Errorf(in.Channel.Pos, "dangling-reference", in.Channel.Name, "read from there, or remove its `deadLetter`", "the dead letters of %s go where its `deadLetter` says", name)
+				continue
+			}
+			ch := &channel{name: in.Channel.Name, pos: in.Channel.Pos, dead: []penstock.Pos{of.Pos}}
+			ch.out = &plan.Channel{Name: ch.name, Type: types.DynType, Pos: ch.pos}
+			c.channels[ch.name] = ch
+			c.plan.Channels = append(c.plan.Channels, ch.out)
+		}
+	}
+}
+
+func (c *compiler) selected(flow string) (*resource.Resource, bool) {
+	for _, r := range c.set.Of(resource.KindFlow) {
+		if r.Name() == flow {
+			return r, true
+		}
+	}
+	return nil, false
+}
+
+// typ is the type of what is read from the channel: its schema, or what all who send to it have in
+// common, who were compiled before.
+func (ch *channel) typ() *types.Type {
+	switch {
+	case ch.schema != nil:
+		return ch.schema.Type
+	case ch.cyclic || len(ch.dead) > 0:
+		return types.DynType
+	}
+	t := types.NeverType
+	for _, s := range ch.senders {
+		t = algebra.Unite(t, s.Type)
+	}
+	if t.Kind == types.Never {
+		return types.DynType
+	}
+	return t
+}
+
+// keyed reports whether messages in the channel have a key, as far as is known.
+func (ch *channel) keyed() bool {
+	if ch.spec == nil || !ch.spec.Key.IsZero() || ch.schema != nil || ch.cyclic {
+		return true
+	}
+	for _, s := range ch.senders {
+		if !s.Keyed {
+			return false
+		}
+	}
+	return true
+}
+
+// finishChannels gives channels their types and keys, and looks at who uses them.
+func (c *compiler) finishChannels() {
+	for _, r := range c.plan.Channels {
+		ch := c.channels[r.Name]
+		ch.out.Type = ch.typ()
+		if ch.spec == nil {
+			continue
+		}
+		if !ch.spec.Key.IsZero() {
+			ch.out.Key = c.exprs().Expr(ch.spec.Key, c.bodyScope(ch.out.Type), nil).Program
+		}
+		if ch.schema != nil {
+			for _, s := range ch.senders {
+				lower.Fits(c.diags, s.Pos, ch.schema.Name, s.Type, ch.schema.Type, "what goes to channel "+ch.name)
+			}
+		}
+		c.checkUse(ch)
+	}
+}
+
+// checkUse finds channels that lead nowhere or come from nowhere.
+func (c *compiler) checkUse(ch *channel) {
+	switch sent := len(ch.senders)+len(ch.dead) > 0; {
+	case len(ch.readers) == 0 && !sent:
+		c.diags.Warnf(ch.pos, "unused", ch.name, "remove it", "no flow uses channel %s", ch.name)
+	case len(ch.readers) == 0:
+		pos := ch.pos
+		if len(ch.senders) > 0 {
+			pos = ch.senders[0].Pos
+		} else {
+			pos = ch.dead[0]
+		}
+		c.diags.Errorf(pos, "no-reader", ch.name, "read it with `from: { channel: "+ch.name+" }`, or send to `drop: {}`",
+			"no flow reads channel %s; a channel in memory holds no more than its capacity, so its senders would block", ch.name)
+	case !sent:
+		c.diags.Warnf(ch.readers[0], "no-sender", ch.name, "send to it with `to: { channel: "+ch.name+" }`", "no flow sends to channel %s, so nothing will ever come", ch.name)
+	case ch.spec.Mode == "queue" && len(ch.readers) > 1:
+		c.diags.Errorf(ch.spec.At("mode"), "unsupported", "queue", "let one flow read it, with `concurrency`, or make it a topic",
+			"%d flows read the queue %s; a queue in memory has one reader in this version", len(ch.readers), ch.name)
+	}
+}
+
+// Sent implements lower.World.
+func (c *compiler) Sent(name string, s lower.Sent) {
+	if ch := c.channels[name]; ch != nil {
+		ch.senders = append(ch.senders, s)
+	}
+}
+
+// channelEndpoint is the endpoint of a channel by name; nil after a finding.
+func (c *compiler) channelEndpoint(t *resource.Target, name string, typ *types.Type) *plan.Endpoint {
+	if _, ok := c.channels[t.Channel.Name]; !ok {
+		if !strings.HasSuffix(t.Channel.Name, ".dead") {
+			c.dangling(c.diags, t.Channel, resource.KindChannel)
+		}
+		return nil
+	}
+	return &plan.Endpoint{Name: name, Channel: t.Channel.Name, Type: typ, Pos: t.Pos, Label: "channel " + t.Channel.Name}
+}

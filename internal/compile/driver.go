@@ -1,0 +1,190 @@
+package compile
+
+import (
+	"reflect"
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/expr"
+	"penstock.dev/penstock/internal/expr/scope"
+	"penstock.dev/penstock/types"
+)
+
+// driverConfig compiles what a driver's decoded configuration holds: expressions, templates,
+// formats, references to connections. It finds them by their types.
+//
+// A template whose field has a place (`penstock:"place=path"`: path, query, header, sql or plain) is encoded
+// for it and may vary by message. One without is fixed when the flow starts, and may read params only.
+type driverConfig struct {
+	c     *compiler
+	role  string // source, sink, caller, connection, codec
+	tech  string
+	exprs lower.Exprs
+	scope *scope.Scope
+	diags *diag.List
+	typ   *types.Type // of the documents, for codecs
+
+	conn     *connection // the first that was referred to
+	connName string
+	output   *types.Type // what the first format's documents are, if the codec knows; nil otherwise
+	label    string      // the first free text of the configuration
+}
+
+// places are the words that a tag may say.
+var places = map[string]expr.Place{
+	"plain": expr.Plain, "path": expr.URLPath, "query": expr.Query, "header": expr.Header, "sql": expr.SQL,
+}
+
+// compile completes the configuration that config points to.
+func (d *driverConfig) compile(config any) {
+	d.walk(reflect.ValueOf(config).Elem(), "")
+}
+
+func (d *driverConfig) walk(v reflect.Value, tag string) {
+	if !v.CanAddr() {
+		return
+	}
+	switch p := v.Addr().Interface().(type) {
+	case *penstock.Expr:
+		d.expr(p)
+	case *penstock.Template:
+		d.template(p, tag)
+	case *penstock.DataTree:
+		if !p.IsZero() {
+			p.Mapping = d.exprs.Tree(p.Tree, d.scope).Mapping
+		}
+	case *penstock.Format:
+		d.format(p)
+	case *penstock.ConnectionRef:
+		if p.IsZero() {
+			return
+		}
+		if conn := d.c.connect(p, d.tech, d.diags); conn != nil && d.conn == nil {
+			d.conn, d.connName = conn, p.Name
+		}
+		d.say(p.Name)
+	default:
+		d.below(v, tag)
+	}
+}
+
+// below walks what v holds.
+func (d *driverConfig) below(v reflect.Value, tag string) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			d.walk(v.Elem(), tag)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() {
+				d.walk(v.Field(i), f.Tag.Get("penstock"))
+			}
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			d.walk(v.Index(i), tag)
+		}
+	case reflect.Map:
+		for _, k := range v.MapKeys() {
+			elem := reflect.New(v.Type().Elem()).Elem() // what a map holds can't be changed in place
+			elem.Set(v.MapIndex(k))
+			d.walk(elem, tag)
+			v.SetMapIndex(k, elem)
+		}
+	}
+}
+
+func (d *driverConfig) expr(e *penstock.Expr) {
+	if e.IsZero() {
+		return
+	}
+	c := d.exprs.Expr(*e, d.scope, nil)
+	e.Program, e.Type = c.Program, c.Type
+}
+
+func (d *driverConfig) template(t *penstock.Template, tag string) {
+	if t.IsZero() {
+		return
+	}
+	place, varies := placeOf(tag)
+	c := d.exprs.Template(*t, d.scope, place)
+	t.Program, t.Type = c.Program, c.Type
+	t.Constant = !c.Volatile && onlyParams(c)
+	if !varies && c.Program != nil && !t.Constant {
+		d.diags.Errorf(t.Pos, "varies", t.Source, "use `params` here", "this setting is fixed when the flow starts, so it can't depend on %s", variesBy(c))
+	}
+	d.say(t.Source)
+}
+
+// say gives the label its text: the first one in the configuration.
+func (d *driverConfig) say(s string) {
+	if d.label == "" {
+		d.label = s
+	}
+}
+
+// placeOf reads the place from a tag, and whether the text may vary by message.
+func placeOf(tag string) (expr.Place, bool) {
+	for _, rule := range strings.Split(tag, ",") {
+		if name, ok := strings.CutPrefix(strings.TrimSpace(rule), "place="); ok {
+			return places[name], true
+		}
+	}
+	return expr.Plain, false
+}
+
+func onlyParams(c *expr.Compiled) bool {
+	for _, r := range c.Reads {
+		if len(r) > 0 && r[0] != "params" {
+			return false
+		}
+	}
+	return true
+}
+
+// variesBy names what a text depends on.
+func variesBy(c *expr.Compiled) string {
+	for _, r := range c.Reads {
+		if len(r) > 0 && r[0] != "params" {
+			return "`" + strings.Join(r, ".") + "`"
+		}
+	}
+	return "`now` or uuid()"
+}
+
+// format builds a codec for documents of the configuration's type.
+func (d *driverConfig) format(f *penstock.Format) {
+	if f.IsZero() {
+		return
+	}
+	f.Codec = d.c.codec(f, d.typ, d.diags)
+	if d.output == nil {
+		if drv, ok := d.c.reg.Lookup(penstock.KindOfCodec, f.Name); ok {
+			d.output = drv.Spec.Output
+			if t, ok := f.Config.(penstock.Typed); ok {
+				d.output = t.OutputType()
+			}
+		}
+	}
+}
+
+// codec builds the codec of a format; nil after a finding.
+func (c *compiler) codec(f *penstock.Format, t *types.Type, l *diag.List) penstock.Codec {
+	drv, ok := c.reg.Lookup(penstock.KindOfCodec, f.Name)
+	if !ok {
+		return nil // said when it was decoded
+	}
+	config := f.Config
+	if reflect.TypeOf(config) != reflect.PointerTo(drv.Config) {
+		return nil // not decoded: it has errors
+	}
+	codec, err := drv.BuildCodec(config, penstock.CodecOptions{Type: t})
+	if err != nil {
+		l.Errorf(f.Pos, "bad-format", f.Name, "", "%s: %v", f.Name, err)
+		return nil
+	}
+	return codec
+}

@@ -1,0 +1,214 @@
+package compile
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/step"
+	"penstock.dev/penstock/types"
+)
+
+// defaultRetry is a flow's retry where it declares none (LANGUAGE.md §5, Errors).
+var defaultRetry = plan.Retry{Attempts: 5, Initial: 100 * time.Millisecond, Factor: 2, Max: 30 * time.Second, Jitter: 0.2}
+
+// compileFlow compiles one flow. Those that feed the channels it reads were compiled before.
+func (c *compiler) compileFlow(r *resource.Resource) {
+	spec := r.Spec.(*resource.Flow)
+	f := &plan.Flow{
+		Name: r.Name(), Pos: r.Pos, Order: plan.Order(spec.Order), Concurrency: spec.Concurrency,
+		Budget:  plan.Budget{Messages: spec.Budget.Messages, Bytes: int64(spec.Budget.Bytes)},
+		OnError: plan.ErrorPolicy{Retry: defaultRetry}, Labels: r.Metadata.Labels,
+	}
+	if f.Order == "" {
+		f.Order = plan.Total
+	}
+	in := c.sources(f, spec)
+	f.Input = in.typ
+	lf := lower.NewFlow(lower.Options{
+		Name: f.Name, Profile: c.profile, World: c, Diags: c.diags, Params: c.params,
+		Input: in.typ, Schema: in.schema, Keyed: in.keyed || !spec.Key.IsZero(),
+	}, spec.Steps)
+	c.flowKey(f, spec, lf, in)
+	if !spec.Time.IsZero() {
+		f.Time = lf.Exprs().Expr(spec.Time, lf.Scope(), types.TimestampType).Program
+	}
+	res := lf.Lower(in.checks, spec.Steps, spec.To)
+	f.Nodes, f.Output, f.Slots, f.Coverage = res.Nodes, res.Output, lf.Slots(), lf.Coverage()
+	if res.Lost && !in.replies {
+		c.diags.Warnf(r.Metadata.At("name"), "no-destination", f.Name, "add `to:` to the flow (`to: { drop: {} }` if that is meant)",
+			"what flow %s makes is sent nowhere", f.Name)
+	}
+	c.onError(f, spec)
+	c.plan.Flows = append(c.plan.Flows, f)
+}
+
+// inputs is what a flow's sources have in common.
+type inputs struct {
+	typ     *types.Type
+	schema  *lower.Schema // the one schema of all sources; nil if there are none or several
+	keyed   bool
+	replies bool // a source waits for what the flow makes
+	checks  []plan.Node
+}
+
+// sources makes the endpoints that a flow reads.
+func (c *compiler) sources(f *plan.Flow, spec *resource.Flow) inputs {
+	in := inputs{typ: types.NeverType, keyed: true}
+	var schemas []*lower.Schema
+	all := spec.Inputs()
+	for i, t := range all {
+		name := f.Name + "/from"
+		if len(all) > 1 {
+			name += strconv.Itoa(i + 1)
+		}
+		var schema *lower.Schema
+		if !t.Schema.IsZero() {
+			schema = c.Schema(t.Schema, c.diags)
+		}
+		schemas = append(schemas, schema)
+		typ, keyed := c.source(f, t, name, schema, &in)
+		in.typ = algebra.Unite(in.typ, typ)
+		in.keyed = in.keyed && (keyed || !t.Key.IsZero())
+	}
+	if in.typ.Kind == types.Never {
+		in.typ = types.DynType
+	}
+	c.checkSchemas(&in, f.Name, all, schemas)
+	return in
+}
+
+// source makes one of them, and gives the type of its bodies and whether they have a key.
+func (c *compiler) source(f *plan.Flow, t *resource.Target, name string, schema *lower.Schema, in *inputs) (*types.Type, bool) {
+	var declared *types.Type
+	if schema != nil {
+		declared = schema.Type
+	}
+	if !t.Channel.IsZero() {
+		ep := c.channelEndpoint(t, name, declared)
+		if ep == nil {
+			return types.DynType, true
+		}
+		ch := c.channels[t.Channel.Name]
+		typ := ch.typ()
+		if schema != nil {
+			lower.Fits(c.diags, t.At("schema"), schema.Name, typ, declared, "what comes from channel "+ch.name)
+			typ = algebra.Refine(typ, declared)
+		}
+		ep.Type = typ
+		f.Sources = append(f.Sources, ep)
+		return typ, ch.keyed()
+	}
+	if t.Config == nil {
+		return types.DynType, true
+	}
+	kind := penstock.KindOfSource
+	if _, ok := c.reg.Lookup(kind, t.Connector); !ok {
+		if _, ok := c.reg.Lookup(penstock.KindOfServer, t.Connector); ok {
+			kind, in.replies = penstock.KindOfServer, true
+		}
+	}
+	ep, d := c.endpoint(kind, lower.Use{Target: t, Name: name, Scope: c.sourceScope(), Exprs: c.exprs()}, declared, c.diags)
+	if ep == nil {
+		return orDyn(declared), true
+	}
+	if declared == nil {
+		ep.Type = outputOf(ep, d)
+	}
+	f.Sources = append(f.Sources, ep)
+	return ep.Type, false
+}
+
+// checkSchemas makes the node that checks what was read. Where sources have several schemas, a message is
+// held to that of one of them.
+func (c *compiler) checkSchemas(in *inputs, flow string, all []*resource.Target, schemas []*lower.Schema) {
+	var distinct []*lower.Schema
+	var names []string
+	var pos penstock.Pos
+	for i, s := range schemas {
+		if s == nil {
+			continue
+		}
+		pos = all[i].At("schema")
+		if !slices.Contains(distinct, s) {
+			distinct, names = append(distinct, s), append(names, s.Name)
+		}
+	}
+	for i, t := range all {
+		if len(distinct) > 0 && t.Schema.IsZero() {
+			c.diags.Errorf(t.Pos, "missing-schema", t.Connector, "name a schema here too, or use `validate` in a flow of its own",
+				"source %d of flow %s has no schema and others have one, so what it reads can't be told from what must be checked", i+1, flow)
+			return
+		}
+	}
+	var check step.Validator
+	switch len(distinct) {
+	case 0:
+		return
+	case 1:
+		in.schema, check = distinct[0], distinct[0].Check
+	default:
+		var several anyOf
+		for _, s := range distinct {
+			several = append(several, s.Check)
+		}
+		check = several
+	}
+	in.checks = []plan.Node{{
+		Name: "schema", Verb: "validate", Op: &plan.Apply{Step: &step.Validate{Validator: check}}, Pos: pos, Label: strings.Join(names, " or "),
+	}}
+}
+
+// flowKey makes the program of the messages' key: the flow's, or that of its sources.
+func (c *compiler) flowKey(f *plan.Flow, spec *resource.Flow, lf *lower.Flow, in inputs) {
+	key := spec.Key
+	for _, t := range spec.Inputs() {
+		switch {
+		case t.Key.IsZero():
+		case key.IsZero() && len(spec.Inputs()) == 1:
+			key = t.Key
+		case key.Source != t.Key.Source:
+			c.diags.Errorf(t.Key.Pos, "two-keys", t.Key.Source, "give the flow one `key`, for the messages of all sources", "the sources of flow %s have keys of their own", f.Name)
+		}
+	}
+	if !key.IsZero() {
+		k := lf.Exprs().Expr(key, lf.Scope(), nil)
+		f.Key = k.Program
+		lower.KeyType(c.diags, k.Type, key)
+	}
+	if f.Order == plan.PerKey && key.IsZero() && !in.keyed {
+		c.diags.Errorf(spec.At("order"), "missing-key", spec.Order, "add `key: …` to the flow", "order: per-key needs a key, and the messages of flow %s have none", f.Name)
+	}
+}
+
+// onError makes the flow's error policy.
+func (c *compiler) onError(f *plan.Flow, spec *resource.Flow) {
+	if r := lower.Retry(spec.OnError.Retry); r != nil {
+		f.OnError.Retry, f.OnError.Declared = *r, true
+	}
+	dead := f.Name + ".dead"
+	switch dl := spec.OnError.DeadLetter; {
+	case dl == nil:
+		if _, read := c.channels[dead]; read {
+			f.OnError.DeadLetter = &plan.Endpoint{Name: f.Name + "/dead", Channel: dead, Type: types.DynType, Pos: f.Pos, Label: "channel " + dead}
+		}
+	case !dl.Channel.IsZero():
+		f.OnError.DeadLetter = c.channelEndpoint(dl, f.Name+"/deadLetter", types.DynType)
+	default:
+		u := lower.Use{Target: dl, Name: f.Name + "/deadLetter", Scope: c.bodyScope(types.DynType), Exprs: c.exprs()}
+		f.OnError.DeadLetter, _ = c.endpoint(penstock.KindOfSink, u, types.DynType, c.diags)
+	}
+}
+
+func orDyn(t *types.Type) *types.Type {
+	if t == nil {
+		return types.DynType
+	}
+	return t
+}

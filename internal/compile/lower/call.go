@@ -1,0 +1,34 @@
+package lower
+
+import (
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// lowerCall asks an endpoint. Its value is the reply, which a keyed look-up that misses leaves absent.
+func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
+	t := &v.Target
+	ep, reply := b.f.o.World.Caller(Use{Target: t, Name: b.f.o.Name + "/" + b.f.names[s], Scope: b.state.sc, Exprs: b.exprs()}, b.diags())
+	typ := orDyn(reply.Type)
+	if !t.Schema.IsZero() {
+		if schema := b.f.o.World.Schema(t.Schema, b.diags()); schema != nil {
+			typ = schema.Type
+		}
+	}
+	if reply.Maybe && !typ.IsDyn() {
+		typ = types.OptionalOf(typ)
+	}
+	op := &plan.Call{Endpoint: ep, Into: b.target(into(s))}
+	label := t.Connector
+	if ep != nil {
+		label = ep.Label
+		op.Idempotent, op.Local = ep.Driver.Spec.Idempotent, ep.Driver.Spec.Local
+	}
+	b.emit(s, op, label)
+	b.next()
+	if into(s).Root == "none" {
+		b.state.sent = true // asked for its effect
+	}
+	b.state = b.put(b.state, into(s), typ)
+}

@@ -1,0 +1,183 @@
+package lower
+
+import (
+	"strconv"
+
+	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/expr/scope"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// Flow lowers one flow: it holds what all its programs share, the slots and names. It is not safe
+// for concurrent use.
+type Flow struct {
+	o     Options
+	cover plan.Coverage
+	slots map[string]int // of variables, by name; of scoped names, by step and name
+	n     int
+	names map[*resource.Step]string
+	start *scope.Scope
+	// dry is above zero while steps are lowered whose nodes are thrown away (a trial round of a loop,
+	// steps behind stop): they count nothing and tell nobody what they send.
+	dry int
+}
+
+// NewFlow begins a flow. Steps are all its steps, for their names.
+func NewFlow(o Options, steps []resource.Step) *Flow {
+	f := &Flow{o: o, slots: map[string]int{}, names: map[*resource.Step]string{}}
+	f.start = &scope.Scope{Roots: []scope.Root{
+		{Name: "body", Source: scope.Body, Type: orDyn(o.Input)},
+		{Name: "meta", Source: scope.Meta},
+		{Name: "key", Source: scope.Key, Type: types.StringType},
+		{Name: "vars", Source: scope.Vars},
+		{Name: "params", Source: scope.Params, Fields: o.Params},
+		{Name: "now", Source: scope.Now, Type: types.TimestampType},
+	}}
+	f.nameSteps(steps)
+	return f
+}
+
+// Scope is what expressions in front of the first step may speak of.
+func (f *Flow) Scope() *scope.Scope { return f.start }
+
+// Exprs compiles the flow's expressions.
+func (f *Flow) Exprs() Exprs {
+	x := Exprs{Profile: f.o.Profile, Diags: f.o.Diags}
+	if f.dry == 0 {
+		x.Cover = &f.cover
+	}
+	return x
+}
+
+// Coverage is what was counted so far.
+func (f *Flow) Coverage() plan.Coverage { return f.cover }
+
+// Slots is how many slots the flow's messages need.
+func (f *Flow) Slots() int { return f.n }
+
+// slot is the slot of a variable, or of another name with a key of its own.
+func (f *Flow) slot(name string) int {
+	s, ok := f.slots[name]
+	if !ok {
+		s = f.n
+		f.n++
+		f.slots[name] = s
+	}
+	return s
+}
+
+// local is the slot of a scoped name of a step.
+func (f *Flow) local(s *resource.Step, name string) int {
+	return f.slot(f.names[s] + "/" + name)
+}
+
+// quiet runs lower with findings kept from the user and nothing counted.
+func (f *Flow) quiet(lower func()) {
+	diags := f.o.Diags
+	f.o.Diags = &diag.List{}
+	f.dry++
+	lower()
+	f.dry--
+	f.o.Diags = diags
+}
+
+// Result is a lowered flow.
+type Result struct {
+	Nodes  []plan.Node
+	Output *types.Type // of the body at the end; never where no message gets there
+	// Lost is set when messages reach the end that were sent nowhere on their way.
+	Lost bool
+}
+
+// Lower lowers the steps, behind the nodes of checks (those that validate what a source read), and in
+// front of the flow's `to`, if it has one.
+func (f *Flow) Lower(first []plan.Node, steps []resource.Step, to *resource.Target) Result {
+	b := newBuilder(f, state{sc: f.start, keyed: f.o.Keyed}, "")
+	for _, n := range first {
+		n.Catch, n.ErrorSlot, n.Type = plan.End, -1, b.state.body()
+		b.place(n)
+		b.next()
+	}
+	b.steps(steps)
+	if to != nil {
+		b.finalTo(to)
+	}
+	r := Result{Output: b.state.body(), Lost: to == nil && !b.state.dead && !b.state.sent}
+	if b.state.dead {
+		r.Output = types.NeverType
+	}
+	r.Nodes = b.seal()
+	return r
+}
+
+// nameSteps gives every step its name: the one in the file, or the verb and a number. Names are
+// unique in the flow, whatever is nested in what.
+func (f *Flow) nameSteps(steps []resource.Step) {
+	taken := map[string]*resource.Step{}
+	var unnamed []*resource.Step
+	walk(steps, func(s *resource.Step) {
+		if s.Name == "" {
+			unnamed = append(unnamed, s)
+			return
+		}
+		if first, twice := taken[s.Name]; twice {
+			f.o.Diags.Errorf(s.At("name"), "name-collision", s.Name, "give one of them another name",
+				"two steps of flow %s are called %s; the other is at line %d", f.o.Name, s.Name, first.Pos.Line)
+		} else {
+			taken[s.Name] = s
+		}
+		f.names[s] = s.Name
+	})
+	count := map[string]int{}
+	for _, s := range unnamed {
+		for {
+			count[s.VerbName]++
+			name := s.VerbName + strconv.Itoa(count[s.VerbName])
+			if _, collides := taken[name]; !collides {
+				f.names[s] = name
+				break
+			}
+		}
+	}
+}
+
+// walk visits every step, also those that are nested in others, in the order of the file.
+func walk(steps []resource.Step, visit func(*resource.Step)) {
+	for i := range steps {
+		s := &steps[i]
+		visit(s)
+		for _, below := range Below(s) {
+			walk(below, visit)
+		}
+	}
+}
+
+// Walk visits every step of a list and of those nested in it, in the order of the file.
+func Walk(steps []resource.Step, visit func(*resource.Step)) { walk(steps, visit) }
+
+// Below lists the steps that are nested in s, branch by branch.
+func Below(s *resource.Step) [][]resource.Step {
+	switch v := s.Verb.(type) {
+	case *resource.Choice:
+		var out [][]resource.Step
+		for i := range v.Branches {
+			out = append(out, v.Branches[i].Steps, v.Branches[i].Otherwise)
+		}
+		return out
+	case *resource.Try:
+		return [][]resource.Step{v.Steps, v.Catch}
+	case *resource.Parallel:
+		var out [][]resource.Step
+		for i := range v.Branches.Entries {
+			out = append(out, v.Branches.Entries[i].Value)
+		}
+		return out
+	case *resource.ForEach:
+		return [][]resource.Step{v.Steps}
+	case *resource.Loop:
+		return [][]resource.Step{v.Steps}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package lower
+
+import (
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// steps lowers a list of steps, one after the other.
+func (b *builder) steps(list []resource.Step) {
+	for i := range list {
+		if b.state.dead {
+			b.unreachable(list[i:])
+			return
+		}
+		b.step(&list[i])
+	}
+}
+
+// unreachable says that nothing gets to steps, and looks at them for their own faults. They leave no
+// nodes.
+func (b *builder) unreachable(list []resource.Step) {
+	s := &list[0]
+	b.diags().Warnf(s.Pos, "unreachable", s.VerbName, "remove it, or give what ends the message before it a condition",
+		"no message gets to %s", b.f.names[s])
+	scratch := newBuilder(b.f, b.state, b.sub)
+	scratch.state.dead = false
+	b.f.dry++
+	scratch.steps(list)
+	b.f.dry--
+}
+
+// step lowers one step with the keys that all share.
+func (b *builder) step(s *resource.Step) {
+	b.commonKeys(s)
+	pre := b.state
+	skipped := state{dead: true}
+	var cond penstock.Program
+	if !s.When.IsZero() {
+		c, yes, no := b.exprs().Cond(s.When, pre.sc)
+		b.when, cond = &expectWhen{c.Program}, c.Program
+		b.state.sc = yes
+		skipped = pre
+		skipped.sc = no
+	}
+	b.verb(s, cond)
+	b.when = nil
+	b.state = uniteStates(b.state, skipped)
+	if !b.state.dead && sameScope(b.state.sc, pre.sc) {
+		b.state.sc = pre.sc // narrowed and united again: environments of expressions are found by the pointer
+	}
+	if n := len(b.nodes); n > 0 {
+		b.nodes[n-1].Type = b.state.body()
+		if b.state.dead {
+			b.nodes[n-1].Type = types.NeverType
+		}
+	}
+}
+
+// verb dispatches: one file per verb.
+func (b *builder) verb(s *resource.Step, when penstock.Program) {
+	switch v := s.Verb.(type) {
+	case *resource.Map:
+		b.lowerMap(s, v)
+	case *resource.Assign:
+		b.lowerSet(s, v)
+	case *resource.Remove:
+		b.lowerRemove(s, v)
+	case *resource.Filter:
+		b.lowerFilter(s, v)
+	case *resource.Validate:
+		b.lowerValidate(s, v)
+	case *resource.DecodeBody:
+		b.lowerDecode(s, v)
+	case *resource.EncodeBody:
+		b.lowerEncode(s, v)
+	case *resource.Sort:
+		b.lowerSort(s, v)
+	case *resource.Mask:
+		b.lowerMask(s, v)
+	case *resource.Log:
+		b.lowerLog(s, v)
+	case *resource.Sample:
+		b.lowerSample(s, v)
+	case *resource.Choice:
+		b.lowerChoice(s, v)
+	case *resource.Try:
+		b.lowerTry(s, v, when)
+	case *resource.Stop:
+		b.lowerStop(s)
+	case *resource.Fail:
+		b.lowerFail(s, v)
+	case *resource.Send:
+		b.lowerSend(s, v)
+	case *resource.Call:
+		b.lowerCall(s, v)
+	case *resource.Parallel:
+		b.lowerParallel(s, v)
+	case *resource.ForEach:
+		b.lowerForEach(s, v)
+	case *resource.Loop:
+		b.lowerLoop(s, v)
+	case *resource.Split:
+		b.lowerSplit(s, v)
+	case *resource.Aggregate:
+		b.lowerAggregate(s, v)
+	}
+}
+
+func (b *builder) exprs() Exprs { return b.f.Exprs() }
+
+// waits lists the verbs that go outside or hold others that do: they can be bounded in time and tried again.
+var waits = map[string]bool{"call": true, "to": true, "parallel": true, "forEach": true, "loop": true}
+
+// valueVerbs lists the verbs whose value can go elsewhere than to the body.
+var valueVerbs = map[string]bool{
+	"map": true, "decode": true, "call": true, "parallel": true, "forEach": true, "loop": true, "aggregate": true,
+}
+
+// commonKeys refuses keys that the verb has no use for: they would be read and ignored.
+func (b *builder) commonKeys(s *resource.Step) {
+	if !s.Into.IsZero() && !valueVerbs[s.VerbName] {
+		b.diags().Errorf(s.AtKey("into"), "misplaced-key", "into", "", "`into` has no meaning at %s, which makes no value", s.VerbName)
+	}
+	for _, key := range []struct {
+		name string
+		set  bool
+	}{{"timeout", s.Timeout != 0}, {"retry", s.Retry != nil}} {
+		if !key.set || waits[s.VerbName] {
+			continue
+		}
+		hint := "remove it"
+		if len(Below(s)) > 0 {
+			hint = "put it at a step inside"
+		}
+		b.diags().Errorf(s.AtKey(key.name), "misplaced-key", key.name, hint, "`%s` has no effect at %s, which waits for nothing", key.name, s.VerbName)
+	}
+}
+
+// into is where the value of a step goes: the body, unless it says otherwise.
+func into(s *resource.Step) penstock.Path {
+	if s.Into.IsZero() || !valueVerbs[s.VerbName] {
+		return penstock.Path{Source: "body", Root: "body", Pos: s.Pos}
+	}
+	return s.Into
+}
+
+// misplaced refuses a verb inside a program that makes one result of one message.
+func (b *builder) misplaced(s *resource.Step) bool {
+	if b.sub == "" {
+		return false
+	}
+	b.diags().Errorf(s.VerbPos, "misplaced-step", s.VerbName, "put it behind, or into a flow of its own with a channel between",
+		"%s can't stand inside %s, which makes one result of each message", s.VerbName, b.sub)
+	return true
+}
+
+// leaf places a stateless step that goes on to the next node.
+func (b *builder) leaf(s *resource.Step, st penstock.Step, label string) {
+	b.emit(s, &plan.Apply{Step: st}, label)
+	b.next()
+}

@@ -1,0 +1,112 @@
+package compile
+
+import (
+	"slices"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/expr"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// Condition compiles a condition of a Test on messages of a type: it may speak of body, meta, key, params
+// and now. It returns nil after a finding.
+func Condition(set *resource.Set, e penstock.Expr, body *types.Type, l *diag.List) penstock.Program {
+	profile, err := expr.NewProfile(expr.Options{})
+	if err != nil {
+		l.Errorf(e.Pos, "internal", e.Source, "please report this", "the expression profile can't be made: %v", err)
+		return nil
+	}
+	c := &compiler{set: set, diags: l, profile: profile, plan: &plan.Plan{}}
+	c.declareParams()
+	return c.exprs().Expr(e, c.bodyScope(orDyn(body)), types.BoolType).Program
+}
+
+// checkTests looks at what tests refer to, and at their conditions.
+func (c *compiler) checkTests() {
+	for _, r := range c.set.Of(resource.KindTest) {
+		t := r.Spec.(*resource.Test)
+		f, ok := c.selected(t.Flow.Name)
+		if !ok {
+			if !t.Flow.IsZero() {
+				c.dangling(c.diags, t.Flow, resource.KindFlow)
+			}
+			continue
+		}
+		c.checkMocks(t, f.Spec.(*resource.Flow))
+		for i := range t.Expect {
+			c.checkExpect(&t.Expect[i], c.planned(f.Name()))
+		}
+	}
+}
+
+func (c *compiler) planned(flow string) *plan.Flow {
+	if f := c.plan.Flow(flow); f != nil {
+		return f
+	}
+	return &plan.Flow{Name: flow, Output: types.DynType}
+}
+
+func (c *compiler) checkExpect(e *resource.Expect, f *plan.Flow) {
+	body := types.DynType
+	switch {
+	case !e.Channel.IsZero():
+		ch, ok := c.channels[e.Channel.Name]
+		if !ok {
+			c.dangling(c.diags, e.Channel, resource.KindChannel)
+			return
+		}
+		body = ch.typ()
+	case e.Reply:
+		body = orDyn(f.Output)
+	}
+	if !e.When.IsZero() {
+		c.exprs().Expr(e.When, c.bodyScope(body), types.BoolType)
+	}
+}
+
+// checkMocks looks whether each mock can answer anything.
+func (c *compiler) checkMocks(t *resource.Test, f *resource.Flow) {
+	var calls []string
+	for _, flow := range c.plan.Flows {
+		walkCalls(flow.Nodes, func(name string) { calls = append(calls, name) })
+	}
+	lower.Walk(f.Steps, func(s *resource.Step) {
+		if _, ok := s.Verb.(*resource.Call); ok && s.Name != "" {
+			calls = append(calls, s.Name)
+		}
+	})
+	for i := range t.Mocks {
+		m := &t.Mocks[i]
+		if !m.Connection.IsZero() {
+			if _, ok := c.connections[m.Connection.Name]; !ok {
+				c.dangling(c.diags, m.Connection, resource.KindConnection)
+			}
+		}
+		if m.Step != "" && !slices.Contains(calls, m.Step) {
+			c.diags.Errorf(m.At("step"), "dangling-reference", m.Step, lower.Hint(m.Step, calls), "there is no call step %q that a mock could answer", m.Step)
+		}
+		if !m.When.IsZero() {
+			c.exprs().Expr(m.When, c.bodyScope(types.DynType), types.BoolType)
+		}
+	}
+}
+
+// walkCalls visits the names of all call nodes.
+func walkCalls(nodes []plan.Node, visit func(name string)) {
+	for i := range nodes {
+		switch op := nodes[i].Op.(type) {
+		case *plan.Call:
+			visit(nodes[i].Name)
+		case *plan.Fork:
+			for _, b := range op.Branches {
+				walkCalls(b.Nodes, visit)
+			}
+		case *plan.Loop:
+			walkCalls(op.Body.Nodes, visit)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package compile
+
+import (
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/expr/scope"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// Codec implements lower.World.
+func (c *compiler) Codec(f *penstock.Format, t *types.Type, l *diag.List) penstock.Codec {
+	return c.codec(f, t, l)
+}
+
+// Schema implements lower.World.
+func (c *compiler) Schema(ref resource.Ref, l *diag.List) *lower.Schema {
+	s, ok := c.schemas[ref.Name]
+	if !ok {
+		c.dangling(l, ref, resource.KindSchema)
+	}
+	return s
+}
+
+// Sink implements lower.World.
+func (c *compiler) Sink(u lower.Use, l *diag.List) *plan.Endpoint {
+	if !u.Target.Channel.IsZero() {
+		return c.channelEndpoint(u.Target, u.Name, u.Type)
+	}
+	ep, _ := c.endpoint(penstock.KindOfSink, u, u.Type, l)
+	return ep
+}
+
+// Caller implements lower.World.
+func (c *compiler) Caller(u lower.Use, l *diag.List) (*plan.Endpoint, lower.Reply) {
+	var declared *types.Type
+	if !u.Target.Schema.IsZero() {
+		if s := c.Schema(u.Target.Schema, l); s != nil {
+			declared = s.Type
+		}
+	}
+	ep, d := c.endpoint(penstock.KindOfCaller, u, declared, l)
+	if ep == nil {
+		return nil, lower.Reply{Type: types.DynType}
+	}
+	reply := lower.Reply{Type: declared, Maybe: !u.Target.Key.IsZero()}
+	if declared == nil {
+		reply.Type = outputOf(ep, d)
+	}
+	if reply.Type.Kind == types.Optional {
+		reply.Type, reply.Maybe = reply.Type.Elem, true
+	}
+	ep.Type = reply.Type
+	return ep, reply
+}
+
+// outputOf is what is known of the documents that a driver gives, without a schema: what its
+// configuration says, or its format, or its registration.
+func outputOf(ep *plan.Endpoint, d *driverConfig) *types.Type {
+	if typed, ok := ep.Config.(penstock.Typed); ok {
+		if t := typed.OutputType(); t != nil {
+			return t
+		}
+	}
+	if d.output != nil {
+		return d.output
+	}
+	if ep.Driver.Spec.Output != nil {
+		return ep.Driver.Spec.Output
+	}
+	return types.DynType
+}
+
+// endpoint decodes and compiles one use of a driver; nil after a finding.
+func (c *compiler) endpoint(kind string, u lower.Use, typ *types.Type, l *diag.List) (*plan.Endpoint, *driverConfig) {
+	t := u.Target
+	if t.Config == nil {
+		return nil, nil // no connector: said when it was loaded
+	}
+	dec := *c.decoder
+	dec.Diags = l
+	dec.Secrets = nil
+	drv, config := dec.DecodeConfig(c.reg, kind, t.Connector, t.ConnectorPos, t.Config)
+	if drv == nil {
+		return nil, nil
+	}
+	c.decoder.Secrets = append(c.decoder.Secrets, dec.Secrets...)
+	d := &driverConfig{c: c, role: kind, tech: t.Connector, exprs: u.Exprs, scope: u.Scope, diags: l, typ: typ}
+	d.compile(config)
+	ep := &plan.Endpoint{Name: u.Name, Driver: drv, Config: config, Type: typ, Pos: t.Pos, Label: t.Connector, Connection: d.connName}
+	if d.label != "" {
+		ep.Label += " " + d.label
+	}
+	if d.conn != nil {
+		ep.Timeout, ep.Retry = d.conn.spec.Timeout.Std(), d.conn.retry
+	}
+	return ep, d
+}
+
+// sourceScope is what a source's configuration may speak of: there is no message yet.
+func (c *compiler) sourceScope() *scope.Scope {
+	return c.paramScope().With(scope.Root{Name: "now", Source: scope.Now, Type: types.TimestampType})
+}
