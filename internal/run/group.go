@@ -116,7 +116,7 @@ func (x *exec) late(w *work, n *node, op *plan.Group, late []*penstock.Message) 
 		return
 	}
 	for _, m := range late {
-		x.dead(w, m, &penstock.Error{Code: penstock.Unprocessable, Op: n.Name, Err: errors.New("late: its group was completed before it came")}, n.Name, 1)
+		x.dead(w, m, &penstock.Error{Code: penstock.Conflict, Op: n.Name, Err: errors.New("late: its group was completed before it came")}, n.Name, 1)
 	}
 }
 

@@ -89,7 +89,7 @@ func (l *lane) start(w *work) {
 }
 
 // fail dead-letters a message that failed before the first step.
-func (s *sink) fail(x *exec, w *work, e failure) { x.dead(w, e.m, e.err, "key", 1) }
+func (s *sink) fail(x *exec, w *work, e failure) { x.dead(w, e.m, e.err, "from", 1) }
 
 // finished frees the work's memory once no message needs it.
 func (l *lane) finished(w *work) {

@@ -100,9 +100,27 @@ func (p *pump) dispatch(in *intake) bool {
 		return p.byKey(in)
 	}
 	w := f.works.get()
-	w.in, w.batch, w.msgs, w.handled = in, in.batch, append(w.msgs[:0], in.batch.Msgs...), int32(in.count)
+	w.in, w.batch, w.handled = in, in.batch, int32(in.count)
+	w.msgs, w.early = unread(in.batch, w.msgs[:0], w.early[:0])
 	in.mem.Store(int32(in.count))
 	return f.hand(w, f.queue)
+}
+
+// unread parts the messages that a source could read from those that it marked as failed
+// (a record that is none).
+func unread(b *penstock.Batch, msgs []*penstock.Message, early []failure) ([]*penstock.Message, []failure) {
+	if b.Failed() == 0 {
+		return append(msgs, b.Msgs...), early
+	}
+	for i, m := range b.Msgs {
+		if err := b.Err(i); err != nil {
+			early = append(early, failure{m, err})
+		} else {
+			msgs = append(msgs, m)
+		}
+	}
+	b.ClearErrors()
+	return msgs, early
 }
 
 // hand numbers a work and puts it into a lane's queue. Sources of one flow take turns, so
@@ -139,8 +157,10 @@ func (p *pump) byKey(in *intake) bool {
 	parts := make([]*work, len(f.lanes))
 	n := int32(0)
 	for i, m := range in.batch.Msgs {
-		m.Seq = uint64(i)
-		err := f.setKey(in.batch, m)
+		err := in.batch.Err(i)
+		if err == nil {
+			err = f.setKey(in.batch, m)
+		}
 		l := f.laneOf(m.Key)
 		w := parts[l]
 		if w == nil {
@@ -160,6 +180,7 @@ func (p *pump) byKey(in *intake) bool {
 			w.msgs = append(w.msgs, m)
 		}
 	}
+	in.batch.ClearErrors()
 	in.mem.Store(int32(in.count))
 	f.seqMu.Lock()
 	defer f.seqMu.Unlock()
