@@ -121,3 +121,67 @@ func (d *Decoder) info(t reflect.Type) *structInfo {
 	d.infos[t] = i
 	return i
 }
+
+// FieldSpec describes one field of a configuration struct to the reference and the JSON Schema.
+type FieldSpec struct {
+	Name     string // in the file; empty for the one that is the whole value
+	GoName   string
+	Owner    reflect.Type // the struct that declares it, for its comment
+	Type     reflect.Type
+	Required bool
+	Self     bool // the whole value is this field
+	Enum     []string
+	Default  string
+	Min, Max string
+	Nonempty bool
+	IsName   bool // a name that expressions use
+	IsDNS    bool // a resource name
+	Literal  bool // data in which ${…} means nothing
+}
+
+// DescribeStruct lists the fields of a configuration struct in the order in which they are declared.
+// t must be a struct.
+func DescribeStruct(t reflect.Type) []FieldSpec {
+	info := infoOf(t)
+	var out []FieldSpec
+	add := func(f *fieldInfo, self bool) {
+		owner := t
+		for _, i := range f.index[:len(f.index)-1] {
+			owner = owner.Field(i).Type
+		}
+		sf := t.FieldByIndex(f.index)
+		out = append(out, FieldSpec{Name: f.name, GoName: sf.Name, Owner: owner, Type: f.typ, Required: f.rules.required, Self: self,
+			Enum: f.rules.enum, Default: f.rules.def, Min: f.rules.min, Max: f.rules.max, Nonempty: f.rules.nonempty,
+			IsName: f.rules.name, IsDNS: f.rules.dns, Literal: f.rules.literal})
+	}
+	if info.self != nil {
+		add(info.self, true)
+		return out
+	}
+	for i := range info.fields {
+		add(&info.fields[i], false)
+	}
+	return out
+}
+
+// Unsupported lists the words of the language that this version refuses in the place of a struct (Flow,
+// Step, Target …) or of a field's values; with "kind" the kinds. The list is not to be changed.
+func Unsupported(place string) []string { return unsupportedWords[place] }
+
+// elem is implemented by Ordered[T] for the reference.
+func (Ordered[T]) elem() reflect.Type { return reflect.TypeFor[T]() }
+
+// OrderedElem returns T where t is Ordered[T].
+func OrderedElem(t reflect.Type) (reflect.Type, bool) {
+	if t.Kind() != reflect.Struct {
+		return nil, false
+	}
+	o, ok := reflect.Zero(t).Interface().(interface{ elem() reflect.Type })
+	if !ok {
+		return nil, false
+	}
+	return o.elem(), true
+}
+
+// SpecOf is a zero spec of a kind, a pointer to its struct; nil if this version doesn't support it.
+func SpecOf(k Kind) any { return newSpec(k) }

@@ -1,0 +1,376 @@
+package reference
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/resource"
+)
+
+// Topic is what there is to say about one word.
+type Topic struct {
+	Name     string       `json:"name"`               // "flow.onError.retry", "aggregate", "timeout"
+	Kind     string       `json:"kind"`               // kind, field, verb, connector, codec, connection, error code
+	Type     string       `json:"type,omitempty"`     // of a field: what is written there
+	Doc      string       `json:"doc"`                // in sentences
+	Required bool         `json:"required,omitempty"` // of a field
+	Default  string       `json:"default,omitempty"`  // of a field
+	Facts    []Fact       `json:"facts,omitempty"`    // what its page states, by name
+	Fields   []TopicField `json:"fields,omitempty"`   // what can be written below it
+	Example  string       `json:"example,omitempty"`  // YAML
+	// Unsupported are the words of the language that a later version will know here.
+	Unsupported []string `json:"unsupported,omitempty"`
+}
+
+// Fact is a named statement.
+type Fact struct {
+	Name string `json:"name"`
+	Text string `json:"text"`
+}
+
+// TopicField is a field below a topic.
+type TopicField struct {
+	Name     string `json:"name"`
+	Type     string `json:"type"`
+	Required bool   `json:"required,omitempty"`
+	Default  string `json:"default,omitempty"`
+	Doc      string `json:"doc"`
+}
+
+// Explain finds what there is to say about a word: a kind and a path of fields below it (flow.onError.retry;
+// the kind in any case), a verb, a connector, a codec or an error code, each also with fields below it. A word with several
+// meanings gives several topics. An error says what was probably meant.
+func (r *Reference) Explain(word string) ([]Topic, error) {
+	head, rest, _ := strings.Cut(word, ".")
+	var parts []string
+	if rest != "" {
+		parts = strings.Split(rest, ".")
+	}
+	var out []Topic
+	var firstErr error
+	for _, e := range r.entries() {
+		if !strings.EqualFold(e.name, head) && !(e.kind == "kind" && strings.EqualFold(e.name+"s", head)) {
+			continue
+		}
+		t, err := r.descend(e, parts)
+		if err != nil {
+			if firstErr == nil {
+				firstErr = err
+			}
+			continue
+		}
+		out = append(out, t)
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
+	if firstErr != nil {
+		return nil, firstErr
+	}
+	e := penstock.E(penstock.NotFound, "explain", word, "there is no such kind, verb, connector, codec or error code")
+	e.Hint = "try flow, flow.onError, aggregate, file or timeout"
+	if near := resource.Nearest(head, r.Topics()); near != "" {
+		e.Hint = "did you mean `" + near + "`?"
+	}
+	if later := laterWord(head); later {
+		e.Err = fmt.Errorf("`%s` is part of the language but not supported by this version", head)
+		e.Hint = ""
+	}
+	return nil, e
+}
+
+func laterWord(word string) bool {
+	for _, place := range []string{"kind", "Step", "Target"} {
+		if slices.Contains(resource.Unsupported(place), word) {
+			return true
+		}
+	}
+	return false
+}
+
+// Topics lists the words that Explain knows, sorted, each once.
+func (r *Reference) Topics() []string {
+	var out []string
+	for _, e := range r.entries() {
+		out = append(out, e.name)
+	}
+	sort.Strings(out)
+	return slices.Compact(out)
+}
+
+// entry is a word that Explain begins with.
+type entry struct {
+	name, kind string
+	types      []reflect.Type // the structs of what stands below it; several for a connector that reads, writes and is asked
+	topic      func() Topic
+}
+
+func (r *Reference) entries() []entry {
+	var out []entry
+	for _, k := range resource.Kinds() {
+		t := reflect.TypeOf(resource.SpecOf(k)).Elem()
+		out = append(out, entry{strings.ToLower(string(k)), "kind", []reflect.Type{t}, func() Topic {
+			return Topic{Doc: r.kindDoc(k), Unsupported: resource.Unsupported(string(k))}
+		}})
+	}
+	out = append(out, entry{"metadata", "field", []reflect.Type{reflect.TypeFor[resource.Metadata]()}, func() Topic {
+		return Topic{Doc: r.comments.ofType(reflect.TypeFor[resource.Metadata]())}
+	}}, entry{"step", "field", []reflect.Type{reflect.TypeFor[resource.Step]()}, func() Topic {
+		return Topic{Doc: r.comments.ofType(reflect.TypeFor[resource.Step]()), Unsupported: resource.Unsupported("Step")}
+	}}, entry{"target", "field", []reflect.Type{reflect.TypeFor[resource.Target]()}, func() Topic {
+		return Topic{Doc: r.comments.ofType(reflect.TypeFor[resource.Target]()), Unsupported: resource.Unsupported("Target")}
+	}})
+	for i := range resource.Verbs() {
+		v := &resource.Verbs()[i]
+		t := reflect.TypeOf(v.New()).Elem()
+		out = append(out, entry{v.Name, "verb", []reflect.Type{t}, func() Topic {
+			return Topic{Doc: r.verbDoc(v), Facts: verbFacts(v), Example: v.Example}
+		}})
+	}
+	for _, name := range r.connectors() {
+		out = append(out, r.connectorEntry(name))
+	}
+	for _, k := range []string{penstock.KindOfCodec, penstock.KindOfConnection} {
+		for _, d := range r.registry.Drivers(k) {
+			out = append(out, entry{d.Spec.Name, k, []reflect.Type{d.Config}, func() Topic { return Topic{Doc: d.Spec.Summary} }})
+		}
+	}
+	for _, c := range penstock.Codes() {
+		out = append(out, entry{string(c), "error code", nil, func() Topic { return Topic{Doc: codeDocs[c], Facts: codeFacts(c)} }})
+	}
+	return out
+}
+
+func (r *Reference) connectorEntry(name string) entry {
+	e := entry{name: name, kind: "connector"}
+	var doc string
+	var facts []Fact
+	for _, k := range driverKinds {
+		d, ok := r.registry.Lookup(k, name)
+		if !ok {
+			continue
+		}
+		if !slices.Contains(e.types, d.Config) {
+			e.types = append(e.types, d.Config)
+		}
+		if doc == "" {
+			doc = d.Spec.Summary
+		}
+		facts = append(facts, driverFacts(k, d)...)
+	}
+	e.topic = func() Topic { return Topic{Doc: doc, Facts: facts} }
+	return e
+}
+
+// driverFacts states what a driver's Spec says, in words.
+func driverFacts(kind string, d *penstock.Driver) []Fact {
+	facts := []Fact{{driverTitles[kind], d.Spec.Summary}}
+	switch kind {
+	case penstock.KindOfSource:
+		if d.Spec.Finite {
+			facts = append(facts, Fact{"Ends", "by itself, when everything is read"})
+		}
+		how := "one by one"
+		if d.Spec.Settle == penstock.Cumulative {
+			how = "in order: everything up to a message at once"
+		}
+		facts = append(facts, Fact{"Settles", how})
+	case penstock.KindOfSink:
+		if d.Spec.Loses != "" {
+			facts = append(facts, Fact{"Loses", d.Spec.Loses})
+		}
+	case penstock.KindOfCaller:
+		if d.Spec.Idempotent {
+			facts = append(facts, Fact{"Asking twice", "does no harm: transient failures are tried again by default"})
+		} else {
+			facts = append(facts, Fact{"Asking twice", "may do harm: a failure is not tried again unless retry is declared"})
+		}
+	}
+	return facts
+}
+
+func verbFacts(v *resource.VerbSpec) []Fact {
+	into := "none: the message goes on as it is, or with a changed body"
+	if v.Value {
+		into = "goes to the body, or where `into` says"
+	}
+	return []Fact{{"Acknowledgement", v.Ack}, {"Order", v.Order}, {"Errors", v.Errors}, {"State", v.State}, {"Type", v.Type}, {"Result", into}, {"Patterns", v.Pattern}}
+}
+
+// descend follows fields below an entry.
+func (r *Reference) descend(e entry, parts []string) (Topic, error) {
+	t := e.topic()
+	t.Name, t.Kind = e.name, e.kind
+	types := e.types
+	if len(parts) > 0 && parts[0] == "spec" && e.kind == "kind" {
+		parts = parts[1:] // Flow.spec.from is what one may call flow.from
+	}
+	for _, p := range parts {
+		f, next, ok := r.below(types, p)
+		if !ok {
+			err := penstock.E(penstock.NotFound, "explain", t.Name+"."+p, "there is no such field")
+			if near := resource.Nearest(p, r.namesBelow(types)); near != "" {
+				err.Hint = "did you mean `" + t.Name + "." + near + "`?"
+			} else if names := r.namesBelow(types); len(names) > 0 {
+				err.Hint = "there are " + strings.Join(names, ", ")
+			}
+			return Topic{}, err
+		}
+		f.Name, types = t.Name+"."+f.Name, next
+		t = f
+	}
+	for _, ty := range types {
+		t.Fields = append(t.Fields, r.topicFields(ty)...)
+	}
+	t.Fields = uniqueFields(t.Fields)
+	return t, nil
+}
+
+func uniqueFields(in []TopicField) []TopicField {
+	var out []TopicField
+	for _, f := range in {
+		if !slices.ContainsFunc(out, func(have TopicField) bool { return have.Name == f.Name }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// below finds a field, or in a step a verb and in a target a connector.
+func (r *Reference) below(types []reflect.Type, name string) (Topic, []reflect.Type, bool) {
+	for _, t := range types {
+		for _, f := range r.fields(unwrapSelf(t)) {
+			if f.Name == name {
+				var next []reflect.Type
+				if in := inner(f.Type); in != nil {
+					next = []reflect.Type{in}
+				}
+				return Topic{Name: f.Name, Kind: "field", Type: plainWords(&f.FieldSpec), Doc: f.doc, Required: f.Required, Default: f.Default}, next, true
+			}
+		}
+		if s, _ := shapeOf(unwrapSelf(t)); s == shapeStep {
+			if v, ok := resource.LookupVerb(name); ok {
+				return Topic{Name: name, Kind: "verb", Doc: r.verbDoc(v), Facts: verbFacts(v), Example: v.Example}, []reflect.Type{reflect.TypeOf(v.New()).Elem()}, true
+			}
+		} else if s == shapeTarget && slices.Contains(r.connectors(), name) {
+			e := r.connectorEntry(name)
+			topic := e.topic()
+			topic.Name, topic.Kind = name, e.kind
+			return topic, e.types, true
+		}
+	}
+	return Topic{}, nil, false
+}
+
+// unwrapSelf is the struct that stands in the file for t, where t is only a wrapper around it.
+func unwrapSelf(t reflect.Type) reflect.Type {
+	if fs := resource.DescribeStruct(t); len(fs) == 1 && fs[0].Self {
+		if in := inner(fs[0].Type); in != nil {
+			return unwrapSelf(in)
+		}
+	}
+	return t
+}
+
+func (r *Reference) namesBelow(types []reflect.Type) []string {
+	var out []string
+	for _, t := range types {
+		for _, f := range r.topicFields(t) {
+			out = append(out, f.Name)
+		}
+		if s, _ := shapeOf(unwrapSelf(t)); s == shapeStep {
+			for i := range resource.Verbs() {
+				out = append(out, resource.Verbs()[i].Name)
+			}
+		}
+	}
+	return out
+}
+
+// topicFields lists the fields of a struct; of a wrapper, those of what it wraps.
+func (r *Reference) topicFields(t reflect.Type) []TopicField {
+	var out []TopicField
+	for _, f := range r.fields(unwrapSelf(t)) {
+		name := f.Name
+		if f.Self {
+			name = "(the value)"
+		}
+		out = append(out, TopicField{Name: name, Type: plainWords(&f.FieldSpec), Required: f.Required, Default: f.Default, Doc: f.doc})
+	}
+	return out
+}
+
+// plainWords is words for a terminal.
+func plainWords(f *resource.FieldSpec) string {
+	return strings.NewReplacer("`", "", "\\|", "|").Replace(words(f))
+}
+
+// Text renders the topic for a terminal of a width, at least 40 columns.
+func (t *Topic) Text(width int) string {
+	width = max(width, 40)
+	var b strings.Builder
+	b.WriteString(strings.ToUpper(t.Kind) + "  " + t.Name)
+	if t.Type != "" {
+		b.WriteString("  <" + t.Type + ">")
+	}
+	if t.Required {
+		b.WriteString("  required")
+	}
+	if t.Default != "" {
+		b.WriteString("  default " + t.Default)
+	}
+	b.WriteString("\n\n" + wrap(t.Doc, "  ", width) + "\n")
+	for _, f := range t.Facts {
+		b.WriteString("\n" + wrap(f.Name+": "+strings.ReplaceAll(f.Text, "`", ""), "  ", width) + "\n")
+	}
+	if len(t.Fields) > 0 {
+		b.WriteString("\nFIELDS\n")
+	}
+	for _, f := range t.Fields {
+		b.WriteString("  " + f.Name + "  <" + f.Type + ">")
+		if f.Required {
+			b.WriteString("  required")
+		}
+		if f.Default != "" {
+			b.WriteString("  default " + f.Default)
+		}
+		b.WriteString("\n" + wrap(f.Doc, "      ", width) + "\n")
+	}
+	if t.Example != "" {
+		b.WriteString("\nEXAMPLE\n")
+		for line := range strings.Lines(t.Example + "\n") {
+			b.WriteString("  " + line)
+		}
+	}
+	if len(t.Unsupported) > 0 {
+		b.WriteString("\n" + wrap("Not supported by this version: "+strings.Join(t.Unsupported, ", "), "  ", width) + "\n")
+	}
+	return b.String()
+}
+
+// wrap breaks text into indented lines of a width in characters.
+func wrap(text, indent string, width int) string {
+	var b strings.Builder
+	col := 0
+	for _, word := range strings.Fields(text) {
+		n := len([]rune(word))
+		switch {
+		case col == 0:
+			b.WriteString(indent)
+			col = len(indent)
+		case col+1+n > width:
+			b.WriteString("\n" + indent)
+			col = len(indent)
+		default:
+			b.WriteByte(' ')
+			col++
+		}
+		b.WriteString(word)
+		col += n
+	}
+	return b.String()
+}
