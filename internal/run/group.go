@@ -85,8 +85,8 @@ func (x *exec) group(w *work, n *node, op *plan.Group, ms []*penstock.Message) {
 			x.fail(m, err)
 			continue
 		}
-		if g.eventTime() && w.in != nil {
-			w.in.maxAt = max(w.in.maxAt, a.at)
+		if g.eventTime() {
+			w.maxAt = max(w.maxAt, a.at)
 		}
 		var isLate bool
 		done, isLate = g.add(m, a, done)

@@ -23,6 +23,7 @@ type work struct {
 	turn    bool              // has a turn at the gate to take or to give up
 	inTail  bool
 	handled int32 // messages of in that are accounted to this work
+	maxAt   int64 // greatest event time among them that a group saw, Unix nanoseconds
 }
 
 type failure struct {

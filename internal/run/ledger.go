@@ -23,7 +23,6 @@ type intake struct {
 	bytes  int64        // charged to the budget
 	count  int          // messages charged to the budget
 	free   atomic.Int32 // 2 until both memory and ledger are done; at 0 it is used again
-	maxAt  int64        // greatest event time of its messages, Unix nanoseconds; event-time groups only
 }
 
 // track follows one source message through split, group and fan-out: refs counts the
@@ -108,7 +107,6 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 	}
 	in.tracks = in.tracks[:n]
 	in.batch.Runtime = rt
-	in.maxAt = 0
 	for i, m := range in.batch.Msgs {
 		t := &in.tracks[i]
 		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil

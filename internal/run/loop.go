@@ -74,11 +74,12 @@ func (l *lane) start(w *work) {
 		}
 		ms = kept
 	}
-	in, seq := w.in, w.in.seq
+	seq := w.in.seq
+	w.maxAt = minTime
 	x.run(w, 0, ms)
 	w.leaveTail(f)
 	if f.water != nil {
-		if high, rose := f.water.passed(seq, in.maxAt); rose {
+		if high, rose := f.water.passed(seq, w.maxAt); rose {
 			for _, g := range f.groups {
 				g.release(g.advance(high))
 			}
