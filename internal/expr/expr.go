@@ -95,5 +95,5 @@ type CompiledTree struct {
 // where a double or decimal is wanted). All findings go to l; the result is nil if any
 // of them is an error.
 func (p *Profile) Expr(src string, pos penstock.Pos, sc *scope.Scope, want *types.Type, l *diag.List) *Compiled {
-	return p.compile(src, pos, sc, want, l)
+	return p.compile(source{text: src, whole: src, pos: pos}, sc, want, l)
 }
