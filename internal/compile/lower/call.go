@@ -1,6 +1,7 @@
 package lower
 
 import (
+	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/types"
@@ -20,6 +21,14 @@ func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
 		typ = types.OptionalOf(typ)
 	}
 	op := &plan.Call{Endpoint: ep, Into: b.target(into(s))}
+	if t.Body.Kind != penstock.TreeNone {
+		op.Body = b.exprs().Tree(t.Body, b.state.sc).Mapping
+	}
+	if !t.Key.IsZero() {
+		k := b.exprs().Expr(t.Key, b.state.sc, nil)
+		b.keyType(k.Type, t.Key)
+		op.Key = k.Program
+	}
 	label := t.Connector
 	if ep != nil {
 		label = ep.Label

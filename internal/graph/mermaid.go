@@ -1,0 +1,65 @@
+package graph
+
+import (
+	"fmt"
+	"strings"
+)
+
+// shapes are Mermaid's brackets by kind of node.
+var shapes = map[Kind][2]string{
+	KindSource: {"([", "])"}, KindSink: {"([", "])"}, KindEnd: {"([", "])"}, KindRoute: {"{{", "}}"},
+	KindChannel: {"[(", ")]"}, KindState: {"[[", "]]"}, KindCall: {"[/", "/]"},
+}
+
+// Mermaid writes g as a Mermaid flowchart, which GitHub and most wikis draw.
+func (g Graph) Mermaid() string {
+	var b strings.Builder
+	b.WriteString("flowchart LR\n")
+	for _, c := range g.Clusters {
+		fmt.Fprintf(&b, "  subgraph %s[\"%s · %s\"]\n", c.ID, mermaidText(c.Title), mermaidText(c.Note))
+		for _, n := range c.Nodes {
+			fmt.Fprintf(&b, "    %s\n", mermaidNode(n))
+		}
+		b.WriteString("  end\n")
+	}
+	for _, n := range g.Channels {
+		fmt.Fprintf(&b, "  %s\n", mermaidNode(n))
+	}
+	for _, e := range g.Edges {
+		arrow := "-->"
+		if e.Kind == EdgeError {
+			arrow = "-.->"
+		}
+		if e.Label != "" {
+			arrow += "|\"" + mermaidText(e.Label) + "\"|"
+		}
+		fmt.Fprintf(&b, "  %s %s %s\n", e.From, arrow, e.To)
+	}
+	return b.String()
+}
+
+func mermaidNode(n Node) string {
+	shape, ok := shapes[n.Kind]
+	if !ok {
+		shape = [2]string{"[", "]"}
+	}
+	text := "<b>" + mermaidText(n.Title) + "</b>"
+	for _, l := range n.Lines {
+		text += "<br/>" + mermaidText(clip(l, lineChars))
+	}
+	return n.ID + shape[0] + `"` + text + `"` + shape[1]
+}
+
+// mermaidText escapes what Mermaid and the HTML in its labels would read.
+func mermaidText(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;", "#", "#35;", "`", "#96;").Replace(s)
+}
+
+// clip shortens s to at most n characters.
+func clip(s string, n int) string {
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
