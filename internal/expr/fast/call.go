@@ -78,6 +78,7 @@ func (c *compiler) namespaced(call ast.CallExpr) (string, bool) {
 func (c *compiler) function(name string, xs []code, t *types.Type) (x code, ok bool, err error) {
 	for _, family := range [...]func(string, []code, *types.Type) (code, bool, error){
 		c.operator, c.conversion, c.collection, c.optionalFunction, c.text, c.time, c.mathematics, c.regex,
+		c.aggregate, c.lists, c.encoder,
 	} {
 		if x, ok, err = family(name, xs, t); ok || err != nil {
 			return x, ok, err

@@ -14,15 +14,8 @@ func (c *compiler) conversion(name string, xs []code, _ *types.Type) (code, bool
 	x := xs[0]
 	switch name {
 	case "dyn":
-		out := x
-		out.typ = types.DynType
-		if x.typ.Kind == types.Optional {
-			out.raw, out.chain, out.inner = nil, nil, nil
-		} else if coerced(x.typ, 0) {
-			// Below dyn nobody knows the schema any more: what it says is read now.
-			out = code{eval: deep(x), typ: types.DynType, path: x.path}
-		}
-		return out, true, nil
+		// Nothing changes at run time: what is read is still read by its schema.
+		return x, true, nil
 	case "type":
 		if x.typ.Kind == types.Object {
 			return code{}, false, refuse("type() of an object")

@@ -79,16 +79,16 @@ func (m *mapping) add(n *Node, path string) {
 		m.text([]byte{'{'})
 		for i, k := range n.Keys {
 			key := append(jsonview.AppendString(nil, k), ':')
-			at := join(path, k)
+			below := join(path, k)
 			if path == "" {
-				at = k
+				below = k
 			}
 			if n.Elems[i].Kind == Leaf {
-				m.ops = append(m.ops, writeOp{kind: writeValue, text: key, emit: m.emitterOf(n.Elems[i].Program), path: at})
+				m.ops = append(m.ops, writeOp{kind: writeValue, text: key, emit: m.emitterOf(n.Elems[i].Program), path: below})
 				continue
 			}
 			m.text(key)
-			m.add(n.Elems[i], at)
+			m.add(n.Elems[i], below)
 		}
 		m.ops = append(m.ops, writeOp{kind: writeEnd, text: []byte{'}'}})
 	case Array:
@@ -133,7 +133,7 @@ func (m *mapping) Append(dst []byte, f *penstock.Frame) ([]byte, error) {
 			var err error
 			if out, err = o.emit(out, f); err != nil {
 				if err != errOmit {
-					return dst, within2(err, o.path)
+					return dst, at(err, o.path)
 				}
 				out = out[:mark]
 				continue
@@ -155,12 +155,15 @@ func (m *mapping) Append(dst []byte, f *penstock.Frame) ([]byte, error) {
 }
 
 // within2 says which entry of the tree an error belongs to.
-func within2(err error, path string) error {
+func at(err error, path string) error {
 	var e *penstock.Error
 	if path == "" || !errors.As(err, &e) {
 		return err
 	}
 	c := *e
+	if c.Op != "" {
+		path += ": " + c.Op
+	}
 	c.Op = path
 	return &c
 }

@@ -75,6 +75,8 @@ func (c *compiler) regex(name string, xs []code, t *types.Type) (code, bool, err
 		return newOptional(x.eval, types.StringType), true, nil
 	case name == "regex.extractAll" && len(xs) == 2:
 		return c.patternFunction(name, xs, types.ListOf(types.StringType), extractAll), true, nil
+	case name == "regex.replace" && (len(xs) == 3 || len(xs) == 4):
+		return c.replacePattern(xs), true, nil
 	}
 	return code{}, false, nil
 }
@@ -130,4 +132,67 @@ func extractAll(re *regexp.Regexp, s string) penstock.Value {
 		}
 	}
 	return textList(out)
+}
+
+// replacePattern replaces matches; \1 in the replacement stands for a group, \0 for the match.
+func (c *compiler) replacePattern(xs []code) code {
+	fixed, bad, constant := constantPattern(xs[1])
+	return nary(xs, types.StringType, func(f *penstock.Frame, vs []penstock.Value) penstock.Value {
+		for i := range vs {
+			vs[i] = ops.Resolve(vs[i], f.Arena)
+			if want := penstock.KindString; i < 3 && vs[i].Kind() != want || i == 3 && vs[i].Kind() != penstock.KindInt {
+				return ops.NoOverload("regex.replace", vs...)
+			}
+		}
+		most := -1
+		if len(vs) == 4 {
+			most = int(max(vs[3].Int(), -1))
+		}
+		if most == 0 {
+			return vs[0]
+		}
+		re, err := fixed, bad
+		if !constant {
+			re, err = compilePattern(vs[1].Str())
+		}
+		if re == nil {
+			return err
+		}
+		s := vs[0].Str()
+		var out []byte
+		last := 0
+		for _, m := range re.FindAllStringSubmatchIndex(s, most) {
+			out = append(out, s[last:m[0]]...)
+			if out, err = expand(out, re, s, m, vs[2].Str()); err.IsError() {
+				return err
+			}
+			last = m[1]
+		}
+		return ops.TextValue(append(out, s[last:]...))
+	})
+}
+
+// expand appends a replacement with its groups filled in.
+func expand(out []byte, re *regexp.Regexp, s string, m []int, replacement string) ([]byte, penstock.Value) {
+	for i := 0; i < len(replacement); i++ {
+		ch := replacement[i]
+		if ch != '\\' {
+			out = append(out, ch)
+			continue
+		}
+		if i++; i == len(replacement) {
+			return out, ops.Errorf("the replacement %q ends in a backslash", replacement)
+		}
+		switch g := int(replacement[i]) - '0'; {
+		case replacement[i] == '\\':
+			out = append(out, '\\')
+		case g < 0 || g > 9:
+			return out, ops.Errorf("in the replacement %q a backslash is followed by neither a digit nor a backslash", replacement)
+		case g > re.NumSubexp():
+			return out, ops.Errorf("the replacement %q speaks of group %d; the pattern has %d", replacement, g, re.NumSubexp())
+		case m[2*g] >= 0:
+			out = append(out, s[m[2*g]:m[2*g+1]]...)
+		}
+	}
+	return out, penstock.Absent
 }

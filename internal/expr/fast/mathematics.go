@@ -19,6 +19,9 @@ func (c *compiler) mathematics(name string, xs []code, t *types.Type) (code, boo
 	case 1:
 		if op := doubleFunction(name); op != nil {
 			return number1(xs[0], t, func(v penstock.Value) penstock.Value {
+				if v.Kind() == penstock.KindDecimal {
+					return decimalFunction(name, v)
+				}
 				if v.Kind() != penstock.KindDouble {
 					return ops.NoOverload("math."+name, v)
 				}
@@ -139,8 +142,45 @@ func sign(v penstock.Value) penstock.Value {
 		return penstock.IntValue(int64(compareInts(v.Int(), 0)))
 	case penstock.KindUint:
 		return penstock.UintValue(min(v.Uint(), 1))
+	case penstock.KindDecimal:
+		return penstock.IntValue(int64(v.Decimal().Sign()))
 	}
 	return ops.NoOverload("math.sign", v)
+}
+
+// decimalFunction is math.ceil, floor, round (half away from zero) and trunc of a decimal.
+func decimalFunction(name string, v penstock.Value) penstock.Value {
+	d := v.Decimal()
+	cut := d.Trunc()
+	step := int64(0)
+	switch name {
+	case "trunc":
+	case "ceil":
+		step = int64(max(d.Cmp(cut), 0))
+	case "floor":
+		step = int64(min(d.Cmp(cut), 0))
+	case "round":
+		rest, err := d.Sub(cut)
+		if err == nil {
+			rest, err = rest.Add(rest)
+		}
+		if err != nil {
+			return ops.WrapError(err)
+		}
+		if rest.Abs().CmpInt(1) >= 0 {
+			step = int64(d.Sign())
+		}
+	default:
+		return ops.NoOverload("math."+name, v)
+	}
+	if step == 0 {
+		return penstock.DecimalValue(cut)
+	}
+	out, err := cut.Add(penstock.DecimalFromInt(step))
+	if err != nil {
+		return ops.WrapError(err)
+	}
+	return penstock.DecimalValue(out)
 }
 
 // extreme gives b if it compares to a as the caller wants, else a.
@@ -160,24 +200,22 @@ func extreme(name string, a, b penstock.Value, want int) penstock.Value {
 
 // extremeOf is math.@min and math.@max of a list, or of one number.
 func extremeOf(name string, x code, t *types.Type) code {
-	over, made := deep(x), x.made
+	over := visitorOf(x)
 	want := 1
 	if name == "@max" {
 		want = -1
 	}
-	single := x.typ.IsNumeric()
+	if x.typ.IsNumeric() {
+		return x
+	}
 	return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
-		if single {
-			return over(f)
-		}
-		var w walker
-		w.made = made
-		if bad := w.start(f, over); bad.IsError() {
+		var cur cursor
+		if bad := over.start(f, &cur); bad.IsError() {
 			return bad
 		}
 		best := penstock.Absent
 		for {
-			v, more := w.next(f)
+			v, more := over.next(f, &cur)
 			if !more {
 				switch {
 				case v.IsError():
@@ -187,7 +225,7 @@ func extremeOf(name string, x code, t *types.Type) code {
 				}
 				return best
 			}
-			switch v = ops.Resolve(v, f.Arena); v.Kind() {
+			switch v.Kind() {
 			case penstock.KindInt, penstock.KindUint, penstock.KindDouble, penstock.KindDecimal:
 			default:
 				return ops.NoOverload("math."+name, v)

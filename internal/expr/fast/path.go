@@ -610,6 +610,9 @@ func (c *compiler) indexStep(operand, key ast.Expr, opt bool, known *types.Type)
 	if err != nil {
 		return x, err
 	}
+	if t := x.typ; !k.con && (t.Kind == types.Object || t.Kind == types.Optional && t.Elem.Kind == types.Object) {
+		return computedField(x, k, opt), nil
+	}
 	s := step{kind: stepComputed, key: k.eval, opt: opt}
 	if k.con {
 		switch k.val.Kind() {
@@ -624,6 +627,37 @@ func (c *compiler) indexStep(operand, key ast.Expr, opt bool, known *types.Type)
 		return out, err
 	}
 	return fold(out, x, k), nil
+}
+
+// computedField is object[key] with a key that is known at run time, and so is the field's type.
+func computedField(x, k code, opt bool) code {
+	of, key, t := x.eval, k.eval, x.typ
+	if t.Kind == types.Optional {
+		of, t, opt = x.optional(), t.Elem, true
+	}
+	find := func(f *penstock.Frame) (v, name penstock.Value) {
+		if v = of(f); v.IsAbsent() || v.IsError() {
+			return v, v
+		}
+		name = key(f)
+		if v = ops.Lookup(v, name); v.Kind() == penstock.KindNode && name.Kind() == penstock.KindString {
+			return (&reader{typ: fieldType(t, name.Str()), path: join(x.path, name.Str())}).read(f, v), name
+		}
+		return v, name
+	}
+	if opt {
+		return newOptional(func(f *penstock.Frame) penstock.Value {
+			v, _ := find(f)
+			return v
+		}, types.DynType)
+	}
+	return code{typ: types.DynType, path: x.path + "[]", eval: func(f *penstock.Frame) penstock.Value {
+		v, name := find(f)
+		if v.IsAbsent() {
+			return ops.Missing(of(f), name)
+		}
+		return v
+	}}
 }
 
 func stringLiteral(e ast.Expr) (string, bool) {

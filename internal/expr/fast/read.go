@@ -197,6 +197,9 @@ func text(f *penstock.Frame, d *jsonview.Doc, n jsonview.Node) string {
 
 func alias(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
+// bytesOf gives the bytes of s without a copy, for reading only.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
 func (r *reader) double(d *jsonview.Doc, n jsonview.Node) penstock.Value {
 	x, ok := d.Float(n)
 	if ok {
@@ -263,7 +266,7 @@ func (r *reader) bytes(f *penstock.Frame, d *jsonview.Doc, n jsonview.Node) pens
 	}
 	s := r.text(f, d, n)
 	out := f.Arena.Alloc(base64.StdEncoding.DecodedLen(len(s)))
-	k, err := base64.StdEncoding.Decode(out, unsafe.Slice(unsafe.StringData(s), len(s)))
+	k, err := base64.StdEncoding.Decode(out, bytesOf(s))
 	if err != nil {
 		return r.mismatch(penstock.NodeValue(d, n))
 	}

@@ -277,7 +277,7 @@ func lastIndexOf(_ *penstock.Frame, vs []penstock.Value) penstock.Value {
 
 // join puts the strings of a list together; what a comprehension makes needs no list.
 func (c *compiler) join(xs []code) code {
-	over, made := deep(xs[0]), xs[0].made
+	over := visitorOf(xs[0])
 	sep := func(*penstock.Frame) penstock.Value { return penstock.StringValue("") }
 	if len(xs) == 2 {
 		sep = xs[1].eval
@@ -287,22 +287,22 @@ func (c *compiler) join(xs []code) code {
 		if s.Kind() != penstock.KindString {
 			return ops.NoOverload("join", s)
 		}
-		w := walker{made: made}
-		if bad := w.start(f, over); bad.IsError() {
+		var cur cursor
+		if bad := over.start(f, &cur); bad.IsError() {
 			return bad
 		}
 		// The parts may use the arena themselves, so the text grows on its own.
 		var room [256]byte
 		out := room[:0]
 		for first := true; ; first = false {
-			v, more := w.next(f)
+			v, more := over.next(f, &cur)
 			if !more {
 				if v.IsError() {
 					return v
 				}
 				return ops.TextValue(f.Arena.Copy(out))
 			}
-			if v = ops.Resolve(v, f.Arena); v.Kind() != penstock.KindString {
+			if v.Kind() != penstock.KindString {
 				return ops.NoOverload("join", v)
 			}
 			if !first {
@@ -311,29 +311,4 @@ func (c *compiler) join(xs []code) code {
 			out = append(out, v.Str()...)
 		}
 	}}
-}
-
-// walker visits the elements of a list, or what a comprehension makes without its list.
-type walker struct {
-	made *producer
-	cur  cursor
-}
-
-func (w *walker) start(f *penstock.Frame, over eval) penstock.Value {
-	if w.made != nil {
-		return w.made.start(f, &w.cur)
-	}
-	v := over(f)
-	if !ops.IsList(v) {
-		return ops.NoOverload("list", v)
-	}
-	w.cur.elems = ops.Elems(v)
-	return penstock.Absent
-}
-
-func (w *walker) next(f *penstock.Frame) (v penstock.Value, more bool) {
-	if w.made != nil {
-		return w.made.next(f, &w.cur)
-	}
-	return w.cur.elems.Next()
 }
