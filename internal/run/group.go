@@ -41,6 +41,7 @@ type groups struct {
 	bytes int64
 	high  int64         // event time: the watermark, Unix nanoseconds; engine time: unused
 	poke  chan struct{} // the earliest due time changed
+	moved chan struct{} // the clock completed groups
 	count atomic.Int64
 }
 
@@ -63,7 +64,7 @@ type openGroup struct {
 }
 
 func newGroups(f *flow, n *node, op *plan.Group) *groups {
-	return &groups{f: f, n: n, op: op, next: n.Next, open: map[string]*openGroup{}, high: minTime, poke: make(chan struct{}, 1)}
+	return &groups{f: f, n: n, op: op, next: n.Next, open: map[string]*openGroup{}, high: minTime, poke: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
 }
 
 const minTime = -1 << 62

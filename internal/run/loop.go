@@ -126,6 +126,10 @@ func (g *groups) watch(ctx context.Context) {
 			g.f.r.busy()
 			g.release(done)
 			g.f.r.idle()
+			select {
+			case g.moved <- struct{}{}:
+			default:
+			}
 			continue
 		}
 		var c <-chan time.Time
@@ -150,13 +154,12 @@ func (g *groups) untilEmpty() {
 		g.mu.Lock()
 		left := len(g.due)
 		g.mu.Unlock()
-		if left == 0 || g.f.ctx.Err() != nil {
+		if left == 0 {
 			return
 		}
-		g.mu.Lock()
-		next := g.due[0].dueAt
-		g.mu.Unlock()
-		if !g.f.sleep(g.f.ctx, max(time.Duration(next-g.f.r.clock.Now().UnixNano()), time.Millisecond)) {
+		select {
+		case <-g.moved:
+		case <-g.f.ctx.Done():
 			return
 		}
 	}
