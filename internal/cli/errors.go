@@ -1,0 +1,166 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/control"
+)
+
+// exitWith ends a command with a code after it has said itself what there was to say.
+type exitWith int
+
+func (e exitWith) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// exitCode is the exit code that an error ends the program with.
+func exitCode(err error) int {
+	var with exitWith
+	var u *usageError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.As(err, &with):
+		return int(with)
+	case errors.As(err, &u):
+		return ExitUsage
+	case errors.Is(err, control.ErrAborted):
+		return ExitInterrupted
+	case penstock.CodeOf(err) == penstock.Config:
+		return ExitConfig
+	}
+	return ExitFailed
+}
+
+// trouble is an error as it is shown: what, where, and what to do about it.
+type trouble struct {
+	Type    string        `json:"type"` // "error"
+	Code    penstock.Code `json:"code"`
+	Message string        `json:"message"`
+	Where   string        `json:"where,omitempty"`
+	Hint    string        `json:"hint,omitempty"`
+}
+
+// report shows err and returns the exit code.
+func (p *Program) report(err error) int {
+	code := exitCode(err)
+	var with exitWith
+	if errors.As(err, &with) {
+		return code
+	}
+	for _, one := range flatten(err) {
+		t := troubleOf(one)
+		if p.asJSON {
+			writeJSONLine(p.Stdout, t)
+		} else {
+			p.showTrouble(t)
+		}
+		var fault *control.Fault
+		if errors.As(one, &fault) && p.Getenv("PENSTOCK_DEBUG") != "" {
+			_, _ = p.Stderr.Write(fault.Stack)
+		}
+	}
+	return code
+}
+
+func (p *Program) showTrouble(t trouble) {
+	p.printf("%s %s\n", p.color.red("penstock:"), strings.ReplaceAll(t.Message, "\n", "\n  "))
+	if t.Where != "" {
+		p.printf("  %s %s\n", p.color.dim("where:"), t.Where)
+	}
+	if t.Hint != "" {
+		p.printf("  %s %s\n", p.color.dim("to do:"), t.Hint)
+	}
+}
+
+// printf writes to standard error. Where that fails there is nobody left to tell.
+func (p *Program) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(p.Stderr, format, args...)
+}
+
+// flatten takes joined errors apart.
+func flatten(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only a join itself is taken apart
+		var out []error
+		for _, e := range many.Unwrap() {
+			out = append(out, flatten(e)...)
+		}
+		return out
+	}
+	var e *penstock.Error
+	if errors.As(err, &e) && e == err { //nolint:errorlint // only the outermost error
+		if parts := flattenCause(e.Err); len(parts) > 1 {
+			out := make([]error, len(parts))
+			for i, part := range parts {
+				copied := *e
+				copied.Err = part
+				out[i] = &copied
+			}
+			return out
+		}
+	}
+	return []error{err}
+}
+
+func flattenCause(err error) []error {
+	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as above
+		return many.Unwrap()
+	}
+	return nil
+}
+
+// troubleOf finds what, where and what to do in a chain of errors: the place and the hint of the
+// innermost *penstock.Error that has one, and the operations on the way.
+func troubleOf(err error) trouble {
+	t := trouble{Type: "error", Code: penstock.CodeOf(err)}
+	var u *usageError
+	if errors.As(err, &u) {
+		return trouble{Type: "error", Code: "usage", Message: u.message, Hint: u.hint}
+	}
+	var parts []string
+	for {
+		e, ok := err.(*penstock.Error) //nolint:errorlint // the chain is walked link by link
+		if !ok {
+			break
+		}
+		if e.Op != "" {
+			parts = append(parts, e.Op)
+		}
+		if e.Path != "" {
+			t.Where = e.Path
+		}
+		if e.Hint != "" {
+			t.Hint = e.Hint
+		}
+		if e.Err == nil {
+			parts = append(parts, string(e.Code))
+			err = nil
+			break
+		}
+		err = e.Err
+	}
+	if err != nil {
+		parts = append(parts, err.Error())
+	}
+	t.Message = strings.Join(parts, ": ")
+	return t
+}
+
+func writeJSONLine(w io.Writer, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		b = []byte(`{"type":"error","code":"internal","message":"the result could not be written as JSON"}`)
+	}
+	_, _ = w.Write(append(b, '\n'))
+}
+
+// writeJSON writes v for machines and people alike: indented.
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"penstock.dev/penstock/internal/control"
+)
+
+// How often progress is shown.
+const (
+	liveEvery  = 200 * time.Millisecond
+	plainEvery = 5 * time.Second
+	jsonEvery  = time.Second
+)
+
+// progress shows how a run goes on.
+type progress interface {
+	every() time.Duration
+	show(*control.Summary)
+	done()
+}
+
+// silent shows nothing.
+type silent struct{}
+
+func (silent) every() time.Duration  { return time.Minute }
+func (silent) show(*control.Summary) {}
+func (silent) done()                 {}
+
+// live rewrites a few lines on a terminal.
+type live struct {
+	screen *screen
+	color  styles
+	size   func() (width, height int)
+	rates  rates
+}
+
+func (l *live) every() time.Duration { return liveEvery }
+func (l *live) done()                { l.screen.show(nil) }
+
+func (l *live) show(s *control.Summary) {
+	width, height := l.size()
+	l.rates.add(s)
+	var rows [][]string
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		row := []string{f.Name, "read " + count(f.Read), "sent " + count(f.Total()), "dead " + count(f.Dead), rate(l.rates.of(i))}
+		rows = append(rows, row)
+	}
+	lines := table(rows, []bool{false, true, true, true, true})
+	if room := max(1, height-3); len(lines) > room {
+		more := len(lines) - room + 1
+		lines = append(lines[:room-1], fmt.Sprintf("… and %d more flows", more))
+	}
+	for i := range lines {
+		lines[i] = clip(lines[i], width-1)
+		if i < len(s.Flows) && s.Flows[i].Dead > 0 {
+			lines[i] = l.color.yellow(lines[i])
+		}
+	}
+	lines = append(lines, l.color.dim(clip(elapsed(s.Seconds)+" so far; Ctrl-C finishes what is in flight", width-1)))
+	l.screen.show(lines)
+}
+
+// plain writes a line every few seconds.
+type plain struct {
+	w     io.Writer
+	rates rates
+}
+
+func (p *plain) every() time.Duration { return plainEvery }
+func (p *plain) done()                {}
+
+func (p *plain) show(s *control.Summary) {
+	p.rates.add(s)
+	var b strings.Builder
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		fmt.Fprintf(&b, "%s  %s: read %s, sent %s", elapsed(s.Seconds), f.Name, count(f.Read), count(f.Total()))
+		if f.Dead > 0 {
+			fmt.Fprintf(&b, ", dead %s", count(f.Dead))
+		}
+		fmt.Fprintf(&b, ", %s\n", rate(p.rates.of(i)))
+	}
+	_, _ = io.WriteString(p.w, b.String())
+}
+
+// lines writes a JSON object a line.
+type lines struct{ w io.Writer }
+
+// summaryLine is a line of run -o json.
+type summaryLine struct {
+	Type string `json:"type"` // progress or summary
+	*control.Summary
+}
+
+func (l *lines) every() time.Duration    { return jsonEvery }
+func (l *lines) show(s *control.Summary) { writeJSONLine(l.w, summaryLine{"progress", s}) }
+func (l *lines) done()                   {}
+
+// rates tells how fast each flow reads now: over the last few snapshots, so that a figure is steady
+// enough to be read.
+type rates struct {
+	at   []float64 // seconds
+	read [][]int64 // by snapshot and flow
+}
+
+const rateWindow = 2.0 // seconds
+
+func (r *rates) add(s *control.Summary) {
+	n := make([]int64, len(s.Flows))
+	for i := range s.Flows {
+		n[i] = s.Flows[i].Read
+	}
+	if len(r.at) == 0 {
+		r.at, r.read = append(r.at, 0), append(r.read, make([]int64, len(n)))
+	}
+	r.at, r.read = append(r.at, s.Seconds), append(r.read, n)
+	for len(r.at) > 2 && s.Seconds-r.at[1] >= rateWindow {
+		r.at, r.read = r.at[1:], r.read[1:]
+	}
+}
+
+func (r *rates) of(flow int) float64 {
+	last := len(r.at) - 1
+	span := r.at[last] - r.at[0]
+	if span <= 0 || flow >= len(r.read[last]) {
+		return 0
+	}
+	return float64(r.read[last][flow]-r.read[0][flow]) / span
+}

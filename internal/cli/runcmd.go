@@ -1,0 +1,187 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"penstock.dev/penstock/internal/control"
+)
+
+type runFlags struct {
+	projectFlags
+	flows       []string
+	deadLetters string
+	drain       time.Duration
+	quiet       bool
+	failOnDead  bool
+	output      *choice
+	level       *choice
+}
+
+func (p *Program) runCommand() *cobra.Command {
+	f := &runFlags{}
+	cmd := &cobra.Command{
+		Use:   "run [paths…]",
+		Short: "Run flows",
+		Long: `Runs the flows of the configuration in files and folders (default: the current folder),
+until their sources have ended. Ctrl-C or SIGTERM stops reading, finishes what is in
+flight and ends well; a second one stops at once.
+
+On a terminal it shows what each flow does; elsewhere it writes a line every few
+seconds; with -o json it writes a JSON object a line, of type finding, progress, summary
+or error. At the end comes a summary. Messages that failed are in the flow's dead
+letter, with the reason: without another place said by the flow, that is the file
+<flow>.dead.jsonl. Dead letters are shown, but are no failure of the run; with
+--fail-on-dead they are.
+
+` + exitHelp,
+		Example:           "  penstock run\n  penstock run flows/ --param drop=./data --dead-letters /var/spool/dead\n  penstock run -o json --fail-on-dead",
+		ValidArgsFunction: yamlFiles,
+	}
+	f.add(cmd, p)
+	cmd.Flags().StringArrayVar(&f.flows, "flow", nil, "run only the flow of this `name`, and those that it feeds; may be given many times")
+	cmd.Flags().StringVar(&f.deadLetters, "dead-letters", "", "`folder` of the dead-letter files (default: the current folder)")
+	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long messages in flight may take to finish after a stop")
+	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show neither progress nor summary, only what is wrong")
+	cmd.Flags().BoolVar(&f.failOnDead, "fail-on-dead", false, "exit with 3 if messages were dead-lettered")
+	f.output = choiceFlag(cmd, "output", "o", "what is written", "text", "json")
+	f.level = choiceFlag(cmd, "log-level", "", "the least level that is logged", "info", "debug", "warn", "error")
+	p.completeWith(cmd, "flow", func(n control.Names) []string { return n.Flows }, cobra.ShellCompDirectiveDefault)
+	_ = cmd.MarkFlagDirname("dead-letters") // fails only for a flag that is not there
+	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), f, args) }
+	return cmd
+}
+
+func (p *Program) run(ctx context.Context, f *runFlags, args []string) error {
+	p.asJSON = f.output.value == "json"
+	pr, err := f.project(args)
+	if err != nil {
+		return err
+	}
+	if f.drain <= 0 {
+		return usagef("write it as --drain 30s", "--drain must be above zero")
+	}
+	c := p.Service.Check(pr, false)
+	p.showRunFindings(c)
+	if !c.OK {
+		return exitWith(ExitConfig)
+	}
+
+	// What is said of the run goes where the messages don't.
+	report, piped := p.Stdout, c.WritesStdout(f.flows)
+	if piped {
+		report = p.Stderr
+	}
+	scr := &screen{w: p.Stderr}
+	show := p.progress(f, scr, report, piped)
+	ctx, abort, stop := p.stopping(ctx, scr)
+	defer stop()
+	sum, err := p.Service.Run(ctx, c, control.RunOptions{
+		Flows: f.flows, DeadLetters: f.deadLetters, Drain: f.drain,
+		Logger: newLogger(scr, f.level.value, p.asJSON, isTerminal(p.Stderr)),
+		Stdin:  p.Stdin, Stdout: p.Stdout,
+		Progress: show.show, Every: show.every(), Abort: abort,
+	})
+	show.done()
+	if sum != nil {
+		p.showRunSummary(f, report, sum)
+	}
+	if err == nil && f.failOnDead && sum.Dead() > 0 {
+		return exitWith(ExitDead)
+	}
+	return err
+}
+
+// findingLine is a line of run -o json.
+type findingLine struct {
+	Type string `json:"type"` // finding
+	control.Finding
+}
+
+// showRunFindings shows findings before the run: all of them if it can't run.
+func (p *Program) showRunFindings(c *control.Checked) {
+	if p.asJSON {
+		for _, f := range c.Findings {
+			writeJSONLine(p.Stdout, findingLine{"finding", f})
+		}
+		return
+	}
+	showFindings(p.Stderr, p.color, &sources{}, c.Findings)
+	switch {
+	case !c.OK:
+		p.printf("%s; nothing was run\n", p.color.red(tally(c.Errors, c.Warnings)))
+	case c.Warnings > 0:
+		p.printf("%s\n\n", p.color.yellow(tally(0, c.Warnings)))
+	}
+}
+
+func (p *Program) progress(f *runFlags, scr *screen, report io.Writer, piped bool) progress {
+	switch {
+	case f.quiet:
+		return silent{}
+	case p.asJSON:
+		return &lines{w: report}
+	case piped && isTerminal(p.Stdout):
+		return silent{} // the messages themselves are what is watched
+	case isTerminal(p.Stderr) && p.Getenv("TERM") != "dumb":
+		return &live{screen: scr, color: p.color, size: func() (int, int) { return terminalSize(p.Stderr) }}
+	}
+	return &plain{w: scr}
+}
+
+func (p *Program) showRunSummary(f *runFlags, report io.Writer, sum *control.Summary) {
+	switch {
+	case p.asJSON:
+		writeJSONLine(report, summaryLine{"summary", sum})
+	case !f.quiet:
+		showSummary(report, newStyles(report, p.Getenv), sum)
+	case sum.Dead() > 0:
+		var where string
+		for i := range sum.Flows {
+			if sum.Flows[i].Dead > 0 {
+				where += " " + sum.Flows[i].DeadLetter
+			}
+		}
+		p.printf("%s %s dead-lettered:%s\n", p.color.yellow("penstock:"), plural(int(sum.Dead()), "message was", "messages were"), where)
+	}
+}
+
+// stopping makes a context that ends with the first interrupt, and a channel that closes with the
+// second.
+func (p *Program) stopping(parent context.Context, scr io.Writer) (ctx context.Context, abort <-chan struct{}, stop func()) {
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithCancel(parent)
+	signals, release := p.Signals()
+	second := make(chan struct{})
+	quit := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-quit:
+				return
+			case <-signals:
+			}
+			if n > 0 {
+				close(second)
+				return
+			}
+			if !p.asJSON {
+				_, _ = io.WriteString(scr, "finishing what is in flight; again to stop at once\n")
+			}
+			cancel()
+		}
+	})
+	return ctx, second, func() {
+		release()
+		close(quit)
+		wg.Wait()
+		cancel()
+	}
+}

@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"penstock.dev/penstock/internal/control"
+)
+
+// maxCauses is how many causes of dead letters are shown for a flow.
+const maxCauses = 5
+
+// showSummary writes what a run did, as a table and what should be looked at.
+func showSummary(w io.Writer, c styles, s *control.Summary) {
+	var b strings.Builder
+	rows := [][]string{{"flow", "read", "done", "filtered", "dead", "sent", "rate"}}
+	heads := map[int]bool{0: true}
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		rows = append(rows, []string{f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Dead), count(f.Total()), rate(f.Rate)})
+		for _, to := range f.Sent {
+			rows = append(rows, []string{"  → " + to.Label, "", "", "", "", count(to.Count), ""})
+		}
+	}
+	for i, line := range table(rows, []bool{false, true, true, true, true, true, true}) {
+		if heads[i] {
+			line = c.bold(line)
+		}
+		b.WriteString(line + "\n")
+	}
+	b.WriteString(c.dim("in "+elapsed(s.Seconds)) + "\n")
+	showDead(&b, c, s)
+	showNotes(&b, c, s)
+	_, _ = io.WriteString(w, b.String())
+}
+
+func showDead(b *strings.Builder, c styles, s *control.Summary) {
+	if s.Dead() == 0 {
+		return
+	}
+	b.WriteString("\n" + c.bold("dead letters") + "\n")
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		if f.Dead == 0 {
+			continue
+		}
+		shown := int64(0)
+		for n, cause := range f.Causes {
+			if n == maxCauses {
+				break
+			}
+			shown += cause.Count
+			fmt.Fprintf(b, "  %s %s (step %s) → %s\n", c.yellow(count(cause.Count)+" ×"), firstLine(cause.Message), cause.Step, f.DeadLetter)
+		}
+		if rest := f.Dead - shown; rest > 0 {
+			fmt.Fprintf(b, "  %s for other reasons → %s\n", c.yellow(count(rest)+" ×"), f.DeadLetter)
+		}
+	}
+}
+
+// showNotes says what does not go without saying, and whether all is accounted for.
+func showNotes(b *strings.Builder, c styles, s *control.Summary) {
+	var notes []string
+	var read int64
+	settled := true
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		read += f.Read
+		if f.Unsettled > 0 {
+			settled = false
+			notes = append(notes, fmt.Sprintf("%s: %s were not settled; they are read again at the next start, where the source can", f.Name, plural(int(f.Unsettled), "message", "messages")))
+		}
+		if f.Bound > 0 {
+			notes = append(notes, fmt.Sprintf("%s: %s completed early, because the bound of open groups or of their memory was reached", f.Name, plural(int(f.Bound), "group was", "groups were")))
+		}
+		if f.Late > 0 {
+			notes = append(notes, fmt.Sprintf("%s: %s after the group was complete", f.Name, plural(int(f.Late), "message came", "messages came")))
+		}
+		if f.Lost > 0 {
+			notes = append(notes, fmt.Sprintf("%s: %s not sent by steps with wait: false", f.Name, plural(int(f.Lost), "message was", "messages were")))
+		}
+	}
+	for _, ch := range s.Channels {
+		if ch.Lost > 0 {
+			notes = append(notes, fmt.Sprintf("channel %s: %s left in memory and lost", ch.Name, plural(int(ch.Lost), "message was", "messages were")))
+		}
+	}
+	if s.Stopped {
+		notes = append(notes, "stopped before the sources had ended")
+	}
+	if len(notes) > 0 {
+		b.WriteByte('\n')
+	}
+	for _, n := range notes {
+		b.WriteString(c.yellow("! ") + n + "\n")
+	}
+	if settled && read > 0 {
+		b.WriteString("\n" + c.green("every message is accounted for") + account(s) + "\n")
+	}
+}
+
+// account is the sum that shows it, for a single flow that neither splits nor groups.
+func account(s *control.Summary) string {
+	if len(s.Flows) != 1 {
+		return ""
+	}
+	f := &s.Flows[0]
+	if f.Split > 0 || f.Grouped > 0 || f.Done+f.Filtered+f.Dead+f.Late != f.Read {
+		return ""
+	}
+	parts := []string{count(f.Done) + " done"}
+	for _, x := range []struct {
+		n    int64
+		what string
+	}{{f.Filtered, "filtered"}, {f.Dead, "dead"}, {f.Late, "late"}} {
+		if x.n > 0 {
+			parts = append(parts, count(x.n)+" "+x.what)
+		}
+	}
+	return fmt.Sprintf(": %s read = %s", count(f.Read), strings.Join(parts, " + "))
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return clip(line, 120)
+}

@@ -1,0 +1,147 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/run"
+)
+
+// ErrAborted is returned by [Service.Run] when RunOptions.Abort ended it before what was in
+// flight had finished.
+var ErrAborted = &penstock.Error{
+	Code: penstock.Cancelled, Op: "run", Err: errors.New("stopped at once; messages in flight were left"),
+	Hint: "what was not settled is read again at the next start, where its source can",
+}
+
+// RunOptions are what a run needs beside its configuration.
+type RunOptions struct {
+	// Flows are the flows to run, with those that they feed through channels; none is all.
+	Flows []string
+	// DeadLetters is the folder of the dead-letter files of flows that name no dead letter; "" is
+	// the current folder.
+	DeadLetters string
+	// Drain bounds how long messages in flight may take after ctx has ended; 0 is 30 s.
+	Drain time.Duration
+	// Logger gets the engine's and the steps' log; nil: none.
+	Logger *slog.Logger
+	// Stdin and Stdout are the process's streams, for the connectors of these names.
+	Stdin  io.Reader
+	Stdout io.Writer
+	// Progress, where it is there, is called with a snapshot every so often while the run lasts, by
+	// one goroutine, and never after Run returned.
+	Progress func(*Summary)
+	Every    time.Duration // 0 is 1 s
+	// Abort, when closed, makes Run return at once.
+	Abort <-chan struct{}
+}
+
+// Run runs a checked configuration until its sources have ended, or until ctx ends and what is in
+// flight has finished. The summary is there even with an error. What becomes of bad messages is no
+// error: see FlowSummary.Dead.
+func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, error) {
+	pl, err := c.selectFlows(o.Flows)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.fillSecrets(pl); err != nil {
+		return nil, err
+	}
+	r, err := run.New(pl, run.Options{
+		Logger: o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
+		Stdin: o.Stdin, Stdout: o.Stdout,
+	})
+	if err != nil {
+		return nil, &penstock.Error{Code: penstock.Config, Op: "start", Err: err}
+	}
+	labels := labelsOf(pl)
+	type result struct {
+		sum *run.Summary
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer func() {
+			if v := recover(); v != nil {
+				done <- result{r.Snapshot(), fault("run", v, debug.Stack())}
+			}
+		}()
+		sum, err := r.Run(ctx)
+		done <- result{sum, err}
+	}()
+	every := o.Every
+	if every <= 0 {
+		every = time.Second
+	}
+	for {
+		tick, stop := s.clock().NewTimer(every)
+		select {
+		case res := <-done:
+			stop()
+			return newSummary(res.sum, labels), res.err
+		case <-o.Abort:
+			stop()
+			return newSummary(r.Snapshot(), labels), ErrAborted
+		case <-tick:
+			if o.Progress != nil {
+				o.Progress(newSummary(r.Snapshot(), labels))
+			}
+		}
+	}
+}
+
+// fault is the error of a panic: a mistake in this program, never in what it was given.
+func fault(op string, v any, stack []byte) error {
+	return &penstock.Error{
+		Code: penstock.Internal, Op: op, Err: &Fault{Cause: v, Stack: stack},
+		Hint: "this is a fault of penstock itself: please report it, with --log-level debug for the details",
+	}
+}
+
+// Fault is a panic of this program, caught.
+type Fault struct {
+	Cause any
+	Stack []byte
+}
+
+// Error gives the cause without the stack.
+func (f *Fault) Error() string { return fmt.Sprintf("unexpected fault: %v", f.Cause) }
+
+// labelsOf names the endpoints of a plan in the words of its files, by endpoint name.
+func labelsOf(p *plan.Plan) map[string]string {
+	out := map[string]string{}
+	for _, f := range p.Flows {
+		endpoints(f, func(ep *plan.Endpoint) { out[ep.Name] = ep.Label })
+	}
+	return out
+}
+
+// endpoints visits everything that a flow writes to.
+func endpoints(f *plan.Flow, visit func(*plan.Endpoint)) {
+	var walk func([]plan.Node)
+	walk = func(nodes []plan.Node) {
+		for i := range nodes {
+			switch op := nodes[i].Op.(type) {
+			case *plan.Send:
+				visit(op.Endpoint)
+			case *plan.Fork:
+				for j := range op.Branches {
+					walk(op.Branches[j].Nodes)
+				}
+			case *plan.Loop:
+				walk(op.Body.Nodes)
+			}
+		}
+	}
+	walk(f.Nodes)
+	if f.OnError.DeadLetter != nil {
+		visit(f.OnError.DeadLetter)
+	}
+}

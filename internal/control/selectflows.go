@@ -1,0 +1,85 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+)
+
+// FlowNames lists the flows in the order in which they run.
+func (c *Checked) FlowNames() []string {
+	var out []string
+	if c.plan != nil {
+		for _, f := range c.plan.Flows {
+			out = append(out, f.Name)
+		}
+	}
+	return out
+}
+
+// WritesStdout reports whether one of the flows (none: all) writes messages to standard output.
+func (c *Checked) WritesStdout(flows []string) bool {
+	p, err := c.selectFlows(flows)
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, f := range p.Flows {
+		endpoints(f, func(ep *plan.Endpoint) {
+			found = found || ep.Driver != nil && ep.Driver.Spec.Name == "stdout"
+		})
+	}
+	return found
+}
+
+// selectFlows is the part of the plan with the named flows, and those that they feed through
+// channels. No names is everything.
+func (c *Checked) selectFlows(names []string) (*plan.Plan, error) {
+	if c.plan == nil {
+		return nil, &penstock.Error{Code: penstock.Config, Op: "run", Err: errors.New("the configuration is wrong"), Hint: "penstock check shows what is wrong"}
+	}
+	if len(c.plan.Flows) == 0 {
+		return nil, &penstock.Error{Code: penstock.Config, Op: "run", Err: errors.New("there is no flow to run here"),
+			Hint: "name the folder of a configuration, or make one with penstock init"}
+	}
+	if len(names) == 0 {
+		return c.plan, nil
+	}
+	in := map[string]bool{}
+	var add func(f *plan.Flow)
+	add = func(f *plan.Flow) {
+		if in[f.Name] {
+			return
+		}
+		in[f.Name] = true
+		endpoints(f, func(ep *plan.Endpoint) {
+			for _, reader := range c.plan.Flows {
+				if ep.Channel != "" && reads(reader, ep.Channel) {
+					add(reader)
+				}
+			}
+		})
+	}
+	for _, name := range names {
+		f := c.plan.Flow(name)
+		if f == nil {
+			return nil, &penstock.Error{Code: penstock.Config, Op: "run", Err: fmt.Errorf("there is no flow called %s", name), Hint: didYouMean(name, c.FlowNames())}
+		}
+		add(f)
+	}
+	p := *c.plan
+	p.Flows = nil
+	for _, f := range c.plan.Flows {
+		if in[f.Name] {
+			p.Flows = append(p.Flows, f)
+		}
+	}
+	return &p, nil
+}
+
+func reads(f *plan.Flow, channel string) bool {
+	return slices.ContainsFunc(f.Sources, func(ep *plan.Endpoint) bool { return ep.Channel == channel })
+}
