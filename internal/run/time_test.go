@@ -103,10 +103,15 @@ func TestEngineTimeCompletesIdleGroups(t *testing.T) {
 		t.Run(string(order), func(t *testing.T) {
 			c := newClock()
 			src := &fed{more: make(chan string)}
-			got := make(chan string, 10)
+			got, idle := make(chan string, 10), make(chan struct{}, 1)
 			f := &plan.Flow{Name: "f", Order: order, Concurrency: lanesFor(order), Key: field("k"), Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(
 				plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Idle: 2 * time.Second}}, send("out")), OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 1}}}
-			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Clock: c, Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
+			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Clock: c, OnIdle: func() {
+				select {
+				case idle <- struct{}{}:
+				default:
+				}
+			}, Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
 				switch role {
 				case RoleSource:
 					return src, true
@@ -121,11 +126,10 @@ func TestEngineTimeCompletesIdleGroups(t *testing.T) {
 			done := make(chan error)
 			go func() { _, err := r.Run(context.Background()); done <- err }()
 			src.more <- `{"k":"a","n":1}`
-			<-c.added // the group's timer
 			src.more <- `{"k":"a","n":2}`
-			src.more <- `{"k":"a","n":3}` // taken after the one before was handled or queued
+			src.more <- `{"k":"a","n":3}`
 			close(src.more)
-			// The source has ended: the run waits for the clock, however often it has to look.
+			// All three are in their group, and the run is at rest: now time goes on.
 			for {
 				select {
 				case s := <-got:
@@ -136,8 +140,10 @@ func TestEngineTimeCompletesIdleGroups(t *testing.T) {
 						t.Error(err)
 					}
 					return
-				case <-c.added:
-					c.advance(2 * time.Second)
+				case <-idle:
+					if r.Snapshot().Flows[0].Grouped == 3 {
+						c.advance(2 * time.Second)
+					}
 				}
 			}
 		})
