@@ -28,3 +28,9 @@ type Continuer interface {
 	// where the encoder's configuration contradicts the stream.
 	Continue(head []byte) error
 }
+
+// Limiter is a [Codec] whose largest record can be set: for connectors that have a setting of their own.
+type Limiter interface {
+	// WithMaxRecord returns the same codec with another limit, in bytes.
+	WithMaxRecord(bytes int) Codec
+}

@@ -222,11 +222,19 @@ var (
 	_ penstock.Codec      = (*codec)(nil)
 	_ penstock.Splitter   = (*codec)(nil)
 	_ penstock.Transcoder = (*codec)(nil)
+	_ penstock.Limiter    = (*codec)(nil)
 	_ penstock.Continuer  = (*encoder)(nil)
 )
 
 // NewFramer implements penstock.Codec.
 func (c *codec) NewFramer(string) penstock.Framer { return &framer{codec: c, skip: c.skip} }
+
+// WithMaxRecord implements penstock.Limiter.
+func (c *codec) WithMaxRecord(bytes int) penstock.Codec {
+	d := *c.dialect
+	d.max = bytes
+	return &codec{dialect: &d}
+}
 
 // NewEncoder implements penstock.Codec.
 func (c *codec) NewEncoder() penstock.Encoder { return &encoder{codec: c} }

@@ -49,11 +49,19 @@ type codec struct {
 var (
 	_ penstock.Codec    = (*codec)(nil)
 	_ penstock.Splitter = (*codec)(nil)
+	_ penstock.Limiter  = (*codec)(nil)
 )
 
 // NewFramer implements penstock.Codec.
 func (c *codec) NewFramer(string) penstock.Framer {
 	return &framer{max: c.max, array: c.config.Array, scan: scanner{array: c.config.Array}}
+}
+
+// WithMaxRecord implements penstock.Limiter.
+func (c *codec) WithMaxRecord(bytes int) penstock.Codec {
+	d := *c
+	d.max, d.limits.MaxBytes = bytes, bytes
+	return &d
 }
 
 // NewEncoder implements penstock.Codec.

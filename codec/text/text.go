@@ -10,6 +10,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/types"
 )
 
 // Config is the configuration of the codec.
@@ -35,6 +36,7 @@ func Register(r *penstock.Registry) {
 	penstock.RegisterCodec(r, penstock.Spec{
 		Name:    "text",
 		Summary: "Plain text: a message for each line, for what stands between two delimiters, or for the whole stream.",
+		Output:  types.StringType,
 	}, New)
 }
 
@@ -68,10 +70,18 @@ type codec struct {
 var (
 	_ penstock.Codec    = (*codec)(nil)
 	_ penstock.Splitter = (*codec)(nil)
+	_ penstock.Limiter  = (*codec)(nil)
 )
 
 // NewFramer implements penstock.Codec.
 func (c *codec) NewFramer(string) penstock.Framer { return &framer{codec: c} }
+
+// WithMaxRecord implements penstock.Limiter.
+func (c *codec) WithMaxRecord(bytes int) penstock.Codec {
+	d := *c
+	d.max = bytes
+	return &d
+}
 
 // NewEncoder implements penstock.Codec.
 func (c *codec) NewEncoder() penstock.Encoder { return encoder{c} }

@@ -1,36 +1,53 @@
-// Package drop is the sink that discards: the end of a flow whose effect lies in its steps,
-// and the destination of benchmarks.
+// Package drop is the sink that discards.
 package drop
 
 import (
 	"context"
+	"sync/atomic"
 
 	"penstock.dev/penstock"
 )
 
-// Config is the configuration of the sink: none.
+// Config is the configuration of the sink: there is nothing to configure.
 type Config struct{}
 
-// Register adds the sink.
+// Register adds the driver.
 func Register(r *penstock.Registry) {
 	penstock.RegisterSink(r, penstock.Spec{
 		Name:       "drop",
-		Summary:    "Discards what is sent. The run's summary says how much it was.",
+		Summary:    "Discards every message and counts them.",
 		Idempotent: true,
-		Loses:      "everything: that is what it is for",
-	}, New)
+		Loses:      "everything: that is its purpose",
+	}, func(_ Config, env penstock.Env) (penstock.Sink, error) { return New(env), nil })
 }
 
-// New makes the sink.
-func New(Config, penstock.Env) (penstock.Sink, error) { return sink{}, nil }
+// Sink discards messages. It is safe for concurrent use.
+type Sink struct {
+	env   penstock.Env
+	count atomic.Int64
+}
 
-type sink struct{}
+var _ penstock.Sink = (*Sink)(nil)
+
+// New makes the sink.
+func New(env penstock.Env) *Sink { return &Sink{env: env} }
+
+// Count is how many messages were discarded.
+func (s *Sink) Count() int64 { return s.count.Load() }
 
 // Open implements penstock.Sink.
-func (sink) Open(context.Context) error { return nil }
+func (s *Sink) Open(context.Context) error { return nil }
 
 // Write implements penstock.Sink.
-func (sink) Write(context.Context, *penstock.Batch) error { return nil }
+func (s *Sink) Write(_ context.Context, b *penstock.Batch) error {
+	s.count.Add(int64(len(b.Msgs)))
+	return nil
+}
 
 // Close implements penstock.Sink.
-func (sink) Close(context.Context) error { return nil }
+func (s *Sink) Close(context.Context) error {
+	if s.env.Logger != nil {
+		s.env.Logger.Debug("messages dropped", "count", s.Count())
+	}
+	return nil
+}

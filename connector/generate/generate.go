@@ -1,11 +1,13 @@
-// Package generate is the source that makes messages up: for trying a flow, for load, and
-// for benchmarks.
+// Package generate is the source of made-up messages, for trials, tests and measurements.
 package generate
 
 import (
 	"context"
+	"errors"
 	"io"
+	"math"
 	"strconv"
+	"sync"
 	"time"
 
 	"penstock.dev/penstock"
@@ -15,25 +17,28 @@ import (
 
 // Config is the configuration of the source.
 type Config struct {
-	// How many messages there are. Left out, there is no end, until the run is stopped.
+	// How many messages to make; the source ends after them. Default: no end.
 	Count int64 `json:"count" penstock:"min=0"`
-	// How many messages come in a time, evenly (`100/s`). Left out, as many as the flow takes.
+	// How many messages a second, minute or hour, as in 100/s. Default: as many as the flow takes.
 	Rate penstock.Rate `json:"rate"`
-	// Body of the messages, a data tree; `meta.index` counts the messages from 0. Left out, the body is {"index": 0} and so on.
-	Body penstock.DataTree `json:"body" penstock:"perMessage"`
+	// What meta.random is drawn from. The same seed gives the same messages.
+	Seed int64 `json:"seed"`
+	// The body of each message, a data tree. Its templates may use meta.index, which counts from 0, and
+	// meta.random, a number from 0 to below 1. Default: an object with the field index.
+	Body penstock.DataTree `json:"body"`
 }
 
-// Register adds the source.
+// Register adds the driver.
 func Register(r *penstock.Registry) {
 	penstock.RegisterSource(r, penstock.Spec{
 		Name:    "generate",
-		Summary: "Makes messages up, from a data tree that may use meta.index. Nothing is acknowledged: it begins anew at every start.",
+		Summary: "Makes up messages from a data tree, as many and as fast as wanted; the same ones at every start.",
 		Settle:  penstock.Cumulative,
 		Finite:  true,
 	}, New)
 }
 
-// OutputType is the type of the bodies where no data tree gives another.
+// OutputType implements penstock.Typed: the type of the bodies, where no data tree gives another.
 func (c *Config) OutputType() *types.Type {
 	if !c.Body.IsZero() {
 		return nil
@@ -41,92 +46,140 @@ func (c *Config) OutputType() *types.Type {
 	return &types.Type{Kind: types.Object, Fields: []types.Field{{Name: "index", Type: types.IntType, Required: true}}}
 }
 
+// batchSize is how many messages a Read makes at most.
+const batchSize = 128
+
+// stream is the Position.Stream of the messages.
+const stream = "generate"
+
 // New makes the source.
 func New(c Config, env penstock.Env) (penstock.Source, error) {
-	s := &source{config: c, env: env, name: env.Name}
-	if c.Rate.Count > 0 {
-		s.every = time.Duration(float64(c.Rate.Per) / float64(c.Rate.Count))
+	if !c.Body.IsZero() && c.Body.Mapping == nil {
+		return nil, &penstock.Error{Code: penstock.Internal, Op: "generate", Err: errors.New("body was not compiled")}
 	}
-	return s, nil
+	return &source{config: c, env: env}, nil
 }
-
-// batchSize is how many messages are made at a time, where no rate holds them back.
-const batchSize = 128
 
 type source struct {
 	config Config
 	env    penstock.Env
-	name   string
-	every  time.Duration // between two messages; 0 is none
-	next   int64
-	start  time.Time
-	buf    []byte
+	next   int64     // index of the next message
+	begun  time.Time // when the first message was due
+	base   int64     // its index
+
+	mu      sync.Mutex
+	settled int64
 }
 
+var (
+	_ penstock.Source     = (*source)(nil)
+	_ penstock.Positioned = (*source)(nil)
+)
+
 // Open implements penstock.Source.
-func (s *source) Open(context.Context) error {
-	s.start = s.env.Clock.Now()
+func (s *source) Open(context.Context) error { return nil }
+
+// Resume implements penstock.Positioned.
+func (s *source) Resume(_ context.Context, from []penstock.Position) error {
+	for _, p := range from {
+		if p.Stream == stream {
+			s.next = max(s.next, p.Next)
+		}
+	}
 	return nil
 }
 
 // Read implements penstock.Source.
 func (s *source) Read(ctx context.Context, into *penstock.Batch) error {
-	n := int64(batchSize)
-	if s.every > 0 {
-		var err error
-		if n, err = s.due(ctx); err != nil {
-			return err
-		}
-	}
-	if s.config.Count > 0 {
-		n = min(n, s.config.Count-s.next)
-	}
-	if n <= 0 {
-		return io.EOF
-	}
-	into.Runtime = s.env.Runtime
-	for range n {
-		m := into.Append()
-		m.Meta.Set("index", penstock.IntValue(s.next))
-		m.Pos = penstock.Position{Stream: s.name, Offset: s.next, Next: s.next + 1}
-		if err := s.body(into, m); err != nil {
-			into.Fail(len(into.Msgs)-1, err)
-		}
-		s.next++
-	}
-	return nil
-}
-
-func (s *source) body(b *penstock.Batch, m *penstock.Message) (err error) {
-	if s.config.Body.Mapping == nil {
-		s.buf = append(strconv.AppendInt(append(s.buf[:0], `{"index":`...), s.next, 10), '}')
-	} else if s.buf, err = s.config.Body.Mapping.Append(s.buf[:0], b.Frame(m)); err != nil {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	m.Body.Reset(jsonview.JSON, b.Arena().Copy(s.buf))
+	n := int64(batchSize)
+	if s.config.Count > 0 {
+		if n = min(n, s.config.Count-s.next); n <= 0 {
+			return io.EOF
+		}
+	}
+	if !s.config.Rate.IsZero() {
+		due, err := s.wait(ctx)
+		if err != nil {
+			return err
+		}
+		n = min(n, due)
+	}
+	if into.Runtime == nil {
+		into.Runtime = s.env.Runtime
+	}
+	for range n {
+		s.make(into)
+	}
 	return nil
 }
 
-// due waits until the rate allows another message and says how many it allows.
-func (s *source) due(ctx context.Context) (int64, error) {
+// wait waits until a message is due and returns how many are.
+func (s *source) wait(ctx context.Context) (int64, error) {
+	rate := s.config.Rate
+	now := s.env.Clock.Now()
+	if s.begun.IsZero() {
+		s.begun, s.base = now, s.next
+	}
 	for {
-		now := s.env.Clock.Now()
-		if n := int64(now.Sub(s.start)/s.every) + 1 - s.next; n > 0 {
-			return min(n, batchSize), nil
+		elapsed := float64(now.Sub(s.begun)) / float64(rate.Per) * rate.Count
+		if due := int64(elapsed) + 1 - (s.next - s.base); due > 0 {
+			return due, nil
 		}
-		c, stop := s.env.Clock.NewTimer(s.start.Add(time.Duration(s.next) * s.every).Sub(now))
+		at := float64(s.next-s.base) / rate.Count * float64(rate.Per)
+		timer, stop := s.env.Clock.NewTimer(time.Duration(math.Ceil(at)) - now.Sub(s.begun))
 		select {
-		case <-c:
+		case now = <-timer:
 		case <-ctx.Done():
 			stop()
 			return 0, ctx.Err()
 		}
-		stop()
+		now = s.env.Clock.Now()
 	}
 }
 
-// Settle implements penstock.Source: there is nobody to tell.
-func (*source) Settle(context.Context, []penstock.Outcome) error { return nil }
+// make appends the next message.
+func (s *source) make(into *penstock.Batch) {
+	m := into.Append()
+	m.Pos = penstock.Position{Stream: stream, Offset: s.next, Next: s.next + 1}
+	m.Meta.Set("index", penstock.IntValue(s.next))
+	arena := into.Arena()
+	body := arena.Tail(256)
+	if s.config.Body.Mapping == nil {
+		body = append(body, `{"index":`...)
+		body = append(strconv.AppendInt(body, s.next, 10), '}')
+	} else {
+		m.Meta.Set("random", penstock.DoubleValue(random(s.config.Seed, s.next)))
+		var err error
+		if body, err = s.config.Body.Mapping.Append(body, into.Frame(m)); err != nil {
+			into.Fail(len(into.Msgs)-1, err)
+			body = append(body[:0], "null"...)
+		}
+	}
+	m.Body.Reset(jsonview.JSON, arena.Keep(body))
+	s.next++
+}
+
+// random is a number from 0 to below 1 that depends on nothing but the seed and the index (splitmix64:
+// Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014).
+func random(seed, index int64) float64 {
+	z := uint64(seed)*0xd1342543de82ef95 + (uint64(index)+1)*0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return float64((z^z>>31)>>11) / (1 << 53)
+}
+
+// Settle implements penstock.Source.
+func (s *source) Settle(_ context.Context, outcomes []penstock.Outcome) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, o := range outcomes {
+		s.settled = max(s.settled, o.Pos.Next)
+	}
+	return nil
+}
 
 // Close implements penstock.Source.
-func (*source) Close(context.Context) error { return nil }
+func (s *source) Close(context.Context) error { return nil }

@@ -4,14 +4,18 @@ package stdin
 import (
 	"context"
 	"errors"
+	"io"
+	"sync"
 
 	"penstock.dev/penstock"
 )
 
 // Config is the configuration of the source.
 type Config struct {
-	// Codec of the records. Left out, JSON documents.
+	// How the input is cut into messages and read. Default: json, documents in any layout.
 	Format penstock.Format `json:"format" penstock:"default=json"`
+	// The largest message.
+	MaxRecord penstock.Size `json:"maxRecord" penstock:"min=1,default=16Mi"`
 }
 
 // Register adds the source.
@@ -24,79 +28,169 @@ func Register(r *penstock.Registry) {
 	}, New)
 }
 
-// New makes the source.
+// New makes the source. c.Format must have its codec.
 func New(c Config, env penstock.Env) (penstock.Source, error) {
 	if c.Format.Codec == nil {
 		return nil, penstock.E(penstock.Config, "stdin", "format", "no codec")
 	}
-	if env.Stdin == nil {
-		return nil, penstock.E(penstock.Config, "stdin", "", "there is no standard input here")
+	if l, ok := c.Format.Codec.(penstock.Limiter); ok && c.MaxRecord > 0 {
+		c.Format.Codec = l.WithMaxRecord(int(c.MaxRecord))
 	}
-	return &source{codec: c.Format.Codec, env: env}, nil
+	if env.Stdin == nil {
+		return nil, &penstock.Error{Code: penstock.Config, Op: "stdin", Err: errors.New("there is no standard input")}
+	}
+	return &source{config: c, env: env, full: make(chan []byte), free: make(chan []byte, 2), closed: make(chan struct{})}, nil
 }
 
+// source reads in a goroutine of its own, since a read of a terminal or pipe can't be interrupted.
 type source struct {
-	codec   penstock.Codec
+	config  Config
 	env     penstock.Env
-	records *penstock.Records
-	input   chan chunk // what the reading goroutine got
-	left    []byte          // of the last chunk
-	ctx     context.Context // of the Read that is under way
+	records penstock.Records
+	ctx     context.Context // of the Read in progress
+
+	start  sync.Once
+	full   chan []byte // what was read
+	free   chan []byte // to be used again
+	err    error       // why full was closed
+	closed chan struct{}
+	stop   sync.Once
+	now    []byte // read but not handed on
+	whole  []byte // the memory of now
 }
 
-// chunk is what one read of the input gave.
-type chunk struct {
-	data []byte
-	err  error
-}
+// block is how much is read at a time.
+const block = 64 << 10
 
 // Open implements penstock.Source.
 func (s *source) Open(context.Context) error {
-	if s.records != nil {
-		return errors.New("the standard input can't be opened twice")
-	}
-	s.input = make(chan chunk, 1)
-	s.records = &penstock.Records{Framer: s.codec.NewFramer("stdin"), Read: s.read, Stream: "stdin", MetaLine: "line"}
+	s.start.Do(func() {
+		s.free <- make([]byte, block)
+		s.free <- make([]byte, block)
+		reader := func(p []byte) (int, error) { return s.env.Stdin.Read(p) }
+		if t, ok := s.config.Format.Codec.(penstock.Transcoder); ok {
+			reader = (&detector{codec: t, r: s.env.Stdin}).Read
+		}
+		s.records = penstock.Records{Framer: s.config.Format.Codec.NewFramer("stdin"), Read: s.read, Stream: "stdin", MetaLine: "line"}
+		go s.pump(reader)
+	})
 	return nil
 }
 
-// Read implements penstock.Source. It returns what one read of the input gave: a pipe is not
-// waited for.
-func (s *source) Read(ctx context.Context, into *penstock.Batch) error {
-	s.ctx = ctx
-	return s.records.Next(into)
+// detector finds the character encoding from the first bytes.
+type detector struct {
+	codec penstock.Transcoder
+	r     io.Reader
+	begun bool
 }
 
-// read gives the next bytes of the input, or ends with the context: the input itself can't
-// be interrupted, so that a goroutine of its own waits for it, at most for one read too many.
-func (s *source) read(p []byte) (int, error) {
-	if len(s.left) == 0 {
-		go s.pull(make([]byte, 64<<10))
+// Read implements io.Reader.
+func (d *detector) Read(p []byte) (int, error) {
+	if d.begun {
+		return d.r.Read(p)
+	}
+	d.begun = true
+	var head [4]byte
+	n, err := io.ReadFull(d.r, head[:])
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return 0, err
+	}
+	rest := io.MultiReader(newHead(head[:n]), d.r)
+	if err != nil {
+		rest = newHead(head[:n])
+	}
+	if wrap := d.codec.Transcode(head[:n]); wrap != nil {
+		d.r = wrap(rest)
+	} else {
+		d.r = rest
+	}
+	return d.r.Read(p)
+}
+
+// headReader gives a few bytes.
+type headReader struct{ b []byte }
+
+func newHead(b []byte) *headReader { return &headReader{append([]byte(nil), b...)} }
+
+// Read implements io.Reader.
+func (h *headReader) Read(p []byte) (int, error) {
+	if len(h.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, h.b)
+	h.b = h.b[n:]
+	return n, nil
+}
+
+// pump reads until the end of the input or of the source.
+func (s *source) pump(read func([]byte) (int, error)) {
+	defer close(s.full)
+	for {
+		var buf []byte
 		select {
-		case c := <-s.input:
-			if len(c.data) == 0 {
-				return 0, c.err
+		case buf = <-s.free:
+		case <-s.closed:
+			return
+		}
+		n, err := read(buf[:block])
+		if n > 0 {
+			select {
+			case s.full <- buf[:n]:
+			case <-s.closed:
+				return
 			}
-			s.left = c.data
+		} else if err == nil {
+			s.free <- buf // there is room: this one came out of it
+		}
+		if err != nil {
+			s.err = err
+			return
+		}
+	}
+}
+
+// read gives the records what the goroutine has read.
+func (s *source) read(p []byte) (int, error) {
+	if len(s.now) == 0 {
+		select {
+		case buf, ok := <-s.full:
+			if !ok {
+				if s.err == nil {
+					return 0, io.EOF // closed
+				}
+				return 0, s.err
+			}
+			s.now, s.whole = buf, buf
 		case <-s.ctx.Done():
 			return 0, s.ctx.Err()
 		}
 	}
-	n := copy(p, s.left)
-	s.left = s.left[n:]
+	n := copy(p, s.now)
+	if s.now = s.now[n:]; len(s.now) == 0 {
+		s.free <- s.whole // never blocks: there are two
+	}
 	return n, nil
 }
 
-func (s *source) pull(buf []byte) {
-	n, err := s.env.Stdin.Read(buf)
-	if n > 0 {
-		err = nil // told again by the next read
+// Read implements penstock.Source.
+func (s *source) Read(ctx context.Context, into *penstock.Batch) error {
+	s.ctx = ctx
+	err := s.records.Next(into)
+	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
+		return err
 	}
-	s.input <- chunk{buf[:n], err}
+	code := penstock.CodeOf(err)
+	if code == penstock.Internal {
+		code = penstock.Unavailable
+	}
+	return &penstock.Error{Code: code, Op: "stdin", Err: err}
 }
 
-// Settle implements penstock.Source: a pipe takes no acknowledgement.
-func (*source) Settle(context.Context, []penstock.Outcome) error { return nil }
+// Settle implements penstock.Source: the input can't be read twice, so there is nothing to remember.
+func (s *source) Settle(context.Context, []penstock.Outcome) error { return nil }
 
-// Close implements penstock.Source.
-func (*source) Close(context.Context) error { return nil }
+// Close implements penstock.Source. A read in progress ends with the next input.
+func (s *source) Close(context.Context) error {
+	s.stop.Do(func() { close(s.closed) })
+	return nil
+}
