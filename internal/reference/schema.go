@@ -128,6 +128,9 @@ func (s *schemas) of(t reflect.Type, role string) object {
 	case shapeTech:
 		return s.ref("Connection", s.connection)
 	case shapeStruct:
+		if t.Name() == "" {
+			return s.structure(t, role)
+		}
 		return s.ref(defName(t), func() object { return s.structure(t, role) })
 	}
 	return object{"type": "string"}

@@ -74,18 +74,17 @@ func (s *Step) check(d *Decoder) {
 		return
 	}
 	if s.Has("into") && !spec.Value {
+		s.Into = penstock.Path{}
 		d.errorf(s.AtKey("into"), "wrong-field", "into", "leave it out; only "+strings.Join(valueVerbs(), ", ")+" have a result to put somewhere",
 			"`%s` has no result that `into` could take", s.VerbName)
 	}
 	if s.Into.Root == "key" && s.VerbName != "map" && s.VerbName != "call" {
 		d.errorf(s.Into.Pos, "wrong-path", s.Into.Source, "set the key with a step of its own: `set: { key: … }`", "the result of `%s` can't be the key", s.VerbName)
 	}
-	if spec.Stateful && s.Name == "" && !s.Has("name") {
-		d.errorf(s.VerbPos, "missing-field", s.VerbName, "add `name: …` to the step", "a step that keeps state must have a name: its state is kept under it")
-	}
 	for _, field := range []string{"timeout", "retry"} {
 		if s.Has(field) && !spec.Fallible {
 			d.errorf(s.AtKey(field), "wrong-field", field, "leave it out", "`%s` asks nobody and has nothing to wait for: `%s` means nothing here", s.VerbName, field)
+			s.Timeout, s.Retry = 0, nil
 		}
 	}
 }
@@ -180,18 +179,6 @@ func (d *Decoder) scopedName(as string, pos penstock.Pos) {
 	if as == "index" {
 		d.errorf(pos, "wrong-name", as, "choose another", "`index` is the number of the element")
 	}
-}
-
-func (c *Complete) check(d *Decoder) {
-	if c.Node == nil || c.Node.Kind != NodeMap {
-		return
-	}
-	for _, f := range []string{"size", "idle", "interval", "when", "atEnd"} {
-		if c.Has(f) {
-			return
-		}
-	}
-	d.errorf(c.Pos, "missing-field", "", "add `idle: 2s`, `size: 100`, `interval: 1m`, `when: …` or `atEnd: true`", "`complete` says nothing: no group would ever be complete")
 }
 
 func (s *Sample) check(d *Decoder) {

@@ -155,19 +155,6 @@ func (f *Flow) check(d *Decoder) {
 	if f.OnError.DeadLetter != nil {
 		f.OnError.DeadLetter.only(d, "`deadLetter`")
 	}
-	if f.Order == "per-key" && f.Key.IsZero() && !f.Has("key") && !f.anyKey() {
-		d.errorf(f.At("order"), "missing-field", f.Order, "add `key: …`, or choose another order", "`order: per-key` needs a key to go by")
-	}
-}
-
-// anyKey reports whether a source gives its messages a key: in its options, or by being a channel.
-func (f *Flow) anyKey() bool {
-	for _, in := range f.Inputs() {
-		if in.Has("key") || in.Connector == "channel" {
-			return true
-		}
-	}
-	return false
 }
 
 func (s *Send) check(d *Decoder) { s.Target.only(d, "a `to` step", "schema", "key", "body", "wait") }

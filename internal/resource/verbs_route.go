@@ -111,9 +111,9 @@ type Aggregate struct {
 	By penstock.Expr `json:"by" penstock:"required"`
 	// When a group is complete: at the first of the conditions that is met. At least one must be there.
 	Complete Complete `json:"complete" penstock:"required"`
-	// What becomes of a message that comes after its group was completed by idle or interval, where the flow has a time: include begins another group with it, drop ends it and counts it, deadLetter fails it with conflict.
+	// What becomes of a message that comes after its group was completed by idle or interval, where the flow has a time: include makes a group of it alone, completed at once and marked (meta.aggregate.reason is late); drop ends it and counts it; deadLetter sends it to the flow's dead letter with conflict.
 	Late string `json:"late" penstock:"enum=include|drop|deadLetter,default=include"`
-	// How much may be held. At the bound the oldest group is completed, marked in meta.incomplete and counted.
+	// How much may be held. At the bound the oldest group is completed, marked (meta.aggregate.reason is bound) and counted.
 	Bound Bound `json:"bound"`
 }
 
@@ -128,7 +128,7 @@ type Complete struct {
 	Interval penstock.Duration `json:"interval" penstock:"min=1ms"`
 	// Condition, looked at with each message as it joins; the message still belongs to the group.
 	When penstock.Expr `json:"when"`
-	// Whether groups that are open when all sources have ended are complete then. With false they are dropped and counted.
+	// Whether groups that are open when all sources have ended are complete then. With false they wait for idle or interval, and go to the dead letter where nothing can complete them any more.
 	AtEnd bool `json:"atEnd" penstock:"default=false"`
 }
 

@@ -213,16 +213,11 @@ func read11(text string) (out any, err error) {
 }
 
 // holder11 takes a document of any shape with maps in the order of the file: the reader makes
-// MapSlices below a MapSlice only.
+// MapSlices below a MapSlice only. Lists are tried first, because a MapSlice takes them too.
 type holder11 struct{ value any }
 
 // UnmarshalYAML takes the whole document.
 func (h *holder11) UnmarshalYAML(read func(any) error) error {
-	var m yaml11.MapSlice
-	if err := read(&m); err == nil {
-		h.value = m
-		return nil
-	}
 	var list []holder11
 	if err := read(&list); err == nil {
 		out := make([]any, len(list))
@@ -230,6 +225,11 @@ func (h *holder11) UnmarshalYAML(read func(any) error) error {
 			out[i] = list[i].value
 		}
 		h.value = out
+		return nil
+	}
+	var m yaml11.MapSlice
+	if err := read(&m); err == nil {
+		h.value = m
 		return nil
 	}
 	return read(&h.value)
