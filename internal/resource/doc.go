@@ -30,4 +30,4 @@
 // and whatever implements [NodeDecoder].
 package resource
 
-//go:generate go run penstock.dev/penstock/internal/reference/gen
+//go:generate go run penstock.dev/penstock/edition/reference

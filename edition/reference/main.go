@@ -1,5 +1,6 @@
-// Command gen writes the comments of configuration structs into internal/reference, and the reference pages and the
-// JSON Schema into docs/reference. `make generate` runs it.
+// Command reference writes the comments of configuration structs into internal/reference, and the reference pages and
+// the JSON Schema of the standard edition into docs/reference. `make generate` runs it. It stands here because it sees
+// the drivers, which only editions and commands do.
 package main
 
 import (
@@ -11,12 +12,13 @@ import (
 	"path/filepath"
 	"strings"
 
+	"penstock.dev/penstock/edition"
 	"penstock.dev/penstock/internal/reference"
 )
 
 func main() {
 	if err := run(); err != nil {
-		fmt.Fprintln(os.Stderr, "gen:", err)
+		fmt.Fprintln(os.Stderr, "reference:", err)
 		os.Exit(1)
 	}
 }
@@ -37,7 +39,7 @@ func run() error {
 	if err := os.WriteFile(filepath.Join(root, "internal", "reference", "comments.json"), append(text, '\n'), 0o600); err != nil {
 		return err
 	}
-	ref := reference.New(comments, nil)
+	ref := reference.New(comments, edition.Standard())
 	if missing := ref.Uncommented(); len(missing) > 0 {
 		return fmt.Errorf("these have no comment: %s", strings.Join(missing, ", "))
 	}
