@@ -1,0 +1,88 @@
+package flowtest
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock/internal/compile"
+	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+)
+
+// suite is what all tests of a run share. It is read only while they run.
+type suite struct {
+	o    Options
+	set  *resource.Set
+	plan *plan.Plan
+}
+
+func runAll(ctx context.Context, o Options) (*Report, error) {
+	if o.Update && o.FS != nil {
+		return nil, errors.New("files can only be updated on the machine's file system")
+	}
+	set, findings := resource.Load(resource.Options{
+		Paths: o.Paths, FS: o.FS, Registry: o.Registry, Integration: o.Integration,
+		Params: o.Params, ParamFiles: o.ParamFiles, ParamsOptional: true,
+	})
+	p, more := compile.Compile(set, o.Registry, compile.Options{})
+	findings.Merge(more)
+	if findings.HasErrors() || p == nil {
+		return nil, &Invalid{findings}
+	}
+	s := &suite{o: o, set: set, plan: p}
+	started := time.Now()
+	report := &Report{}
+	var tests []*resource.Resource
+	for _, r := range set.Of(resource.KindTest) {
+		if o.Filter == nil || o.Filter.MatchString(r.Name()) {
+			tests = append(tests, r)
+		}
+	}
+	report.Cases = make([]Case, len(tests))
+	edits := make([][]edit, len(tests))
+	width := o.Parallel
+	if width <= 0 {
+		width = runtime.GOMAXPROCS(0)
+	}
+	slots := make(chan struct{}, width)
+	var wg sync.WaitGroup
+	for i, r := range tests {
+		wg.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			report.Cases[i], edits[i] = s.run(ctx, r)
+		})
+	}
+	wg.Wait()
+	var err error
+	report.Updated, err = apply(slices.Concat(edits...))
+	report.Elapsed = time.Since(started)
+	return report, err
+}
+
+// run runs one test.
+func (s *suite) run(ctx context.Context, r *resource.Resource) (Case, []edit) {
+	spec := r.Spec.(*resource.Test)
+	c := Case{Name: r.Name(), Pos: r.Metadata.At("name"), Flow: spec.Flow.Name}
+	started := time.Now()
+	t := &test{suite: s, spec: spec, name: r.Name()}
+	t.run(ctx)
+	c.Failures, c.Passed, c.Elapsed = t.failures, len(t.failures) == 0, time.Since(started)
+	return c, t.edits
+}
+
+// params gives the parameters their values for a test.
+func (t *test) params() bool {
+	l := &diag.List{}
+	values := t.suite.set.ParamsWith(t.spec.Params, l)
+	for _, d := range l.Sorted() {
+		t.fail(d.Pos, "%s", d.Message)
+	}
+	_ = values
+	return l.Len() == 0
+}
