@@ -76,13 +76,14 @@ func TestMismatch(t *testing.T) {
 		{`body.lines.size()`, `{"lines":{}}`, `error: body.lines: want an array, found an object`},
 		{`body.lines.exists(l, l.sku == "x")`, `{"lines":3}`, `error: body.lines: want an array, found a number 3`},
 		{`body.lines.exists(l, l.sku == "x")`, `{"lines":[{"sku":3}]}`, `error: body.lines[].sku: want a string, found a number 3`},
-		{`body.address.city`, `{"address":[]}`, `error: body.address.city: no such key: a value of type list has no field city`},
+		{`body.address.city`, `{"address":[]}`, `error: body.address: want an object, found an array`},
 		{`body.text`, `{"text":7}`, `error: body.text: want a decimal number as a string, found a number 7`},
 		{`body.amount`, `{"amount":1e999}`, `error: body.amount: want a number, found a number 1e999`},
 		{`body.id`, `{"id":"x"`, `error: body: invalid JSON at byte 9 (line 1): the document ends within the object that began at byte 0`},
 		{`has(body.id)`, `[1,`, `error: body: invalid JSON at byte 3 (line 1): the document ends where a value is needed`},
 		{`body.?id.orValue("x") == "x" || true`, `{`, `true`},
-		{`body.id == "x"`, `[]`, `error: body.id: no such key: a value of type list has no field id`}, {`has(body.id)`, `7`, `false`},
+		{`body.id == "x"`, `[]`, `error: body: want an object, found an array`}, {`has(body.id)`, `7`, `error: body: want an object, found a number 7`},
+		{`has(body.opt.x)`, `7`, `error: body: want an object, found a number 7`}, {`has(body.amount)`, `{"amount":"x"}`, `error: body.amount: want a number, found a string "x"`},
 	} {
 		p := compile(t, newEnv(t), c.src, order())
 		if got := show(p.Eval(newFrame(c.body))); got != c.want {

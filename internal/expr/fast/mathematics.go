@@ -193,9 +193,17 @@ func extreme(name string, a, b penstock.Value, want int) penstock.Value {
 		return bad
 	}
 	if c == want {
-		return b
+		a = b
 	}
-	return a
+	return plain(a)
+}
+
+// plain gives a double without the text that it was read from: what a function gives is computed.
+func plain(v penstock.Value) penstock.Value {
+	if v.Kind() == penstock.KindDouble {
+		return penstock.DoubleValue(v.Double())
+	}
+	return v
 }
 
 // extremeOf is math.@min and math.@max of a list, or of one number.
@@ -206,7 +214,7 @@ func extremeOf(name string, x code, t *types.Type) code {
 		want = -1
 	}
 	if x.typ.IsNumeric() {
-		return x
+		return unary(x, x.typ, func(_ *penstock.Frame, v penstock.Value) penstock.Value { return plain(v) })
 	}
 	return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
 		var cur cursor
@@ -223,7 +231,7 @@ func extremeOf(name string, x code, t *types.Type) code {
 				case best.IsAbsent():
 					return ops.Errorf("math.%s of an empty list", name)
 				}
-				return best
+				return plain(best)
 			}
 			switch v.Kind() {
 			case penstock.KindInt, penstock.KindUint, penstock.KindDouble, penstock.KindDecimal:

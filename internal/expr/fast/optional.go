@@ -33,7 +33,7 @@ func (c *compiler) optionalFunction(name string, xs []code, t *types.Type) (code
 		return newOptional(func(f *penstock.Frame) penstock.Value {
 			v := in(f)
 			if v.IsError() || !ops.IsZero(v) {
-				return v
+				return plain(v)
 			}
 			return penstock.Absent
 		}, elem), true, nil

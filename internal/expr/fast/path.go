@@ -43,7 +43,8 @@ type step struct {
 	key  eval   // of a computed one
 	kind stepKind
 	opt  bool          // written .? or [?]
-	from *types.Type   // what the step is taken from, where that is a union whose tag must be known
+	of   *types.Type   // the static type of what the step is taken from
+	from *types.Type   // the same, where it is a union whose tag must be known
 	path string        // up to and with this step
 	hint jsonview.Hint // where the field was last
 }
@@ -253,7 +254,7 @@ func chainOf(x code) *chain {
 		ch.steps = make([]step, len(x.chain.steps), len(x.chain.steps)+1)
 		for i := range ch.steps {
 			o := &x.chain.steps[i]
-			ch.steps[i] = step{name: o.name, pos: o.pos, key: o.key, kind: o.kind, opt: o.opt, from: o.from, path: o.path}
+			ch.steps[i] = step{name: o.name, pos: o.pos, key: o.key, kind: o.kind, opt: o.opt, of: o.of, from: o.from, path: o.path}
 		}
 		return &ch
 	case x.typ.Kind == types.Optional:
@@ -265,7 +266,7 @@ func chainOf(x code) *chain {
 // extend adds a step to a code. known is the type of the result as the checker has it.
 func (c *compiler) extend(x code, s step, known *types.Type) (code, error) {
 	ch, before := chainOf(x), x.path
-	if err := s.checkUnion(x.typ); err != nil {
+	if err := s.taken(x.typ); err != nil {
 		return x, err
 	}
 	switch s.kind {
@@ -288,12 +289,13 @@ func (c *compiler) extend(x code, s step, known *types.Type) (code, error) {
 	return c.pathCode(ch, t), nil
 }
 
-// checkUnion prepares a step from a union that a field tells apart: the tag is verified, and a field
-// that the alternatives read differently is not for us.
-func (s *step) checkUnion(t *types.Type) error {
+// taken prepares a step from a value of type t. Of a union that a field tells apart, the tag is
+// verified, and a field that the alternatives read differently is not for us.
+func (s *step) taken(t *types.Type) error {
 	if t.Kind == types.Optional {
 		t = t.Elem
 	}
+	s.of = t
 	if t.Kind != types.Union || t.Discriminator == "" {
 		return nil
 	}
@@ -412,8 +414,9 @@ func (ch *chain) walk(f *penstock.Frame) penstock.Value {
 	return v
 }
 
-// present is has(): whether the last step finds something. Earlier ones must.
-func (ch *chain) present(f *penstock.Frame) penstock.Value {
+// present is has(): whether the last step finds something. Earlier ones must. What is there must be of its
+// type.
+func (ch *chain) present(f *penstock.Frame, r *reader) penstock.Value {
 	last := len(ch.steps) - 1
 	front := chain{base: ch.base, optBase: ch.optBase, root: ch.root, steps: ch.steps[:last]}
 	v := front.walk(f)
@@ -426,10 +429,13 @@ func (ch *chain) present(f *penstock.Frame) penstock.Value {
 		}
 		return ch.missingBefore(last)
 	}
-	if v = ch.steps[last].apply(f, v, true); v.IsError() {
+	if v = ch.steps[last].apply(f, v, true); v.IsAbsent() {
+		return penstock.False
+	}
+	if v = r.read(f, v); v.IsError() {
 		return v
 	}
-	return penstock.BoolValue(!v.IsAbsent())
+	return penstock.True
 }
 
 // missingBefore is the error for a path that ends before its last step.
@@ -475,26 +481,39 @@ func (s *step) apply(f *penstock.Frame, v penstock.Value, lenient bool) penstock
 			w, _ := ops.At(v, s.pos)
 			return w
 		}
-		if ops.IsMap(v) {
+		if ops.IsMap(v) && s.of.Kind != types.List {
 			w, _ := ops.Find(v, penstock.IntValue(s.pos))
 			return w
 		}
 	default:
 		key := s.key(f)
-		if ops.IsList(v) || ops.IsMap(v) {
+		if ops.IsList(v) || ops.IsMap(v) && s.of.Kind != types.List {
 			return ops.Lookup(v, key)
 		}
 		if key.IsError() {
 			return key
 		}
 	}
-	if lenient && !ops.IsList(v) {
+	if lenient && !ops.IsList(v) && !s.declared(v) {
 		return penstock.Absent
 	}
 	return s.noContainer(v)
 }
 
+// declared reports whether v should be a container, by its static type.
+func (s *step) declared(v penstock.Value) bool {
+	switch s.of.Kind {
+	case types.Object, types.Map, types.List:
+		return !s.of.Nullable || ops.Resolve(v, nil).Kind() != penstock.KindNull
+	}
+	return false
+}
+
 func (s *step) noContainer(v penstock.Value) penstock.Value {
+	if s.declared(v) {
+		path := strings.TrimSuffix(strings.TrimSuffix(s.path, s.name), ".")
+		return (&reader{typ: s.of, path: path}).mismatch(v)
+	}
 	what := ops.TypeName(v)
 	if s.kind == stepField {
 		return penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable, Path: s.path,
@@ -529,14 +548,17 @@ func orKnown(t, known *types.Type) *types.Type {
 }
 
 func (c *compiler) has(operand ast.Expr, field string) (code, error) {
-	if ch, _, ok := c.member(operand, field); ok {
-		base := ch.base
+	if ch, t, ok := c.member(operand, field); ok {
+		base, r := ch.base, newReader(t, ch.root, field)
 		return code{typ: types.BoolType, eval: func(f *penstock.Frame) penstock.Value {
 			v := base(f)
-			if v.IsError() {
+			if v.IsAbsent() {
+				return penstock.False
+			}
+			if v = r.read(f, v); v.IsError() {
 				return v
 			}
-			return penstock.BoolValue(!v.IsAbsent())
+			return penstock.True
 		}}, nil
 	}
 	x, err := c.compile(operand)
@@ -545,24 +567,28 @@ func (c *compiler) has(operand ast.Expr, field string) (code, error) {
 	}
 	ch := chainOf(x)
 	last := step{name: field, path: join(x.path, field)}
-	if err := last.checkUnion(x.typ); err != nil {
+	if err := last.taken(x.typ); err != nil {
 		return x, err
 	}
 	ch.steps = append(ch.steps, last)
-	out := code{typ: types.BoolType, eval: ch.present}
+	r := newReader(stepType(x.typ, &last), last.path, field)
+	out := code{typ: types.BoolType, eval: func(f *penstock.Frame) penstock.Value { return ch.present(f, r) }}
 	if ch.body && !ch.optional() {
 		out.eval = func(f *penstock.Frame) penstock.Value {
 			d, n := f.Msg.Body, jsonview.Node(0)
 			for i := range ch.steps {
 				s := &ch.steps[i]
 				if s.kind != stepField || s.from != nil {
-					return ch.present(f)
+					return ch.present(f, r)
 				}
 				if n = d.Field(n, s.name, &s.hint); n == jsonview.None {
-					return ch.present(f)
+					return ch.present(f, r)
 				}
 			}
-			return penstock.True
+			if r.plainly(d, n) {
+				return penstock.True
+			}
+			return ch.present(f, r)
 		}
 	}
 	return fold(out, x), nil

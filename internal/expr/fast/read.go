@@ -375,7 +375,8 @@ func deep(x code) eval {
 	return func(f *penstock.Frame) penstock.Value { return materialize(f, in(f), t, x.path) }
 }
 
-// materialize reads a node and all below it by type.
+// materialize reads a node and all below it by type. What is of another kind than its type says is an error
+// where it stands, for whoever reads it.
 func materialize(f *penstock.Frame, v penstock.Value, t *types.Type, path string) penstock.Value {
 	if v.Kind() != penstock.KindNode {
 		return v
@@ -388,22 +389,14 @@ func materialize(f *penstock.Frame, v penstock.Value, t *types.Type, path string
 		elem := elemType(t)
 		l := &penstock.List{Elems: make([]penstock.Value, 0, d.Len(n))}
 		for e := d.First(n); e != jsonview.None; e = d.Next(e) {
-			m := materialize(f, penstock.NodeValue(d, e), elem, path+"[]")
-			if m.IsError() {
-				return m
-			}
-			l.Elems = append(l.Elems, m)
+			l.Elems = append(l.Elems, materialize(f, penstock.NodeValue(d, e), elem, path+"[]"))
 		}
 		return penstock.ListValue(l)
 	}
 	m := &penstock.Map{Entries: make([]penstock.Entry, 0, d.Len(n))}
 	it := ops.Entries(v)
 	for key, val, more := it.Next(); more; key, val, more = it.Next() {
-		w := materialize(f, val, fieldType(t, key.Str()), path+"."+key.Str())
-		if w.IsError() {
-			return w
-		}
-		m.Entries = append(m.Entries, penstock.Entry{Key: key, Value: w})
+		m.Entries = append(m.Entries, penstock.Entry{Key: key, Value: materialize(f, val, fieldType(t, key.Str()), join(path, key.Str()))})
 	}
 	return penstock.MapValue(m)
 }
