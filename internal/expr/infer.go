@@ -319,10 +319,16 @@ func (in *inferrer) list(e ast.Expr, c context) result {
 // unite is algebra.Unite, with texts of one enumeration each taken for any text.
 func (in *inferrer) unite(a, b *types.Type) *types.Type { return algebra.Unite(general(a), general(b)) }
 
-// general forgets that a literal is one certain text.
+// general is t as a computed value has it: a literal is any text, and a scalar is written in
+// the standard way, whatever layout it was read in.
 func general(t *types.Type) *types.Type {
 	if t.Kind == types.String && len(t.Enum) == 1 && t.Name == "" && t.Labels.IsZero() && !t.Nullable {
 		return types.StringType
+	}
+	if t.Kind != types.Optional && t.Kind != types.List && (t.Layout != "" || t.DecimalText) {
+		n := *t
+		n.Layout, n.DecimalText = "", false
+		return &n
 	}
 	return t
 }

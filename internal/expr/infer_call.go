@@ -36,6 +36,16 @@ func (in *inferrer) call(e ast.Expr, c context) result {
 	case opIndex, operators.OptIndex:
 		return in.indexed(e, name == operators.OptIndex, args, c)
 	}
+	if name == "dyn" || name == "raw" {
+		res := in.infer(args[0], c) // transparent: what it reads is read as it was
+		if name == "dyn" {
+			res.t = labelled(types.DynType, deepLabels(res.t, 0))
+		} else if e.ID() != in.a.Expr().ID() {
+			in.r.add(diag.Warning, span(in.a, e.ID()), "raw-interpolation", "raw", "let it be the outermost call of a `${…}`",
+				"raw() has a meaning only around a whole interpolation")
+		}
+		return res
+	}
 	ops := make([]result, len(args))
 	for i, x := range args {
 		ops[i] = in.infer(x, c)
@@ -191,10 +201,6 @@ func (in *inferrer) callType(e ast.Expr, name string, args []ast.Expr, ops []res
 		return bare(ops[0].t)
 	case operators.LogicalNot, operators.NotStrictlyFalse:
 		return types.BoolType
-	case "dyn":
-		return labelled(types.DynType, ops[0].t.Labels)
-	case "raw", "@plain":
-		return ops[0].t
 	case "orValue":
 		return in.unite(element(ops[0].t), ops[1].t)
 	case "or":

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"sync"
 
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/expr/fast"
@@ -92,11 +95,13 @@ func (p *Profile) analyse(r *reporter, sc *scope.Scope) *Compiled {
 		return nil
 	}
 	in := &inferrer{p: p, r: r, a: a, facts: map[int64]*types.Type{}}
-	t := in.value(a.Expr(), rootContext(sc))
+	res := in.infer(a.Expr(), rootContext(sc))
+	in.use(res)
+	t := res.t
 	if r.failed {
 		return nil
 	}
-	return &Compiled{Type: general(t), Reads: in.reads, Constant: !in.varies, Typed: in.typed, Total: in.total, Optional: t.Kind == types.Optional,
+	return &Compiled{Type: general(t), exact: t, path: res.read != nil && isPath(a.Expr()), Reads: in.reads, Constant: !in.varies, Typed: in.typed, Total: in.total, Optional: t.Kind == types.Optional,
 		Volatile: in.volatile, AST: a, Source: r.src.text, Pos: r.src.at(0), prof: p, scope: sc, facts: in.facts}
 }
 
@@ -260,15 +265,19 @@ func kindOf(v penstock.Value) string {
 	return kindWords[v.Kind()]
 }
 
-// Template checks free text with ${…} parts (LANGUAGE.md §2). `$${` is a literal `${`. A
-// text that is exactly one ${…} keeps the value's type; any other is a string, encoded for
-// its place. Findings go to l; the result is nil if any of them is an error.
-func (p *Profile) Template(src string, pos penstock.Pos, sc *scope.Scope, place Place, l *diag.List) *Compiled {
-	return nil
-}
-
-// Tree checks a data tree: every text leaf is a template. Findings go to l; the result is
-// nil if any of them is an error.
-func (p *Profile) Tree(t penstock.Tree, sc *scope.Scope, l *diag.List) *CompiledTree {
-	return nil
+// isPath says that e selects and indexes, and nothing else, so that what it finds stands in
+// the message.
+func isPath(e ast.Expr) bool {
+	switch e.Kind() {
+	case ast.IdentKind:
+		return true
+	case ast.SelectKind:
+		return !e.AsSelect().IsTestOnly() && isPath(e.AsSelect().Operand())
+	case ast.CallKind:
+		switch e.AsCall().FunctionName() {
+		case opIndex, operators.OptIndex, operators.OptSelect:
+			return isPath(e.AsCall().Args()[0])
+		}
+	}
+	return false
 }
