@@ -46,7 +46,8 @@ type Program struct {
 	Signals func() (<-chan os.Signal, func())
 
 	started bool // a command was found and its flags are right
-	asJSON  bool // errors go to standard output as JSON
+	asJSON  bool // errors are written as JSON, to machine
+	machine io.Writer
 	color   styles
 }
 
@@ -59,6 +60,7 @@ func (p *Program) Run(args []string) (code int) {
 		p.Signals = processSignals
 	}
 	p.color = newStyles(p.Stderr, p.Getenv)
+	p.machine = p.Stdout
 	defer func() {
 		if v := recover(); v != nil {
 			p.report(&penstock.Error{Code: penstock.Internal, Err: &control.Fault{Cause: v, Stack: debug.Stack()}, Hint: faultHint})

@@ -54,7 +54,7 @@ func (p *Program) report(err error) int {
 	for _, one := range flatten(err) {
 		t := troubleOf(one)
 		if p.asJSON {
-			writeJSONLine(p.Stdout, t)
+			writeJSONLine(p.machine, t)
 		} else {
 			p.showTrouble(t)
 		}

@@ -66,16 +66,17 @@ func (p *Program) run(ctx context.Context, f *runFlags, args []string) error {
 		return usagef("write it as --drain 30s", "--drain must be above zero")
 	}
 	c := p.Service.Check(pr, false)
-	p.showRunFindings(c)
-	if !c.OK {
-		return exitWith(ExitConfig)
-	}
-
 	// What is said of the run goes where the messages don't.
 	report, piped := p.Stdout, c.WritesStdout(f.flows)
 	if piped {
 		report = p.Stderr
 	}
+	p.machine = report
+	p.showRunFindings(c)
+	if !c.OK {
+		return exitWith(ExitConfig)
+	}
+
 	scr := &screen{w: p.Stderr}
 	show := p.progress(f, scr, report, piped)
 	ctx, abort, stop := p.stopping(ctx, scr)
@@ -106,7 +107,7 @@ type findingLine struct {
 func (p *Program) showRunFindings(c *control.Checked) {
 	if p.asJSON {
 		for _, f := range c.Findings {
-			writeJSONLine(p.Stdout, findingLine{"finding", f})
+			writeJSONLine(p.machine, findingLine{"finding", f})
 		}
 		return
 	}

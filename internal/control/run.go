@@ -114,17 +114,24 @@ type Fault struct {
 // Error gives the cause without the stack.
 func (f *Fault) Error() string { return fmt.Sprintf("unexpected fault: %v", f.Cause) }
 
-// labelsOf names the endpoints of a plan in the words of its files, by endpoint name.
+// labelsOf names the endpoints that a plan sends to in the words of its files, by endpoint name.
 func labelsOf(p *plan.Plan) map[string]string {
 	out := map[string]string{}
 	for _, f := range p.Flows {
-		endpoints(f, func(ep *plan.Endpoint) { out[ep.Name] = ep.Label })
+		sends(f, func(ep *plan.Endpoint) { out[ep.Name] = ep.Label })
 	}
 	return out
 }
 
-// endpoints visits everything that a flow writes to.
+// endpoints visits everything that a flow writes to: what it sends to, and its dead letter.
 func endpoints(f *plan.Flow, visit func(*plan.Endpoint)) {
+	sends(f, visit)
+	if f.OnError.DeadLetter != nil {
+		visit(f.OnError.DeadLetter)
+	}
+}
+
+func sends(f *plan.Flow, visit func(*plan.Endpoint)) {
 	var walk func([]plan.Node)
 	walk = func(nodes []plan.Node) {
 		for i := range nodes {
@@ -141,7 +148,4 @@ func endpoints(f *plan.Flow, visit func(*plan.Endpoint)) {
 		}
 	}
 	walk(f.Nodes)
-	if f.OnError.DeadLetter != nil {
-		visit(f.OnError.DeadLetter)
-	}
 }

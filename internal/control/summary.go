@@ -54,9 +54,9 @@ func newSummary(sum *run.Summary, labels map[string]string) *Summary {
 	for _, f := range sum.Flows {
 		fs := FlowSummary{FlowSummary: f, Sent: []Sent{}}
 		for name, n := range f.Sent {
-			label := labels[name]
-			if label == "" {
-				label = name
+			label, ok := labels[name]
+			if !ok {
+				continue // the dead letter, which is counted as such
 			}
 			fs.Sent = append(fs.Sent, Sent{Endpoint: name, Label: label, Count: n})
 		}
