@@ -116,7 +116,7 @@ A first flow:
 		&cobra.Group{ID: "look", Title: "Look into:"},
 		&cobra.Group{ID: "about", Title: "About:"},
 	)
-	for _, c := range []*cobra.Command{p.initCommand(), p.runCommand(), p.checkCommand()} {
+	for _, c := range []*cobra.Command{p.initCommand(), p.runCommand(), p.checkCommand(), p.testCommand()} {
 		c.GroupID = "make"
 		root.AddCommand(c)
 	}

@@ -28,10 +28,12 @@ func rate(perSecond float64) string {
 	return count(int64(perSecond+0.5)) + "/s"
 }
 
-// elapsed writes a length of time as it is read at a glance: 0.3s, 12.4s, 3m05s, 2h10m.
+// elapsed writes a length of time as it is read at a glance: 12ms, 0.3s, 12.4s, 3m05s, 2h10m.
 func elapsed(seconds float64) string {
 	d := time.Duration(seconds * float64(time.Second))
 	switch {
+	case d > 0 && d < 100*time.Millisecond:
+		return strconv.Itoa(int((d+time.Millisecond-1)/time.Millisecond)) + "ms"
 	case d < time.Minute:
 		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
 	case d < time.Hour:

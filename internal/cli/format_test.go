@@ -14,7 +14,7 @@ func TestCount(t *testing.T) {
 }
 
 func TestElapsed(t *testing.T) {
-	for s, want := range map[float64]string{0: "0.0s", 0.26: "0.3s", 59: "59.0s", 60: "1m00s", 185.4: "3m05s", 3600: "1h00m", 7800: "2h10m"} {
+	for s, want := range map[float64]string{0: "0.0s", 0.0021: "3ms", 0.26: "0.3s", 59: "59.0s", 60: "1m00s", 185.4: "3m05s", 3600: "1h00m", 7800: "2h10m"} {
 		if got := elapsed(s); got != want {
 			t.Errorf("elapsed(%v) = %s, want %s", s, got, want)
 		}

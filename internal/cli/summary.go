@@ -18,7 +18,7 @@ func showSummary(w io.Writer, c styles, s *control.Summary) {
 	heads := map[int]bool{0: true}
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		rows = append(rows, []string{f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Dead), count(f.Total()), rate(f.Rate)})
+		rows = append(rows, []string{f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Dead), count(f.Total()), overall(s, f)})
 		for _, to := range f.Sent {
 			rows = append(rows, []string{"  → " + to.Label, "", "", "", "", count(to.Count), ""})
 		}
@@ -33,6 +33,14 @@ func showSummary(w io.Writer, c styles, s *control.Summary) {
 	showDead(&b, c, s)
 	showNotes(&b, c, s)
 	_, _ = io.WriteString(w, b.String())
+}
+
+// overall is the rate of the whole run, where it lasted long enough to have one.
+func overall(s *control.Summary, f *control.FlowSummary) string {
+	if s.Seconds < 0.1 {
+		return "-"
+	}
+	return rate(f.Rate)
 }
 
 func showDead(b *strings.Builder, c styles, s *control.Summary) {

@@ -39,13 +39,7 @@ func (s *Service) Check(p Project, strict bool) *Checked {
 	found.Merge(more)
 	c := &Checked{plan: pl, set: set}
 	c.Findings = distinct(found.Sorted())
-	for _, f := range c.Findings {
-		if f.Severity == diag.Error {
-			c.Errors++
-		} else {
-			c.Warnings++
-		}
-	}
+	c.Errors, c.Warnings = tally(c.Findings)
 	c.OK = c.Errors == 0 && (!strict || c.Warnings == 0)
 	c.Flows = []FlowCoverage{}
 	if pl != nil {
@@ -54,6 +48,17 @@ func (s *Service) Check(p Project, strict bool) *Checked {
 		}
 	}
 	return c
+}
+
+func tally(found []Finding) (errs, warnings int) {
+	for _, f := range found {
+		if f.Severity == diag.Error {
+			errs++
+		} else {
+			warnings++
+		}
+	}
+	return errs, warnings
 }
 
 func coverageOf(f *plan.Flow) FlowCoverage {
