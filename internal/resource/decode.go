@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
@@ -266,9 +267,9 @@ func (d *Decoder) defaults(v reflect.Value, pos penstock.Pos) {
 func (d *Decoder) defaultOf(v reflect.Value, f *fieldInfo, pos penstock.Pos) {
 	switch {
 	case f.rules.hasDef:
-		n := &Node{Kind: readScalar12(f.rules.def), Text: f.rules.def, Pos: pos, TextPos: pos}
-		if k := v.Kind(); k == reflect.String || n.Kind == NodeNull {
-			n.Kind = NodeText
+		n := &Node{Kind: NodeText, Text: f.rules.def, Pos: pos, TextPos: pos}
+		if isPlainNumber(v.Type()) {
+			n.Kind = readScalar12(f.rules.def)
 		}
 		n.Bool = n.Kind == NodeBool && n.Text == "true"
 		own := *f
@@ -281,6 +282,18 @@ func (d *Decoder) defaultOf(v reflect.Value, f *fieldInfo, pos penstock.Pos) {
 	case v.Kind() == reflect.Struct && d.plain(v):
 		d.defaults(v, pos)
 	}
+}
+
+// isPlainNumber reports whether t is a number or a bool in the file, not a quantity with its unit.
+func isPlainNumber(t reflect.Type) bool {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case reflect.TypeFor[penstock.Duration](), reflect.TypeFor[time.Duration](), reflect.TypeFor[penstock.Size](), reflect.TypeFor[penstock.Share]():
+		return false
+	}
+	return t.Kind() >= reflect.Bool && t.Kind() <= reflect.Float64
 }
 
 // plain reports whether v is a struct that is decoded by its fields.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sort"
 	"strconv"
+	"strings"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
@@ -115,7 +116,7 @@ func paramValue(p *ParamValue, n *Node, l *diag.List) (penstock.Value, bool) {
 		if p.Type == "string" && n.Text != "" && n.Kind != NodeNull {
 			hint = "put it in quotes: " + strconv.Quote(n.Text)
 		}
-		l.Errorf(n.Pos, "wrong-type", clip(n.Text), hint, "the parameter `%s` is a %s, and this is %s", p.Name, p.Type, n.Kind)
+		l.Errorf(n.Pos, "wrong-type", clip(n.Text), hint, "the parameter `%s` is %s, and this is %s", p.Name, article(p.Type), n.Kind)
 		return penstock.Absent, false
 	}
 	switch p.Type {
@@ -145,8 +146,15 @@ func paramValue(p *ParamValue, n *Node, l *diag.List) (penstock.Value, bool) {
 	default:
 		return penstock.StringValue(text), true
 	}
-	l.Errorf(n.Pos, "wrong-type", clip(text), "", "the parameter `%s` is a %s, and `%s` is none", p.Name, p.Type, clip(text))
+	l.Errorf(n.Pos, "wrong-type", clip(text), "", "the parameter `%s` is %s, and `%s` is none", p.Name, article(p.Type), clip(text))
 	return penstock.Absent, false
+}
+
+func article(word string) string {
+	if strings.HasPrefix(word, "i") {
+		return "an " + word
+	}
+	return "a " + word
 }
 
 func (p *Param) check(d *Decoder) {
