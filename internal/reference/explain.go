@@ -53,7 +53,8 @@ func (r *Reference) Explain(word string) ([]Topic, error) {
 	var out []Topic
 	var firstErr error
 	for _, e := range r.entries() {
-		if !strings.EqualFold(e.name, head) && !(e.kind == "kind" && strings.EqualFold(e.name+"s", head)) {
+		plural := e.kind == "kind" && strings.EqualFold(e.name+"s", head)
+		if !plural && !strings.EqualFold(e.name, head) {
 			continue
 		}
 		t, err := r.descend(e, parts)

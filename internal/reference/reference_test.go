@@ -224,6 +224,26 @@ func TestSchemaRefusesWrongDocuments(t *testing.T) {
 	}
 }
 
+// Keys that YAML 1.1 reads as booleans or numbers can't be words of the language: kubectl would not find them.
+func TestNoKeyIsAmbiguous(t *testing.T) {
+	r := newReference(t)
+	for _, word := range r.Topics() {
+		topics, err := r.Explain(word)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, topic := range topics {
+			for _, f := range topic.Fields {
+				l := &diag.List{}
+				resource.ParseYAML("key", []byte(f.Name+": x"), l)
+				if l.Len() > 0 && f.Name != "(the value)" {
+					t.Errorf("%s.%s: %v", word, f.Name, l.Sorted())
+				}
+			}
+		}
+	}
+}
+
 func TestExplain(t *testing.T) {
 	r := newReference(t)
 	for _, c := range []struct{ word, want string }{

@@ -139,7 +139,7 @@ func mutate(rng *rand.Rand, src string, how int) string {
 			case 1:
 				b = slices.Delete(b, at, at+1)
 			case 2:
-				b = slices.Insert(b, at, byte(" :{}[],'\"-#|&*!%\t\nx"[rng.IntN(19)]))
+				b = slices.Insert(b, at, " :{}[],'\"-#|&*!%\t\nx"[rng.IntN(19)])
 			case 3:
 				b = b[:at+1]
 			}

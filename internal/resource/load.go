@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -122,7 +123,8 @@ func (ld *loader) unreadable(p string, err error) {
 	if os.IsPermission(err) {
 		hint = "look at the permissions of the file"
 	}
-	if pe, ok := err.(*fs.PathError); ok {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
 		err = pe.Err
 	}
 	ld.diags.Errorf(penstock.Pos{File: p}, "unreadable", p, hint, "can't be read: %v", err)

@@ -32,12 +32,19 @@ func readScalar12(text string) NodeKind {
 		return NodeBool
 	}
 	switch {
+	case !beginsNumber(text):
+		return NodeText
 	case core12Int.MatchString(text):
 		return NodeInt
 	case core12Float.MatchString(text), core12Inf.MatchString(text):
 		return NodeFloat
 	}
 	return NodeText
+}
+
+// beginsNumber reports whether text could be a number of either version by its first character.
+func beginsNumber(text string) bool {
+	return text != "" && (text[0] >= '0' && text[0] <= '9' || text[0] == '+' || text[0] == '-' || text[0] == '.')
 }
 
 // word11 are the words that YAML 1.1 reads as booleans and 1.2 does not.
@@ -52,10 +59,16 @@ var word11 = map[string]string{
 // holds to the letter of both versions, because other tools do.
 func scalarConflict(text string) (problem, fix string) {
 	kind := readScalar12(text)
-	quoted := strconv.Quote(text)
 	if b, ok := word11[text]; ok {
-		return "YAML 1.1 (kubectl) reads " + b + ", YAML 1.2 the text", "write " + quoted + " for the text, or " + b
+		return "YAML 1.1 (kubectl) reads " + b + ", YAML 1.2 the text", "write " + strconv.Quote(text) + " for the text, or " + b
 	}
+	switch {
+	case text == "=":
+		return "YAML 1.1 gives it a meaning of its own", `write "="`
+	case !beginsNumber(text):
+		return "", ""
+	}
+	quoted := strconv.Quote(text)
 	is11Int, is11Float := yaml11Int.MatchString(text), yaml11Float.MatchString(text)
 	_, digits := cutSign(text)
 	switch {
@@ -77,8 +90,6 @@ func scalarConflict(text string) (problem, fix string) {
 		return "YAML 1.1 reads the text, YAML 1.2 a number", "write " + quoted + " for the text" + plainForm(text)
 	case (kind == NodeInt || kind == NodeFloat) && !survivesFloat(text, kind):
 		return "kubectl would round the number", "write " + quoted
-	case text == "=":
-		return "YAML 1.1 gives it a meaning of its own", "write " + quoted
 	}
 	return "", ""
 }

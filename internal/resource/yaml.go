@@ -96,14 +96,13 @@ type rawDocument struct {
 func splitDocuments(file, text string, l *diag.List) []rawDocument {
 	var out []rawDocument
 	begin, line := 0, 0
-	next := 0
 	add := func(end int) {
 		if d := text[begin:end]; strings.TrimSpace(d) != "" {
 			out = append(out, rawDocument{d, line})
 		}
 	}
 	for at, n := 0, 0; at < len(text); n++ {
-		next = strings.IndexByte(text[at:], '\n') + at + 1
+		next := strings.IndexByte(text[at:], '\n') + at + 1
 		if next == at {
 			next = len(text)
 		}
