@@ -18,8 +18,10 @@ const (
 	clusterPad  = 16.0
 	clusterHead = 30.0
 	gutter      = 34.0 // between flows, for edges that come back
-	margin      = 30.0
-	step        = 8.0 // between edges side by side
+	margin      = 24.0
+	step        = 8.0    // between edges side by side
+	bend        = 12.0   // half of the way in which an edge changes its row
+	maxWidth    = 1080.0 // of a flow, before it goes on in another line
 )
 
 // box is a placed node, or, with an empty id, the way of a long edge past a column.
@@ -27,7 +29,9 @@ type box struct {
 	node       Node
 	x, y, w, h float64
 	rank, row  int
-	band       int // the cluster it is drawn in
+	band       int     // the cluster it is drawn in
+	line       int     // of the cluster, where that is folded
+	end        float64 // where its column ends
 }
 
 func (b *box) midY() float64 { return b.y + b.h/2 }
@@ -49,6 +53,7 @@ type layout struct {
 	width  float64
 	height float64
 	left   float64 // room for edges that come back, on the left
+	right  float64 // the same on the right
 }
 
 // placed is a cluster with its place.
@@ -56,6 +61,8 @@ type placed struct {
 	cluster    *Cluster
 	x, y, w, h float64
 	boxes      []*box
+	tops       []float64 // of its lines
+	folds      int       // edges from line to line
 }
 
 func newLayout(g Graph) *layout {
@@ -270,66 +277,11 @@ func (l *layout) route() {
 		f, t := l.boxes[e.From], l.boxes[e.To]
 		if f != nil && t != nil && (f.band != t.band || l.comesBack(f, t)) {
 			l.links = append(l.links, link{edge: e, via: []*box{f, t}})
-			l.left += step
+			if t.node.Kind == KindChannel {
+				l.right += step
+			} else {
+				l.left += step
+			}
 		}
 	}
-}
-
-// coordinates turns columns and rows into places.
-func (l *layout) coordinates() {
-	y := margin
-	for i := range l.bands {
-		bd := &l.bands[i]
-		bd.x, bd.y = margin+l.left, y
-		width, height := l.band(bd)
-		bd.w, bd.h = width, height
-		y += height + gutter
-		l.width = max(l.width, bd.x+width)
-	}
-	for i := range l.bands { // flows of one width look calm
-		l.bands[i].w = l.width - l.bands[i].x
-	}
-	l.width += margin + l.left
-	l.height = y - gutter + margin + l.left
-}
-
-// band places the boxes of one band, and gives its size.
-func (l *layout) band(bd *placed) (float64, float64) {
-	cols, rows := map[int]float64{}, map[int]float64{}
-	lastCol, lastRow := 0, 0
-	for _, b := range bd.boxes {
-		cols[b.rank] = max(cols[b.rank], b.w)
-		rows[b.row] = max(rows[b.row], b.h)
-		lastCol, lastRow = max(lastCol, b.rank), max(lastRow, b.row)
-	}
-	gaps := map[int]float64{} // behind each column: room for the labels
-	for _, lk := range l.links {
-		if lk.edge.Label != "" && lk.via[0].band == lk.via[len(lk.via)-1].band {
-			r := lk.via[0].rank
-			gaps[r] = max(gaps[r], float64(utf8.RuneCountInString(clip(lk.edge.Label, labelChars)))*monoWidth+26)
-		}
-	}
-	xs, ys := make([]float64, lastCol+1), make([]float64, lastRow+1)
-	x := bd.x + clusterPad
-	for c := range xs {
-		xs[c] = x
-		x += cols[c] + max(gapX, gaps[c])
-		if c == lastCol {
-			x -= max(gapX, gaps[c])
-		}
-	}
-	y := bd.y + clusterHead
-	for r := range ys {
-		ys[r] = y
-		y += rows[r] + gapY
-	}
-	for _, b := range bd.boxes {
-		if b.node.ID == "" {
-			b.w = cols[b.rank]
-		}
-		b.x = xs[b.rank] + (cols[b.rank]-b.w)/2
-		b.y = ys[b.row] + (rows[b.row]-b.h)/2
-	}
-	title := float64(utf8.RuneCountInString(bd.cluster.Title+bd.cluster.Note))*boldWidth + 3*clusterPad
-	return max(x+clusterPad-bd.x, title), y - gapY + clusterPad - bd.y
 }

@@ -50,7 +50,9 @@ func (g Graph) SVG() string {
 type drawing struct {
 	b      strings.Builder
 	l      *layout
-	around int // edges drawn around so far
+	around int             // edges drawn around so far
+	aside  int             // the same on the right
+	folds  map[*placed]int // edges drawn from line to line
 }
 
 func (d *drawing) printf(format string, args ...any) { fmt.Fprintf(&d.b, format, args...) }
@@ -117,39 +119,40 @@ func (d *drawing) link(lk link) {
 	if from.band != to.band || to.rank <= from.rank {
 		path = d.aroundPath(from, to)
 	} else {
-		path = along(lk.via)
+		path = d.along(lk.via)
 	}
 	d.printf(`<path class="%s" marker-end="url(#%s)" d="%s"/>`, class, marker, path)
 	if lk.edge.Label != "" {
-		s := clip(lk.edge.Label, labelChars)
-		w := float64(len([]rune(s)))*monoWidth + 8
-		next := lk.via[1]
-		x := next.x - 14 - w/2
-		if next.node.ID == "" {
-			x = from.x + from.w + 14 + w/2
+		w := labelWidth(lk.edge.Label)
+		x, y := from.end+2*bend+6, lk.via[1].midY()
+		if lk.via[1].line != from.line {
+			y = from.midY()
 		}
-		y := next.midY() - 5
-		if next.row == from.row {
-			y = next.midY() - 6
-		}
-		d.printf(`<rect class="eb" x="%.1f" y="%.1f" width="%.1f" height="14" rx="3"/>`, x-w/2, y-10.5, w)
-		d.text(x, y, "e", "middle", s)
+		d.printf(`<rect class="eb" x="%.1f" y="%.1f" width="%.1f" height="14" rx="3"/>`, x, y-16, w)
+		d.text(x+w/2, y-5, "e", "middle", clip(lk.edge.Label, labelChars))
 	}
 	d.printf("\n")
 }
 
-// along goes from box to box, level through each.
-func along(via []*box) string {
+// along goes from box to box, level through each; from line to line it goes back to the left.
+func (d *drawing) along(via []*box) string {
 	var b strings.Builder
 	x, y := via[0].x+via[0].w, via[0].midY()
 	fmt.Fprintf(&b, "M%.1f %.1f", x, y)
 	for i, v := range via[1:] {
 		tx, ty := v.x, v.midY()
 		if i == len(via)-2 {
-			tx -= 1
+			tx--
 		}
-		bend := min((tx-x)/2, 24)
-		fmt.Fprintf(&b, "H%.1fC%.1f %.1f %.1f %.1f %.1f %.1f", max(x, tx-2*bend), tx-bend, y, tx-bend, ty, tx, ty)
+		switch {
+		case v.line != via[i].line:
+			b.WriteString(d.folded(via[i], x, y, v, tx))
+		case ty == y:
+			fmt.Fprintf(&b, "H%.1f", tx)
+		default:
+			e := via[i].end + 4 // beside everything that stands in the column
+			fmt.Fprintf(&b, "H%.1fC%.1f %.1f %.1f %.1f %.1f %.1fH%.1f", e, e+bend, y, e+bend, ty, e+2*bend, ty, tx)
+		}
 		x, y = tx, ty
 		if v.node.ID == "" {
 			x += v.w
@@ -159,20 +162,43 @@ func along(via []*box) string {
 	return b.String()
 }
 
+// folded leads from the end of one line of a flow to the beginning of the next.
+func (d *drawing) folded(from *box, x, y float64, to *box, tx float64) string {
+	bd := &d.l.bands[from.band]
+	if d.folds == nil {
+		d.folds = map[*placed]int{}
+	}
+	d.folds[bd]++
+	off := float64(d.folds[bd]) * step
+	right, left := bd.x+bd.w-off, bd.x+clusterPad/2-step+off
+	gut := bd.tops[to.line] - off - 2
+	s := rounded([][2]float64{{x, y}, {right, y}, {right, gut}, {left, gut}, {left, to.midY()}, {tx, to.midY()}})
+	return "L" + strings.TrimPrefix(s, "M")
+}
+
 // aroundPath leads from a channel down, along the gutter, and up or down on the left into a flow; or, to a
 // channel of another flow, along the right.
 func (d *drawing) aroundPath(from, to *box) string {
-	d.around++
-	off := float64(d.around) * step
 	if to.node.Kind == KindChannel {
-		x := d.l.width - margin - d.l.left + off
+		d.aside++
+		x := d.l.width - margin - d.l.right + float64(d.aside)*step
 		return rounded([][2]float64{{from.x + from.w, from.midY()}, {x, from.midY()}, {x, to.midY()}, {to.x + to.w + 1, to.midY()}})
 	}
+	d.around++
+	off := float64(d.around) * step
 	bd := d.l.bands[from.band]
 	y := bd.y + bd.h + min(off, gutter-6)
 	x := margin + d.l.left - off
 	cx := from.x + from.w/2
-	return rounded([][2]float64{{cx, from.y + from.h}, {cx, y}, {x, y}, {x, to.midY()}, {to.x - 1, to.midY()}})
+	out := [][2]float64{{cx, from.y + from.h}, {cx, y}}
+	for _, b := range bd.boxes {
+		if b.node.ID != "" && b.y > from.y && b.x < cx && cx < b.x+b.w {
+			cx = from.x + from.w + off // something stands below
+			out = [][2]float64{{from.x + from.w, from.midY()}, {cx, from.midY()}, {cx, y}}
+			break
+		}
+	}
+	return rounded(append(out, [2]float64{x, y}, [2]float64{x, to.midY()}, [2]float64{to.x - 1, to.midY()}))
 }
 
 // rounded draws a line with rounded corners through points.
