@@ -11,6 +11,7 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/expr/ops"
 	"penstock.dev/penstock/jsonview"
 	ptypes "penstock.dev/penstock/types"
 )
@@ -273,45 +274,11 @@ func parseTime(s, layout string) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// parseDuration reads CEL's form ("3.5s", Go's units) or ISO 8601's without years and
-// months ("PT1H30M", "P2DT5S", "P3W"), whose length depends on the calendar.
+// parseDuration reads CEL's form ("3.5s", Go's units) or ISO 8601's without years and months.
 func parseDuration(s string) (time.Duration, error) {
-	body, neg := strings.CutPrefix(s, "-")
-	body, iso := strings.CutPrefix(body, "P")
-	if !iso {
-		return time.ParseDuration(s)
-	}
-	date, clock, hasClock := strings.Cut(body, "T")
-	if date == "" && clock == "" || hasClock && clock == "" {
+	d, ok := ops.ParseDuration(s)
+	if !ok {
 		return 0, fmt.Errorf("%q is no duration", s)
 	}
-	total := penstock.Decimal{}
-	for part, units := range map[string]map[byte]int64{date: {'W': 604800, 'D': 86400}, clock: {'H': 3600, 'M': 60, 'S': 1}} {
-		for part != "" {
-			i := strings.IndexFunc(part, func(r rune) bool { return (r < '0' || r > '9') && r != '.' && r != ',' })
-			if i <= 0 {
-				return 0, fmt.Errorf("%q is no duration", s)
-			}
-			seconds, ok := units[part[i]]
-			x, err := penstock.ParseDecimal(strings.Replace(part[:i], ",", ".", 1))
-			if !ok || err != nil {
-				return 0, fmt.Errorf("%q is no duration", s)
-			}
-			if x, err = x.Mul(penstock.DecimalFromInt(seconds * 1e9)); err == nil {
-				total, err = total.Add(x)
-			}
-			if err != nil {
-				return 0, err
-			}
-			part = part[i+1:]
-		}
-	}
-	nanos, ok := total.Trunc().Int()
-	if !ok {
-		return 0, fmt.Errorf("the duration %q is too long", s)
-	}
-	if neg {
-		nanos = -nanos
-	}
-	return time.Duration(nanos), nil
+	return d, nil
 }
