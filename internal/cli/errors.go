@@ -72,7 +72,7 @@ func (p *Program) showTrouble(t trouble) {
 		p.printf("  %s %s\n", p.color.dim("where:"), t.Where)
 	}
 	if t.Hint != "" {
-		p.printf("  %s %s\n", p.color.dim("to do:"), t.Hint)
+		p.printf("  %s %s\n", p.color.dim("hint:"), t.Hint)
 	}
 }
 

@@ -69,7 +69,7 @@ func showFinding(w io.Writer, c styles, src *sources, f control.Finding) {
 		b.WriteString(c.dim(blank) + before + c.red(strings.Repeat("^", width)) + "\n")
 	}
 	if f.Hint != "" {
-		b.WriteString("        " + c.dim("to do:") + " " + f.Hint + "\n")
+		b.WriteString("        " + c.dim("hint:") + " " + f.Hint + "\n")
 	}
 	_, _ = io.WriteString(w, b.String())
 }

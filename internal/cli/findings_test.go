@@ -23,7 +23,7 @@ func TestShowFinding(t *testing.T) {
 			want: "f.yaml:2:12: error: unknown field `flter` [unknown-field]\n" +
 				"    2 | steps: [ { flter: x } ]\n" +
 				"      |            ^^^^^\n" +
-				"        to do: did you mean `filter`?\n",
+				"        hint: did you mean `filter`?\n",
 		},
 		{
 			name:  "columns count characters, and wide ones take two places",
@@ -46,7 +46,7 @@ func TestShowFinding(t *testing.T) {
 		{
 			name:  "no place at all",
 			found: control.Finding{Severity: control.Error, Message: "m", Hint: "h"},
-			want:  "error: m\n        to do: h\n",
+			want:  "error: m\n        hint: h\n",
 		},
 		{
 			name:  "control characters don't reach the terminal",
