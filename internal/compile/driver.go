@@ -29,6 +29,7 @@ type driverConfig struct {
 	conn     *connection // the first that was referred to
 	connName string
 	output   *types.Type // what the first format's documents are, if the codec knows; nil otherwise
+	tree     *types.Type // of the data tree, if there is one
 	label    string      // the first free text of the configuration
 }
 
@@ -53,7 +54,8 @@ func (d *driverConfig) walk(v reflect.Value, tag string) {
 		d.template(p, tag)
 	case *penstock.DataTree:
 		if !p.IsZero() {
-			p.Mapping = d.exprs.Tree(p.Tree, d.scope).Mapping
+			c := d.exprs.Tree(p.Tree, d.scope)
+			p.Mapping, d.tree = c.Mapping, c.Type
 		}
 	case *penstock.Format:
 		d.format(p)

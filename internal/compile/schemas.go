@@ -1,11 +1,13 @@
 package compile
 
 import (
+	"strings"
+
 	"penstock.dev/penstock/internal/compile/lower"
 	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/internal/schema"
 	"penstock.dev/penstock/jsonview"
 	"penstock.dev/penstock/step"
-	"penstock.dev/penstock/types"
 )
 
 // anyOf holds a document to one of several schemas: those of the sources of one flow.
@@ -26,10 +28,58 @@ func (a anyOf) Validate(d *jsonview.Doc) []step.Violation {
 	return fewest
 }
 
-// compileSchemas makes types and validators of the Schema resources.
+// compileSchemas reads the Schema resources. One that can't be read is known by name, with a nil schema, so that
+// references to it are not dangling.
 func (c *compiler) compileSchemas() {
 	c.schemas = map[string]*lower.Schema{}
 	for _, r := range c.set.Of(resource.KindSchema) {
-		c.schemas[r.Name()] = &lower.Schema{Name: r.Name(), Type: types.DynType, Check: anyOf{}}
+		c.schemas[r.Name()] = c.readSchema(r.Name(), r.Spec.(*resource.Schema).JSONSchema)
 	}
+}
+
+// readSchema reads the JSON Schema in n, or in the file beside it.
+func (c *compiler) readSchema(name string, n *resource.Neighbour) *lower.Schema {
+	if n == nil {
+		return nil // said when it was loaded
+	}
+	var text []byte
+	switch {
+	case n.Path != "":
+		var err error
+		if text, err = c.set.ReadFile(n.Path); err != nil {
+			c.diags.Errorf(n.At("file"), "unreadable-file", n.File, "the path is relative to the file that it stands in", "the schema of %s can't be read: %v", name, err)
+			return nil
+		}
+	case n.Inline != nil:
+		text = n.Inline.JSON()
+	default:
+		return nil
+	}
+	s, err := schema.Parse(name, text)
+	if err != nil {
+		c.diags.Errorf(n.Pos, "bad-schema", n.File, "", "%v", err)
+		return nil
+	}
+	for _, note := range s.Notes {
+		pos := n.Pos
+		if n.Inline != nil {
+			at, _ := n.Inline.Lookup(note.Pointer)
+			pos = at.Pos
+		}
+		c.diags.Warnf(pos, "schema-note", note.Pointer, note.Hint, "schema %s, %s: %s", name, note.Pointer, note.Message)
+	}
+	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}}
+}
+
+// validator gives what a schema finds to the validate step, whose paths are below the body.
+type validator struct{ v *schema.Validator }
+
+// Validate implements step.Validator.
+func (v validator) Validate(d *jsonview.Doc) []step.Violation {
+	var out []step.Violation
+	for _, f := range v.v.Validate(d) {
+		path := strings.TrimPrefix(strings.TrimPrefix(f.Path, "body"), ".")
+		out = append(out, step.Violation{Path: path, Message: f.Message})
+	}
+	return out
 }

@@ -57,7 +57,7 @@ func (c *compiler) Caller(u lower.Use, l *diag.List) (*plan.Endpoint, lower.Repl
 }
 
 // outputOf is what is known of the documents that a driver gives, without a schema: what its
-// configuration says, or its format, or its registration.
+// configuration says, or its format, or the data tree that a source makes them of, or its registration.
 func outputOf(ep *plan.Endpoint, d *driverConfig) *types.Type {
 	if typed, ok := ep.Config.(penstock.Typed); ok {
 		if t := typed.OutputType(); t != nil {
@@ -66,6 +66,9 @@ func outputOf(ep *plan.Endpoint, d *driverConfig) *types.Type {
 	}
 	if d.output != nil {
 		return d.output
+	}
+	if ep.Driver.Kind == penstock.KindOfSource && d.tree != nil {
+		return d.tree
 	}
 	if ep.Driver.Spec.Output != nil {
 		return ep.Driver.Spec.Output
@@ -99,7 +102,12 @@ func (c *compiler) endpoint(kind string, u lower.Use, typ *types.Type, l *diag.L
 	return ep, d
 }
 
-// sourceScope is what a source's configuration may speak of: there is no message yet.
+// sourceScope is what a source's configuration may speak of: the message that it makes has headers, no
+// body yet.
 func (c *compiler) sourceScope() *scope.Scope {
-	return c.paramScope().With(scope.Root{Name: "now", Source: scope.Now, Type: types.TimestampType})
+	return &scope.Scope{Roots: []scope.Root{
+		{Name: "meta", Source: scope.Meta},
+		{Name: "params", Source: scope.Params, Fields: c.params},
+		{Name: "now", Source: scope.Now, Type: types.TimestampType},
+	}}
 }

@@ -20,7 +20,10 @@ type Exprs struct {
 
 // Expr compiles a CEL expression.
 func (x Exprs) Expr(e penstock.Expr, sc *scope.Scope, want *types.Type) *expr.Compiled {
-	c := x.Profile.Expr(e.Source, e.Pos, sc, want, x.Diags)
+	var c *expr.Compiled
+	if !e.IsZero() || e.Pos.IsValid() { // else it could not be read, which was said then
+		c = x.Profile.Expr(e.Source, e.Pos, sc, want, x.Diags)
+	}
 	if c == nil {
 		return &expr.Compiled{Type: orDyn(want), Source: e.Source, Pos: e.Pos}
 	}
@@ -39,6 +42,9 @@ func (x Exprs) Cond(e penstock.Expr, sc *scope.Scope) (c *expr.Compiled, yes, no
 
 // Template compiles free text with ${…} parts.
 func (x Exprs) Template(t penstock.Template, sc *scope.Scope, place expr.Place) *expr.Compiled {
+	if t.IsZero() {
+		return &expr.Compiled{Type: types.DynType}
+	}
 	c := x.Profile.Template(t.Source, t.Pos, sc, place, x.Diags)
 	if c == nil {
 		return &expr.Compiled{Type: types.DynType, Source: t.Source, Pos: t.Pos}

@@ -23,7 +23,9 @@ type state struct {
 // uniteStates is what is known where two ways meet.
 func uniteStates(a, b state) state {
 	switch {
-	case a.dead:
+	case a.sc == nil: // the neutral element: no way at all
+		return b
+	case a.dead && b.sc != nil:
 		return b
 	case b.dead:
 		return a
