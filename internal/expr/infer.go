@@ -445,17 +445,26 @@ func (in *inferrer) iterate(m ast.ComprehensionExpr, rng result, c context) cont
 }
 
 // deepLabels gathers the labels of a value and of what it holds.
-func deepLabels(t *types.Type, depth int) types.Labels {
-	if t == nil || depth > 8 {
-		return types.Labels{}
+func deepLabels(t *types.Type) types.Labels {
+	var l types.Labels
+	seen := map[*types.Type]bool{}
+	var walk func(t *types.Type)
+	walk = func(t *types.Type) {
+		if t == nil || seen[t] {
+			return
+		}
+		seen[t] = true
+		l = l.With(t.Labels)
+		walk(t.Elem)
+		walk(t.Rest)
+		for _, f := range t.Fields {
+			walk(f.Type)
+		}
+		for _, v := range t.Variants {
+			walk(v)
+		}
 	}
-	l := t.Labels.With(deepLabels(t.Elem, depth+1))
-	for _, f := range t.Fields {
-		l = l.With(deepLabels(f.Type, depth+1))
-	}
-	for _, v := range t.Variants {
-		l = l.With(deepLabels(v, depth+1))
-	}
+	walk(t)
 	return l
 }
 

@@ -39,7 +39,7 @@ func (in *inferrer) call(e ast.Expr, c context) result {
 	if name == "dyn" || name == "raw" {
 		res := in.infer(args[0], c) // transparent: what it reads is read as it was
 		if name == "dyn" {
-			res.t = labelled(types.DynType, deepLabels(res.t, 0))
+			res.t = labelled(types.DynType, deepLabels(res.t))
 		} else if e.ID() != in.a.Expr().ID() {
 			in.r.add(diag.Warning, span(in.a, e.ID()), "raw-interpolation", "raw", "let it be the outermost call of a `${…}`",
 				"raw() has a meaning only around a whole interpolation")
@@ -70,7 +70,7 @@ func (in *inferrer) spread(name string, t *types.Type, ops []result) *types.Type
 	}
 	var l types.Labels
 	for _, op := range ops {
-		l = l.With(deepLabels(op.t, 0))
+		l = l.With(deepLabels(op.t))
 	}
 	if name == "mask" || name == "hash" {
 		l.Class = nil

@@ -254,7 +254,7 @@ func (p *Profile) assemble(r *reporter, segments []segment, parts []*Compiled, p
 		if c.raw && place != Plain {
 			r.add(diag.Warning, at, "raw-interpolation", c.Source, "", fmt.Sprintf("raw() puts the value into the %s as it is: make sure that nobody else decides it", place))
 		}
-		labels = labels.With(deepLabels(c.Type, 0))
+		labels = labels.With(deepLabels(c.Type))
 		for _, path := range c.Reads {
 			out.Reads = appendPath(out.Reads, path)
 		}

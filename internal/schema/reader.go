@@ -14,6 +14,8 @@ type reader struct {
 	d       *jsonview.Doc
 	anchors map[string]jsonview.Node
 	open    map[jsonview.Node]bool // being read: a reference back is recursive
+	done    map[jsonview.Node]*types.Type
+	cuts    int // how many references back were cut off so far
 	notes   []Note
 }
 
@@ -129,12 +131,26 @@ func (r *reader) read(p place) *types.Type {
 		r.note(p, "", "this is no schema: it is taken for anything")
 		return types.DynType
 	}
+	if t, ok := r.done[p.n]; ok {
+		return t
+	}
 	if r.open[p.n] {
+		r.cuts++
 		r.note(p, "cast what you read below", "the schema refers back to itself here: what lies below has no type")
 		return types.DynType
 	}
 	r.open[p.n] = true
 	defer delete(r.open, p.n)
+	cuts := r.cuts
+	t := r.decorate(p, r.combined(p))
+	if cuts == r.cuts { // else it looks different from another side of the circle
+		r.done[p.n] = t
+	}
+	return t
+}
+
+// combined joins what a schema says itself with what it refers to.
+func (r *reader) combined(p place) *types.Type {
 	r.unknownKeywords(p)
 	t := r.own(p)
 	if ref := r.text(p, "$ref"); ref != "" {
@@ -154,7 +170,7 @@ func (r *reader) read(p place) *types.Type {
 			t = r.alternatives(p, q, t)
 		}
 	}
-	return r.decorate(p, t)
+	return t
 }
 
 // referred reads what a $ref leads to; its name becomes the type's.

@@ -44,7 +44,7 @@ func Parse(name string, text []byte) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &reader{d: d, anchors: map[string]jsonview.Node{}, open: map[jsonview.Node]bool{}}
+	r := &reader{d: d, anchors: map[string]jsonview.Node{}, open: map[jsonview.Node]bool{}, done: map[jsonview.Node]*types.Type{}}
 	r.findAnchors(0)
 	t := r.read(place{n: 0})
 	if t.Name == "" && (t.Kind == types.Object || t.Kind == types.Union) {

@@ -212,3 +212,15 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Each definition refers twice to the one before: read once each, this takes no time.
+func TestManyReferences(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`{"$ref": "#/$defs/d40", "$defs": {"d0": {"type": "integer"}`)
+	for i := 1; i <= 40; i++ {
+		fmt.Fprintf(&b, `, "d%d": {"properties": {"a": {"$ref": "#/$defs/d%d"}, "b": {"$ref": "#/$defs/d%d"}}}`, i, i-1, i-1)
+	}
+	if s := parse(t, b.String()+"}}"); s.Type.Text(0) != "d40" {
+		t.Errorf("%v", s.Type.Text(0))
+	}
+}
