@@ -44,6 +44,7 @@ func (r *Reference) Pages() map[string]string {
 		out["codecs/"+d.Spec.Name+".md"] = b.String()
 		codecs = append(codecs, fmt.Sprintf("- [%s](codecs/%s.md): %s", d.Spec.Name, d.Spec.Name, firstSentence(d.Spec.Summary)))
 	}
+	out["functions.md"] = functionsPage()
 	out["errors.md"] = errorsPage()
 	out["patterns.md"] = patternsPage()
 	index := generatedMark + "# Reference\n\n"
@@ -53,7 +54,7 @@ func (r *Reference) Pages() map[string]string {
 	}{
 		{"Kinds", kinds}, {"Steps", append([]string{"- [What all steps share](kinds/step.md)"}, verbs...)},
 		{"Connectors", append([]string{"- [What all targets share](kinds/target.md)"}, connectors...)}, {"Codecs", codecs},
-		{"Further", []string{"- [Error codes](errors.md)", "- [Integration patterns, and how they are written here](patterns.md)", "- [JSON Schema of all kinds](schema.json), for editors"}},
+		{"Further", []string{"- [Functions of expressions](functions.md)", "- [Error codes](errors.md)", "- [Integration patterns, and how they are written here](patterns.md)", "- [JSON Schema of all kinds](schema.json), for editors"}},
 	} {
 		if len(s.lines) > 0 {
 			index += "## " + s.title + "\n\n" + strings.Join(s.lines, "\n") + "\n\n"
