@@ -19,16 +19,20 @@ type Records struct {
 	Framer Framer
 	// Read gives the next bytes of the stream, as an io.Reader does.
 	Read func(p []byte) (int, error)
-	// Stream is the Position.Stream of the messages, and names the stream in errors.
+	// Stream is the Position.Stream of the messages.
 	Stream string
 	// Fill says that a batch should be filled before it is returned (a file), instead of returning
 	// what one Read gave (a pipe).
 	Fill bool
 	// MaxMessages is how many messages go into one batch; 0 is 256.
 	MaxMessages int
-	// MetaStream names the header that holds Stream, MetaLine that for the line of a record, counted
+	// MetaName names the header that holds Name, MetaLine that for the line of a record, counted
 	// from 1; empty for none.
-	MetaStream, MetaLine string
+	MetaName, MetaLine string
+	// Name is what people call the stream; it also names it in errors. Empty means Stream.
+	Name string
+	// NoLines says that the line at which the stream begins is not known: there are no line numbers then.
+	NoLines bool
 	// End, if positive, is where to stop: a record that begins there or later is not read.
 	End int64
 
@@ -181,7 +185,9 @@ func (r *Records) cut(into *Batch, buf []byte, most int) (done int, err error) {
 			r.size += int64(n)
 		}
 		r.pos += int64(n)
-		r.line = r.current() + int64(bytes.Count(buf[done:done+n], newline))
+		if !r.NoLines {
+			r.line = r.current() + int64(bytes.Count(buf[done:done+n], newline))
+		}
 		done += n
 	}
 	return done, nil
@@ -202,13 +208,15 @@ func rawFormat(raw []byte) jsonview.Format {
 // message appends a message for the next size bytes.
 func (r *Records) message(into *Batch, size int) *Message {
 	m := into.Append()
-	line := r.current()
-	m.Pos = Position{Stream: r.Stream, Offset: r.pos, Next: r.pos + int64(size), Line: line}
-	if r.MetaStream != "" {
-		m.Meta.Set(r.MetaStream, StringValue(r.Stream))
+	m.Pos = Position{Stream: r.Stream, Offset: r.pos, Next: r.pos + int64(size)}
+	if r.MetaName != "" {
+		m.Meta.Set(r.MetaName, StringValue(r.name()))
 	}
-	if r.MetaLine != "" {
-		m.Meta.Set(r.MetaLine, IntValue(line))
+	if !r.NoLines {
+		m.Pos.Line = r.current()
+		if r.MetaLine != "" {
+			m.Meta.Set(r.MetaLine, IntValue(m.Pos.Line))
+		}
 	}
 	return m
 }
@@ -219,5 +227,16 @@ func (r *Records) at(err error) error {
 	if code == Internal {
 		code = Invalid
 	}
-	return &Error{Code: code, Op: "read", Path: fmt.Sprintf("%s: line %d, byte %d", r.Stream, r.current(), r.pos), Err: err}
+	at := fmt.Sprintf("%s: line %d, byte %d", r.name(), r.current(), r.pos)
+	if r.NoLines {
+		at = fmt.Sprintf("%s: byte %d", r.name(), r.pos)
+	}
+	return &Error{Code: code, Op: "read", Path: at, Err: err}
+}
+
+func (r *Records) name() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	return r.Stream
 }

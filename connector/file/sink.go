@@ -1,0 +1,378 @@
+package file
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock"
+)
+
+// SinkConfig is the configuration of the sink.
+type SinkConfig struct {
+	// The file to write. It may vary by message, as in out/${body.day}.jsonl. Missing folders are made.
+	Path penstock.Template `json:"path" penstock:"required,place=plain"`
+	// How messages are written. Default: by the suffix of the name, as when reading.
+	Format penstock.Format `json:"format"`
+	// How the file is compressed: auto (by the suffix: .gz is gzip, .zst is zstd, all else is none), none, gzip or zstd.
+	Compression string `json:"compression" penstock:"enum=auto|none|gzip|zstd,default=auto"`
+	// overwrite: what this run writes takes the place of the file when it is complete; until then it is called
+	// <name>.partial, and what a killed run left under that name is thrown away. append: go on after the last whole
+	// record of the file; a torn one is moved to <name>.torn.
+	Mode string `json:"mode" penstock:"enum=overwrite|append,default=overwrite"`
+	// When to begin another file. The files are then numbered: orders-000001.jsonl, orders-000002.jsonl.
+	Rotate Rotate `json:"rotate"`
+	// How many files may be open at a time, where the path varies. One more closes the one that was
+	// not written to for longest; it is opened again when needed.
+	MaxOpen int `json:"maxOpen" penstock:"min=1,default=64"`
+}
+
+// Rotate says when a file is complete. What comes first counts.
+type Rotate struct {
+	// The size in bytes, after compression, at which a file is complete.
+	Size penstock.Size `json:"size" penstock:"min=1"`
+	// How long after its first record a file is complete.
+	Interval penstock.Duration `json:"interval" penstock:"min=1s"`
+	// How many records make a file complete.
+	Records int64 `json:"records" penstock:"min=1"`
+}
+
+func (r Rotate) isZero() bool { return r == Rotate{} }
+
+const (
+	partialSuffix = ".partial"
+	tornSuffix    = ".torn"
+	defaultOpen   = 64
+)
+
+type sink struct {
+	config SinkConfig
+	env    penstock.Env
+	fs     fsys
+	codec  penstock.Codec
+	append bool
+
+	mu      sync.Mutex // Flush and the clock of rotation come from other goroutines
+	outputs map[string]*output
+	last    *output // the one that was written to last
+	turn    int64   // counts uses, to know which output was not used for longest
+	open    int
+	broken  error // an I/O error ends the sink: what was not flushed is in doubt
+	path    []byte
+	stop    context.CancelFunc
+	ticking sync.WaitGroup
+}
+
+var (
+	_ penstock.Sink    = (*sink)(nil)
+	_ penstock.Flusher = (*sink)(nil)
+)
+
+func newSink(r *penstock.Registry, c SinkConfig, env penstock.Env, fs fsys) (*sink, error) {
+	codec, err := codecFor(r, c.Format, c.Path.Source, env, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := &sink{config: c, env: env, fs: fs, codec: codec, append: c.Mode == "append", outputs: map[string]*output{}}
+	if s.config.MaxOpen <= 0 {
+		s.config.MaxOpen = defaultOpen
+	}
+	if end := codec.NewEncoder(); s.append && len(end.End(end.Begin(nil))) > len(codec.NewEncoder().Begin(nil)) {
+		return nil, &penstock.Error{Code: penstock.Config, Op: "file", Path: c.Path.Pos.String(), Err: errors.New("this format has an end, so a file in it can't be appended to"),
+			Hint: "use mode: overwrite, or a format of single records"}
+	}
+	return s, nil
+}
+
+// constant says whether all messages go to one path.
+func (s *sink) constant() bool { return s.config.Path.Program == nil || s.config.Path.Constant }
+
+// Open implements penstock.Sink. A file whose name is known is begun at once, so that what is wrong with it shows
+// before anything is read; it is there in the end even when no message came.
+func (s *sink) Open(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = nil
+	if s.config.Rotate.Interval > 0 && s.stop == nil {
+		var tick context.Context
+		tick, s.stop = context.WithCancel(context.WithoutCancel(ctx))
+		s.ticking.Add(1)
+		go s.tick(tick)
+	}
+	if !s.constant() {
+		return nil
+	}
+	path, err := fixed(s.config.Path, s.env)
+	if err != nil {
+		return err
+	}
+	o, err := s.output(path)
+	if err != nil {
+		return err
+	}
+	s.last = o
+	return nil
+}
+
+// Write implements penstock.Sink. It hands over: what is written is durable after Flush.
+func (s *sink) Write(_ context.Context, b *penstock.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
+	now := s.env.Clock.Now()
+	var errs map[int]error
+	constant := s.constant()
+	for i, m := range b.Msgs {
+		o := s.last
+		var err error
+		if !constant || o == nil {
+			o, err = s.route(b, m)
+		}
+		if err == nil {
+			err = o.append(m, now)
+		}
+		switch {
+		case err == nil:
+		case s.broken != nil:
+			return s.broken
+		default:
+			if errs == nil {
+				errs = map[int]error{}
+			}
+			errs[i] = err
+		}
+	}
+	if errs != nil {
+		return &penstock.BatchError{Errs: errs}
+	}
+	return nil
+}
+
+// route finds the output for a message.
+func (s *sink) route(b *penstock.Batch, m *penstock.Message) (*output, error) {
+	if b.Runtime == nil {
+		b.Runtime = s.env.Runtime
+	}
+	v := s.config.Path.Program.Eval(b.Frame(m))
+	if v.IsError() {
+		return nil, v.Err()
+	}
+	var err error
+	if s.path, err = v.AppendText(s.path[:0]); err != nil {
+		return nil, &penstock.Error{Code: penstock.Unprocessable, Op: "file.write", Path: s.config.Path.Source, Err: err}
+	}
+	if o := s.last; o != nil && o.given == string(s.path) {
+		return o, nil
+	}
+	o, ok := s.outputs[string(s.path)]
+	if !ok {
+		given := string(s.path)
+		if err := checkPath(given); err != nil {
+			return nil, err
+		}
+		if o, err = s.output(given); err != nil {
+			return nil, err
+		}
+	}
+	s.last = o
+	return o, nil
+}
+
+// checkPath refuses what a message must not say: a path that leads out of the folder it was meant for.
+func checkPath(path string) error {
+	bad := ""
+	switch {
+	case path == "" || strings.HasSuffix(path, "/"):
+		bad = "the path has no file name"
+	case strings.ContainsRune(path, 0):
+		bad = "the path has a zero byte"
+	default:
+		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == filepath.Separator }) {
+			if part == ".." {
+				bad = "the path of a message may not lead upwards"
+			}
+		}
+	}
+	if bad == "" {
+		return nil
+	}
+	return &penstock.Error{Code: penstock.Unprocessable, Op: "file.write", Path: fmt.Sprintf("%.100q", path), Err: errors.New(bad), Hint: "check what the message puts into the path"}
+}
+
+// output makes the output for a path and claims its name for this sink.
+func (s *sink) output(path string) (*output, error) {
+	clean := filepath.Clean(path)
+	if err := s.claim(clean); err != nil {
+		return nil, err
+	}
+	o := &output{sink: s, given: path, base: clean, kind: compressionOf(s.config.Compression, clean)}
+	if err := o.begin(); err != nil {
+		return nil, err
+	}
+	s.outputs[path] = o
+	return o, nil
+}
+
+// claims are the files that the sinks of a run write.
+type claims struct {
+	mu    sync.Mutex
+	owner map[string]*sink
+}
+
+// claim makes sure that no other sink of this run writes the same file: each would destroy what the other writes.
+func (s *sink) claim(name string) error {
+	if s.env.Shared == nil {
+		return nil
+	}
+	v, err := s.env.Shared("file.sink", func() (any, error) { return &claims{owner: map[string]*sink{}}, nil })
+	if err != nil {
+		return err
+	}
+	abs, err := filepath.Abs(name)
+	if err != nil {
+		return failure("file.write", name, err)
+	}
+	c := v.(*claims)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if other := c.owner[abs]; other != nil && other != s {
+		return &penstock.Error{Code: penstock.Conflict, Op: "file.write", Path: name, Err: fmt.Errorf("%s writes this file already", other.env.Name),
+			Hint: "give each its own file, or send both through one channel to one flow that writes"}
+	}
+	c.owner[abs] = s
+	return nil
+}
+
+// release gives the names up.
+func (s *sink) release() {
+	if s.env.Shared == nil {
+		return
+	}
+	v, err := s.env.Shared("file.sink", func() (any, error) { return &claims{owner: map[string]*sink{}}, nil })
+	if err != nil {
+		return
+	}
+	c := v.(*claims)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, owner := range c.owner {
+		if owner == s {
+			delete(c.owner, name)
+		}
+	}
+}
+
+// makeRoom closes the output that was not used for longest, if as many as allowed are open.
+func (s *sink) makeRoom() error {
+	if s.open < s.config.MaxOpen {
+		return nil
+	}
+	var oldest *output
+	for _, o := range s.outputs {
+		if o.f != nil && (oldest == nil || o.used < oldest.used) {
+			oldest = o
+		}
+	}
+	if oldest == nil {
+		return nil
+	}
+	return oldest.suspend()
+}
+
+// Flush implements penstock.Flusher.
+func (s *sink) Flush(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
+	for _, o := range s.outputs {
+		if err := o.sync(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tick completes files whose interval is over, also when no message comes.
+func (s *sink) tick(ctx context.Context) {
+	defer s.ticking.Done()
+	for {
+		s.mu.Lock()
+		wait := s.config.Rotate.Interval.Std()
+		now := s.env.Clock.Now()
+		for _, o := range s.outputs {
+			if s.broken == nil && o.f != nil && o.records > 0 {
+				wait = min(wait, o.since.Add(s.config.Rotate.Interval.Std()).Sub(now))
+			}
+		}
+		s.mu.Unlock()
+		timer, stop := s.env.Clock.NewTimer(max(wait, time.Millisecond))
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case <-timer:
+		}
+		s.mu.Lock()
+		now = s.env.Clock.Now()
+		for _, o := range s.outputs {
+			if s.broken != nil {
+				break
+			}
+			if err := o.rotateIfDue(now); err != nil {
+				s.logger().Error("a file could not be completed", "file", o.name, "error", err)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *sink) logger() *slog.Logger {
+	if s.env.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.env.Logger
+}
+
+// fail ends the sink. What was flushed is safe; what was not was never acknowledged.
+func (s *sink) fail(name string, err error) error {
+	if s.broken == nil {
+		s.broken = failure("file.write", name, err)
+	}
+	return s.broken
+}
+
+// Close implements penstock.Sink: every file is completed and gets its name. After an I/O error files that are not
+// complete keep the name of a part.
+func (s *sink) Close(context.Context) error {
+	s.mu.Lock()
+	if s.stop != nil {
+		s.stop()
+		s.stop = nil
+	}
+	s.mu.Unlock()
+	s.ticking.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, o := range s.outputs {
+		if s.broken != nil {
+			o.abandon()
+			continue
+		}
+		if err := o.finish(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	s.outputs, s.last, s.open = map[string]*output{}, nil, 0
+	s.release()
+	return errors.Join(errs...)
+}
