@@ -16,6 +16,16 @@ var kindNames = map[Kind]string{
 // A question mark is an optional field, … an object that may have more. A nil t is dyn.
 func (t *Type) String() string { return t.Text(-1) }
 
+// Brief is String with the types that have a name, such as that of a schema, shown by it.
+func (t *Type) Brief() string {
+	var b strings.Builder
+	writeType(&b, t, brief)
+	return b.String()
+}
+
+// brief is the depth that stands for names in place of types.
+const brief = -1 << 30
+
 // Text is String with objects below depth levels shown by their name, or as {…}.
 func (t *Type) Text(depth int) string {
 	var b strings.Builder
@@ -98,7 +108,7 @@ func writeString(b *strings.Builder, t *Type) {
 }
 
 func writeObject(b *strings.Builder, t *Type, depth int) {
-	if depth == 0 {
+	if depth == 0 || depth < brief/2 && t.Name != "" {
 		if t.Name != "" {
 			b.WriteString(t.Name)
 		} else {

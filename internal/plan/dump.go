@@ -20,7 +20,7 @@ import (
 func Dump(w io.Writer, p *Plan) error {
 	d := &dumper{w: w}
 	for _, ch := range p.Channels {
-		d.printf("channel %s: %s\n", ch.Name, ch.Type)
+		d.printf("channel %s: %s\n", ch.Name, ch.Type.Brief())
 	}
 	for _, f := range p.Flows {
 		d.flow(f)
@@ -49,7 +49,7 @@ func (d *dumper) flow(f *Flow) {
 	}
 	d.printf(", typed %d of %d\n", f.Coverage.Typed, f.Coverage.Total)
 	for _, s := range f.Sources {
-		d.printf("  from %s%s: %s\n", s.Label, via(s), s.Type)
+		d.printf("  from %s%s: %s\n", s.Label, via(s), s.Type.Brief())
 	}
 	if f.Key != nil {
 		d.printf("  keyed\n")
@@ -75,7 +75,7 @@ func via(e *Endpoint) string {
 
 // nodes writes a program. Before is the type of the body in front of it.
 func (d *dumper) nodes(nodes []Node, indent string, before *types.Type) {
-	last := before.String()
+	last := before.Brief()
 	for i := range nodes {
 		n := &nodes[i]
 		d.printf("%s%d %s: %s", indent, i, n.Name, n.Verb)
@@ -83,7 +83,9 @@ func (d *dumper) nodes(nodes []Node, indent string, before *types.Type) {
 			d.printf(" %s", n.Label)
 		}
 		d.details(i, n)
-		if t := n.Type.String(); t != last && n.Type != nil {
+		was := before
+		before = n.Type
+		if t := n.Type.Brief(); t != last && n.Type != nil {
 			d.printf("  ⇒ %s", t)
 			last = t
 		}
@@ -91,12 +93,12 @@ func (d *dumper) nodes(nodes []Node, indent string, before *types.Type) {
 		switch op := n.Op.(type) {
 		case *Fork:
 			for _, b := range op.Branches {
-				d.printf("%s  branch %s\n", indent, b.Name)
-				d.nodes(b.Nodes, indent+"    ", nil)
+				d.printf("%s\n", strings.TrimRight(indent+"  branch "+b.Name, " "))
+				d.nodes(b.Nodes, indent+"    ", was)
 			}
 		case *Loop:
 			d.printf("%s  round\n", indent)
-			d.nodes(op.Body.Nodes, indent+"    ", nil)
+			d.nodes(op.Body.Nodes, indent+"    ", was)
 		}
 	}
 }
@@ -127,13 +129,19 @@ func (d *dumper) details(i int, n *Node) {
 		d.printf(" [%s]", strings.Join(op.complete(), ", "))
 		d.into(op.Into.String())
 	case *Call:
+		if op.Key != nil {
+			d.printf(" [key]")
+		}
+		if op.Body != nil {
+			d.printf(" [own body]")
+		}
 		d.into(op.Into.String())
 	case *Send:
 		if op.NoWait {
 			d.printf(" [no wait]")
 		}
 		if op.Body != nil {
-			d.printf(" [own body: %s]", op.Endpoint.Type)
+			d.printf(" [own body: %s]", op.Endpoint.Type.Brief())
 		}
 	}
 	if n.Retry != nil {

@@ -170,7 +170,7 @@ func (c *checker) checkObjects(from, to *types.Type, path string) {
 func name(t *types.Type) string {
 	switch {
 	case t.Name != "":
-		return t.Name
+		return "`" + t.Name + "`"
 	case t.Kind == types.Object:
 		return "an object"
 	case t.Kind == types.Union:

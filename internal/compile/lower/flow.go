@@ -22,6 +22,7 @@ type Flow struct {
 	// dry is above zero while steps are lowered whose nodes are thrown away (a trial round of a loop,
 	// steps behind stop): they count nothing and tell nobody what they send.
 	dry int
+	cut bool // it was said that steps are not reached
 }
 
 // NewFlow begins a flow. Steps are all its steps, for their names.

@@ -18,6 +18,9 @@ func (b *builder) lowerSend(s *resource.Step, v *resource.Send) {
 // finalTo is the flow's own `to`.
 func (b *builder) finalTo(t *resource.Target) {
 	if b.state.dead {
+		if b.f.cut {
+			return
+		}
 		b.diags().Warnf(t.Pos, "unreachable", "to", "remove it, or give what ends the message before it a condition", "no message gets to `to`")
 		return
 	}

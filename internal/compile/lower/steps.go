@@ -22,6 +22,7 @@ func (b *builder) steps(list []resource.Step) {
 // nodes.
 func (b *builder) unreachable(list []resource.Step) {
 	s := &list[0]
+	b.f.cut = true
 	b.diags().Warnf(s.Pos, "unreachable", s.VerbName, "remove it, or give what ends the message before it a condition",
 		"no message gets to %s", b.f.names[s])
 	scratch := newBuilder(b.f, b.state, b.sub)
@@ -33,7 +34,9 @@ func (b *builder) unreachable(list []resource.Step) {
 
 // step lowers one step with the keys that all share.
 func (b *builder) step(s *resource.Step) {
-	b.commonKeys(s)
+	if !s.Into.IsZero() && s.Into.Root != "none" {
+		b.writable(s.Into)
+	}
 	pre := b.state
 	skipped := state{dead: true}
 	var cond penstock.Program
@@ -110,32 +113,9 @@ func (b *builder) verb(s *resource.Step, when penstock.Program) {
 
 func (b *builder) exprs() Exprs { return b.f.Exprs() }
 
-// waits lists the verbs that go outside or hold others that do: they can be bounded in time and tried again.
-var waits = map[string]bool{"call": true, "to": true, "parallel": true, "forEach": true, "loop": true}
-
 // valueVerbs lists the verbs whose value can go elsewhere than to the body.
 var valueVerbs = map[string]bool{
 	"map": true, "decode": true, "call": true, "parallel": true, "forEach": true, "loop": true, "aggregate": true,
-}
-
-// commonKeys refuses keys that the verb has no use for: they would be read and ignored.
-func (b *builder) commonKeys(s *resource.Step) {
-	if !s.Into.IsZero() && !valueVerbs[s.VerbName] {
-		b.diags().Errorf(s.AtKey("into"), "misplaced-key", "into", "", "`into` has no meaning at %s, which makes no value", s.VerbName)
-	}
-	for _, key := range []struct {
-		name string
-		set  bool
-	}{{"timeout", s.Timeout != 0}, {"retry", s.Retry != nil}} {
-		if !key.set || waits[s.VerbName] {
-			continue
-		}
-		hint := "remove it"
-		if len(Below(s)) > 0 {
-			hint = "put it at a step inside"
-		}
-		b.diags().Errorf(s.AtKey(key.name), "misplaced-key", key.name, hint, "`%s` has no effect at %s, which waits for nothing", key.name, s.VerbName)
-	}
 }
 
 // into is where the value of a step goes: the body, unless it says otherwise.
