@@ -14,7 +14,7 @@ import (
 // Topic is what there is to say about one word.
 type Topic struct {
 	Name     string       `json:"name"`               // "flow.onError.retry", "aggregate", "timeout"
-	Kind     string       `json:"kind"`               // kind, field, verb, connector, codec, connection, function, error code
+	Kind     string       `json:"kind"`               // kind, field, verb, connector, codec, connection, error code
 	Type     string       `json:"type,omitempty"`     // of a field: what is written there
 	Doc      string       `json:"doc"`                // in sentences
 	Required bool         `json:"required,omitempty"` // of a field
@@ -42,13 +42,9 @@ type TopicField struct {
 }
 
 // Explain finds what there is to say about a word: a kind and a path of fields below it (flow.onError.retry;
-// the kind in any case), a verb, a connector, a codec, a function or an error code, each also with fields below it. A word with several
+// the kind in any case), a verb, a connector, a codec or an error code, each also with fields below it. A word with several
 // meanings gives several topics. An error says what was probably meant.
 func (r *Reference) Explain(word string) ([]Topic, error) {
-	if fn := slices.IndexFunc(functions, func(f Function) bool { return f.Name == word && strings.Contains(word, ".") }); fn >= 0 {
-		t, err := r.descend(functionEntry(&functions[fn]), nil) // math.abs is one word
-		return []Topic{t}, err
-	}
 	head, rest, _ := strings.Cut(word, ".")
 	var parts []string
 	if rest != "" {
@@ -76,7 +72,7 @@ func (r *Reference) Explain(word string) ([]Topic, error) {
 	if firstErr != nil {
 		return nil, firstErr
 	}
-	e := penstock.E(penstock.NotFound, "explain", word, "there is no such kind, verb, connector, codec, function or error code")
+	e := penstock.E(penstock.NotFound, "explain", word, "there is no such kind, verb, connector, codec or error code")
 	e.Hint = "try flow, flow.onError, aggregate, file or timeout"
 	if near := resource.Nearest(head, r.Topics()); near != "" {
 		e.Hint = "did you mean `" + near + "`?"
@@ -144,19 +140,10 @@ func (r *Reference) entries() []entry {
 			out = append(out, entry{d.Spec.Name, k, []reflect.Type{d.Config}, func() Topic { return Topic{Doc: d.Spec.Summary} }})
 		}
 	}
-	for i := range functions {
-		out = append(out, functionEntry(&functions[i]))
-	}
 	for _, c := range penstock.Codes() {
 		out = append(out, entry{string(c), "error code", nil, func() Topic { return Topic{Doc: codeDocs[c], Facts: codeFacts(c)} }})
 	}
 	return out
-}
-
-func functionEntry(f *Function) entry {
-	return entry{f.Name, "function", nil, func() Topic {
-		return Topic{Type: f.Use, Doc: f.Doc, Facts: []Fact{{"Gives", f.Result}}, Example: f.Example}
-	}}
 }
 
 func (r *Reference) connectorEntry(name string) entry {

@@ -1,4 +1,4 @@
-package reference_test
+package reference
 
 import (
 	"testing"
@@ -7,10 +7,9 @@ import (
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/expr"
 	"penstock.dev/penstock/internal/expr/scope"
-	"penstock.dev/penstock/internal/reference"
 )
 
-// TestExamplesOfFunctions evaluates what the page of functions says.
+// TestExamplesOfFunctions evaluates what the page of functions says, and holds it to the profile's own list.
 func TestExamplesOfFunctions(t *testing.T) {
 	p, err := expr.NewProfile(expr.Options{})
 	if err != nil {
@@ -18,20 +17,29 @@ func TestExamplesOfFunctions(t *testing.T) {
 	}
 	b := &penstock.Batch{Runtime: &penstock.Runtime{Clock: penstock.SystemClock{}, UUID: func() string { return "123e4567-e89b-42d3-a456-426614174000" }}}
 	seen := map[string]bool{}
-	for _, f := range reference.Functions() {
-		if seen[f.Name] {
-			t.Errorf("%s is there twice", f.Name)
+	for _, e := range examples {
+		if seen[e.name] {
+			t.Errorf("%s is there twice", e.name)
 		}
-		seen[f.Name] = true
+		seen[e.name] = true
 		l := &diag.List{}
-		c := p.Expr(f.Example, penstock.Pos{File: f.Name, Line: 1, Col: 1}, &scope.Scope{}, nil, l)
+		c := p.Expr(e.source, penstock.Pos{File: e.name, Line: 1, Col: 1}, &scope.Scope{}, nil, l)
 		if l.HasErrors() || c == nil {
-			t.Errorf("%s: %v", f.Name, l.Sorted())
+			t.Errorf("%s: %v", e.name, l.Sorted())
 			continue
 		}
 		got, err := c.Program.Eval(b.Frame(b.Append())).AppendJSON(nil)
-		if err != nil || string(got) != f.Result {
-			t.Errorf("%s: %s gives %s, %v; the page says %s", f.Name, f.Example, got, err, f.Result)
+		if err != nil || string(got) != e.result {
+			t.Errorf("%s: %s gives %s, %v; the page says %s", e.name, e.source, got, err, e.result)
 		}
+	}
+	for _, f := range expr.Functions() {
+		if !seen[f.Name] {
+			t.Errorf("%s has no example", f.Name)
+		}
+		delete(seen, f.Name)
+	}
+	for name := range seen {
+		t.Errorf("%s is no function of the profile", name)
 	}
 }

@@ -269,8 +269,6 @@ func TestExplain(t *testing.T) {
 		{"step.retry", "FIELDS"},
 		{"channel", "Not supported by this version: broker, retention"},
 		{"fake.url", "required"},
-		{"math.abs", "FUNCTION math.abs"},
-		{"groupBy", "same key"},
 	} {
 		topics, err := r.Explain(c.word)
 		if err != nil || len(topics) == 0 {
