@@ -99,8 +99,7 @@ func begin(t *testing.T, r io.Reader) {
 }
 
 func TestSecondInterruptStopsAtOnce(t *testing.T) {
-	stuck, stdout := io.Pipe() // nobody reads what is written
-	defer stuck.Close()
+	stuck, stdout := io.Pipe() // nobody reads on, so that a message stays in flight for good
 	log := watch("finishing what is in flight")
 	signals, code := start(t, strings.NewReader("{\"a\":1}\n"), stdout, log)
 	begin(t, stuck)
@@ -117,7 +116,6 @@ func TestSecondInterruptStopsAtOnce(t *testing.T) {
 
 func TestInterruptsInJSON(t *testing.T) {
 	stuck, stdout := io.Pipe()
-	defer stuck.Close()
 	log := watch(`"type":"error"`)
 	signals, code := start(t, strings.NewReader("{\"a\":1}\n"), stdout, log, "-o", "json")
 	begin(t, stuck)

@@ -15,6 +15,7 @@ import (
 	"penstock.dev/penstock/internal/expr"
 	"penstock.dev/penstock/internal/expr/scope"
 	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/internal/schema"
 	"penstock.dev/penstock/jsonview"
 	"penstock.dev/penstock/types"
 )
@@ -116,6 +117,35 @@ func (s *Service) Eval(o EvalOptions) (*Evaluation, error) {
 		ev.Results = append(ev.Results, r)
 	})
 	return ev, err
+}
+
+// schemaType reads a JSON Schema, also one that is written as YAML; dyn if there is none.
+func (s *Service) schemaType(path string, l *diag.List) (*types.Type, error) {
+	if path == "" {
+		return types.DynType, nil
+	}
+	text, err := s.readFile(path)
+	if err != nil {
+		return nil, &penstock.Error{Code: penstock.NotFound, Op: "read the schema", Path: path, Err: cause(err), Hint: "the path is relative to the current folder"}
+	}
+	if ext := filepath.Ext(path); ext == ".yaml" || ext == ".yml" {
+		docs := resource.ParseYAML(path, text, l)
+		if len(docs) != 1 {
+			l.Errorf(penstock.Pos{File: path, Line: 1, Col: 1}, "bad-schema", "", "a schema is one document", "there are %d documents", len(docs))
+			return types.DynType, nil
+		}
+		text = docs[0].JSON()
+	}
+	name, _, _ := strings.Cut(filepath.Base(path), ".")
+	sc, err := schema.Parse(name, text)
+	if err != nil {
+		l.Errorf(penstock.Pos{File: path}, "bad-schema", "", "", "%v", err)
+		return types.DynType, nil
+	}
+	for _, n := range sc.Notes {
+		l.Warnf(penstock.Pos{File: path}, "schema-note", n.Pointer, n.Hint, "%s: %s", n.Pointer, n.Message)
+	}
+	return sc.Type, nil
 }
 
 func evaluate(p penstock.Program, f *penstock.Frame) EvalResult {
