@@ -167,7 +167,10 @@ func functionsPage() string {
 			b.WriteString("\n## " + group + "\n\n| written | gives | example | |\n|---|---|---|---|\n")
 		}
 		f := known[e.name]
-		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `%s` |\n", cell(f.Signature), cell(f.Doc), cell(e.source), cell(e.result))
+		fmt.Fprintf(&b, "| `%s` | %s | `%s` | `%s` |\n", code(f.Signature), cell(f.Doc), code(e.source), code(e.result))
 	}
 	return b.String()
 }
+
+// code makes text fit between backticks in a table, where only the bar has a meaning.
+func code(s string) string { return strings.ReplaceAll(s, "|", "\\|") }

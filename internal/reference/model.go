@@ -87,6 +87,7 @@ var namedShapes = map[reflect.Type]shape{
 	reflect.TypeFor[penstock.Template]():      shapeTemplate,
 	reflect.TypeFor[penstock.Path]():          shapePath,
 	reflect.TypeFor[penstock.Tree]():          shapeTree,
+	reflect.TypeFor[penstock.DataTree]():      shapeTree,
 	reflect.TypeFor[penstock.Format]():        shapeFormat,
 	reflect.TypeFor[penstock.ConnectionRef](): shapeConnection,
 	reflect.TypeFor[penstock.Secret]():        shapeSecret,

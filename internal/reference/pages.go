@@ -247,7 +247,7 @@ func linked(f *resource.FieldSpec) string {
 
 // cell makes text fit into a table.
 func cell(s string) string {
-	return strings.ReplaceAll(strings.ReplaceAll(s, "\n\n", "<br>"), "|", "\\|")
+	return strings.NewReplacer("\n\n", "<br>", "|", "\\|", "<", "&lt;").Replace(s)
 }
 
 func errorsPage() string {

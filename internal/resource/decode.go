@@ -272,10 +272,13 @@ func (d *Decoder) defaultOf(v reflect.Value, f *fieldInfo, pos penstock.Pos) {
 			n.Kind = readScalar12(f.rules.def)
 		}
 		n.Bool = n.Kind == NodeBool && n.Text == "true"
+		if _, ok := v.Addr().Interface().(*penstock.Format); ok { // default=json is { json: {} }
+			n = &Node{Kind: NodeMap, Pos: pos, Entries: []NodeEntry{{Key: n.Text, KeyPos: pos, Value: &Node{Kind: NodeMap, Pos: pos}}}}
+		}
 		own := *f
 		own.rules.literal = true
 		var l diag.List
-		(&Decoder{Diags: &l, infos: d.infos}).value(n, v, &own)
+		(&Decoder{Diags: &l, Registry: d.Registry, infos: d.infos}).value(n, v, &own)
 		if l.Len() > 0 {
 			panic(fmt.Sprintf("resource: the default %q of %s: %v", f.rules.def, f.name, l.Sorted()[0]))
 		}

@@ -257,6 +257,9 @@ func (d *Decoder) known(n *Node, p any, f *fieldInfo) bool {
 		if !f.rules.literal {
 			d.treeLeaves(p)
 		}
+	case *penstock.DataTree:
+		p.Tree = n.Tree()
+		d.treeLeaves(&p.Tree)
 	case *penstock.Format:
 		d.format(n, f, p)
 	case *penstock.ConnectionRef:
@@ -279,7 +282,7 @@ func (d *Decoder) known(n *Node, p any, f *fieldInfo) bool {
 
 var knownTypes = []reflect.Type{
 	reflect.TypeFor[penstock.Rate](), reflect.TypeFor[penstock.Expr](), reflect.TypeFor[penstock.Template](),
-	reflect.TypeFor[penstock.Path](), reflect.TypeFor[penstock.Tree](), reflect.TypeFor[penstock.Format](),
+	reflect.TypeFor[penstock.Path](), reflect.TypeFor[penstock.Tree](), reflect.TypeFor[penstock.DataTree](), reflect.TypeFor[penstock.Format](),
 	reflect.TypeFor[penstock.ConnectionRef](), reflect.TypeFor[penstock.Secret](), reflect.TypeFor[Ref](), reflect.TypeFor[Node](),
 }
 

@@ -21,7 +21,8 @@ type driver struct {
 	Where     penstock.Expr                   `json:"where"`
 	Args      penstock.Tree                   `json:"args"`
 	Into      penstock.Path                   `json:"into"`
-	Format    penstock.Format                 `json:"format"`
+	Format    penstock.Format                 `json:"format" penstock:"default=json"`
+	Data      penstock.DataTree               `json:"data"`
 	Conn      penstock.ConnectionRef          `json:"connection"`
 	Password  penstock.Secret                 `json:"password"`
 	Wait      penstock.Duration               `json:"wait" penstock:"default=7d,max=8d"`
@@ -69,6 +70,7 @@ path: "${key}.csv"
 where: |
   body.a &&
   body.b
+data: { x: "${y}" }
 args: { b: "${x}", a: [ 1.50, null, true ] }
 into: vars.x
 format: { csv: { separator: ";" } }
@@ -105,10 +107,11 @@ level: high
 	check("path", got.Path.Source == "${key}.csv" && got.Path.Pos == (penstock.Pos{File: "a.yaml", Line: 2, Col: 8}))
 	check("where", got.Where.Source == "body.a &&\nbody.b\n" && got.Where.Pos.Line == 4 && got.Where.Pos.Col == 3)
 	check("args", strings.Join(got.Args.Keys, " ") == "b a" && got.Args.Elems[1].Elems[0].Text == "1.50")
+	check("data", got.Data.Tree.Keys[0] == "x" && got.Data.Tree.Elems[0].Text == "${y}")
 	check("into", got.Into.Root == "vars" && got.Into.Steps[0].Name == "x")
 	n, ok := got.Format.Config.(*resource.Node)
 	check("format", got.Format.Name == "csv" && ok && n.Get("separator").Text == ";")
-	check("connection", got.Conn.Name == "prod" && got.Conn.Pos.Line == 9)
+	check("connection", got.Conn.Name == "prod" && got.Conn.Pos.Line == 10)
 	check("secret", len(d.Secrets) == 1 && d.Secrets[0].Name == "db-password")
 	*d.Secrets[0].Target = penstock.NewSecret("x")
 	check("secret's place", got.Password.Reveal() == "" && d.Secrets[0].Target.Reveal() == "x") // got is a copy
@@ -121,7 +124,7 @@ level: high
 	check("ordered", got.Ordered.Entries[0].Key == "z" && got.Ordered.Entries[1].Value.Source == "true")
 	check("raw", got.Raw.Get("any").Elems[0].Text == "thing")
 	check("structs", got.Inner.N == 3 && got.Defaulted.N == 3 && got.List[0].N == 1 && got.List[1].N == 3)
-	check("places", got.Inner.Pos.Line == 26 && got.Defaulted.Pos.Line == 2 && got.At("std").Line == 12 && got.AtKey("std").Col == 1 && !got.Has("header"))
+	check("places", got.Inner.Pos.Line == 27 && got.Defaulted.Pos.Line == 2 && got.At("std").Line == 13 && got.AtKey("std").Col == 1 && !got.Has("header"))
 	check("embedded", got.Level == "high")
 }
 
@@ -131,7 +134,7 @@ func TestDecodeDefaults(t *testing.T) {
 		t.Fatal(found)
 	}
 	if got.Level != "low" || got.Wait.Std() != 7*24*time.Hour || got.Size != 10<<20 || got.Rate.Count != 100 || got.Share != 0.2 ||
-		!*got.Header || *got.Text != "5" || got.Factor != 1.5 || got.Inner != nil || !got.Where.IsZero() || got.hidden != 0 {
+		!*got.Header || *got.Text != "5" || got.Factor != 1.5 || got.Format.Name != "json" || got.Format.Config.(*resource.Node).Kind != resource.NodeMap || !got.Data.IsZero() || got.Inner != nil || !got.Where.IsZero() || got.hidden != 0 {
 		t.Errorf("%+v", got)
 	}
 }
@@ -167,6 +170,7 @@ func TestDecodeFindings(t *testing.T) {
 		{"path: x\nordered: [ a ]", "wrong-type", "wants a map"},
 		{"path: x\ninner:", "wrong-type", "`inner` is empty; a map is wanted"},
 		{"path: x\ninner: { m: 1 }", "unknown-field", "unknown field `m` in `inner`"},
+		{"path: x\ndata: { a: body.x }", "expression-in-template", "write `${body.x}`"},
 		{"path: x\nargs: { a: body.x }", "expression-in-template", "write `${body.x}`"},
 		{"path: params.x/y", "expression-in-template", "needs ${…}"},
 		{"path: x\nlevel: '${x}'", "wrong-value", "is `low` or `high`"},

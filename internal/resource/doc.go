@@ -25,7 +25,7 @@
 //
 // The types that are understood: string, bool, the integers, float64, [penstock.Duration],
 // [penstock.Rate], [penstock.Size], [penstock.Share], [penstock.Code], [penstock.Expr], [penstock.Template],
-// [penstock.Path], [penstock.Tree], [penstock.Format], [penstock.ConnectionRef],
+// [penstock.Path], [penstock.Tree], [penstock.DataTree], [penstock.Format], [penstock.ConnectionRef],
 // [penstock.Secret], [Ref], *[Node], structs, pointers, slices, map[string]T, [Ordered],
 // and whatever implements [NodeDecoder].
 package resource
