@@ -15,24 +15,44 @@ const maxCauses = 5
 func showSummary(w io.Writer, c styles, s *control.Summary) {
 	var b strings.Builder
 	rows := [][]string{{"flow", "read", "done", "filtered", "dead", "sent", "rate"}}
-	heads := map[int]bool{0: true}
 	for i := range s.Flows {
 		f := &s.Flows[i]
 		rows = append(rows, []string{f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Dead), count(f.Total()), overall(s, f)})
-		for _, to := range f.Sent {
-			rows = append(rows, []string{"  → " + to.Label, "", "", "", "", count(to.Count), ""})
-		}
 	}
 	for i, line := range table(rows, []bool{false, true, true, true, true, true, true}) {
-		if heads[i] {
+		if i == 0 {
 			line = c.bold(line)
 		}
 		b.WriteString(line + "\n")
 	}
 	b.WriteString(c.dim("in "+elapsed(s.Seconds)) + "\n")
+	showSent(&b, c, s)
 	showDead(&b, c, s)
 	showNotes(&b, c, s)
 	_, _ = io.WriteString(w, b.String())
+}
+
+// showSent writes what reached each endpoint.
+func showSent(b *strings.Builder, c styles, s *control.Summary) {
+	var rows [][]string
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		for _, to := range f.Sent {
+			row := []string{"  " + f.Name, count(to.Count), "→ " + to.Label}
+			if len(s.Flows) == 1 {
+				row = []string{"  " + count(to.Count), "→ " + to.Label}
+			}
+			rows = append(rows, row)
+		}
+	}
+	if len(rows) == 0 {
+		return
+	}
+	right := []bool{false, true, false}
+	if len(s.Flows) == 1 {
+		right = []bool{true, false}
+	}
+	b.WriteString("\n" + c.bold("sent") + "\n" + strings.Join(table(rows, right), "\n") + "\n")
 }
 
 // overall is the rate of the whole run, where it lasted long enough to have one.

@@ -61,7 +61,7 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	if err != nil {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "start", Err: err}
 	}
-	labels := labelsOf(pl)
+	view := c.viewOf(pl)
 	type result struct {
 		sum *run.Summary
 		err error
@@ -85,13 +85,13 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 		select {
 		case res := <-done:
 			stop()
-			return newSummary(res.sum, labels), res.err
+			return newSummary(res.sum, view), res.err
 		case <-o.Abort:
 			stop()
-			return newSummary(r.Snapshot(), labels), ErrAborted
+			return newSummary(r.Snapshot(), view), ErrAborted
 		case <-tick:
 			if o.Progress != nil {
-				o.Progress(newSummary(r.Snapshot(), labels))
+				o.Progress(newSummary(r.Snapshot(), view))
 			}
 		}
 	}
@@ -113,15 +113,6 @@ type Fault struct {
 
 // Error gives the cause without the stack.
 func (f *Fault) Error() string { return fmt.Sprintf("unexpected fault: %v", f.Cause) }
-
-// labelsOf names the endpoints that a plan sends to in the words of its files, by endpoint name.
-func labelsOf(p *plan.Plan) map[string]string {
-	out := map[string]string{}
-	for _, f := range p.Flows {
-		sends(f, func(ep *plan.Endpoint) { out[ep.Name] = ep.Label })
-	}
-	return out
-}
 
 // endpoints visits everything that a flow writes to: what it sends to, and its dead letter.
 func endpoints(f *plan.Flow, visit func(*plan.Endpoint)) {

@@ -1,9 +1,9 @@
 package control
 
 import (
-	"slices"
 	"strings"
 
+	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/run"
 )
 
@@ -18,7 +18,8 @@ type Summary struct {
 // FlowSummary is one flow's part of a [Summary].
 type FlowSummary struct {
 	run.FlowSummary
-	// Sent is what reached each endpoint, by name; it stands in place of the map of the same name.
+	// Sent is what reached each endpoint, in the order of the steps; it stands in place of the map of
+	// the same name.
 	Sent []Sent `json:"sent"`
 	// Rate is messages read per second, over the whole run.
 	Rate float64 `json:"rate"`
@@ -49,18 +50,39 @@ func (s *Summary) Dead() int64 {
 	return n
 }
 
-func newSummary(sum *run.Summary, labels map[string]string) *Summary {
+// view says how the figures of a plan are shown.
+type view struct {
+	sent map[string][]Sent // by flow: where it sends to, in the order of its steps
+}
+
+// viewOf names the endpoints that a plan sends to in the words of its files, with the values of
+// parameters put in.
+func (c *Checked) viewOf(p *plan.Plan) view {
+	v := view{sent: map[string][]Sent{}}
+	var values []string
+	for i, param := range c.set.Params {
+		if i < len(p.Params) {
+			if text, err := p.Params[i].AppendText(nil); err == nil {
+				values = append(values, "${params."+param.Name+"}", string(text))
+			}
+		}
+	}
+	put := strings.NewReplacer(values...)
+	for _, f := range p.Flows {
+		sends(f, func(ep *plan.Endpoint) {
+			v.sent[f.Name] = append(v.sent[f.Name], Sent{Endpoint: ep.Name, Label: put.Replace(ep.Label)})
+		})
+	}
+	return v
+}
+
+func newSummary(sum *run.Summary, v view) *Summary {
 	out := &Summary{Flows: []FlowSummary{}, Channels: sum.Channels, Seconds: sum.Elapsed.Seconds(), Stopped: sum.Stopped}
 	for _, f := range sum.Flows {
-		fs := FlowSummary{FlowSummary: f, Sent: []Sent{}}
-		for name, n := range f.Sent {
-			label, ok := labels[name]
-			if !ok {
-				continue // the dead letter, which is counted as such
-			}
-			fs.Sent = append(fs.Sent, Sent{Endpoint: name, Label: label, Count: n})
+		fs := FlowSummary{FlowSummary: f, Sent: append([]Sent{}, v.sent[f.Name]...)}
+		for i := range fs.Sent {
+			fs.Sent[i].Count = f.Sent[fs.Sent[i].Endpoint]
 		}
-		slices.SortFunc(fs.Sent, func(a, b Sent) int { return strings.Compare(a.Endpoint, b.Endpoint) })
 		if out.Seconds > 0 {
 			fs.Rate = float64(f.Read) / out.Seconds
 		}
