@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,39 +13,39 @@ import (
 	"penstock.dev/penstock/jsonview"
 )
 
-// LookupConfig is the configuration of the caller.
+// LookupConfig is the configuration of the caller: a keyed look-up in a reference file.
 type LookupConfig struct {
-	// The reference file. It is held in memory, and read again when its time or size changes.
+	// The reference file: rows of CSV, or JSON objects in an array or one after the other. It is read into memory whole, and read again when
+	// its size or time has changed, which is looked at once a second while there are look-ups. A new version that can't be read is logged, and the old rows stay. Put
+	// a new version in place by renaming it, so that it is never read half written.
 	Path penstock.Template `json:"path" penstock:"required"`
-	// How the file is read: csv, or json with one row a document or an array of rows. Default: by the suffix of the name.
+	// How the file is read. Default: by the suffix of the name, .csv is csv, .json, .jsonl and .ndjson are json. The schema beside the call says what
+	// its cells are.
 	Format penstock.Format `json:"format"`
 	// How the file is compressed: auto (by the suffix: .gz is gzip, .zst is zstd, all else is none), none, gzip or zstd.
 	Compression string `json:"compression" penstock:"enum=auto|none|gzip|zstd,default=auto"`
-	// The column or field whose value names a row. Each value may occur once.
+	// The column (the field of a JSON object) that is looked up by. Every row must have it, as a text, a number or a boolean, and no two rows the same.
 	Column string `json:"column" penstock:"required,nonempty"`
-	// The value to look for, mostly ${…}. Numbers are compared as they are written.
+	// What to look for. It is compared as text, so that the number 7 finds the text "7", but 7.0 finds neither. The answer is the row, as an object; where
+	// there is no such row, or the value is absent or null, the answer is absent.
 	Value penstock.Template `json:"value" penstock:"required,place=plain"`
 }
 
-// checkEvery is how often the caller looks whether its file has changed.
-const checkEvery = time.Second
+// lookEvery is how long a look at the file counts.
+const lookEvery = time.Second
 
+// lookup is the caller. The rows are immutable, and swapped as a whole.
 type lookup struct {
 	config LookupConfig
 	env    penstock.Env
 	codec  penstock.Codec
 	path   string
 
-	table   atomic.Pointer[table]
-	checked atomic.Int64 // when the file was last looked at, in nanoseconds
-	loading sync.Mutex
-}
+	table atomic.Pointer[table]
+	next  atomic.Int64 // when to look at the file again: Unix nanoseconds
 
-// table is a file in memory. It is immutable.
-type table struct {
-	rows    map[string][]byte // JSON text by key
-	size    int64
-	changed time.Time
+	mu     sync.Mutex // for looking at the file
+	failed *version   // that could not be read, so that it is neither read nor reported again; zero where there was no file
 }
 
 var _ penstock.Caller = (*lookup)(nil)
@@ -60,172 +59,128 @@ func newLookup(r *penstock.Registry, c LookupConfig, env penstock.Env) (*lookup,
 	if err != nil {
 		return nil, err
 	}
+	if c.Value.Program == nil {
+		return nil, penstock.E(penstock.Config, "file.lookup", "value", "there is no value to look for")
+	}
+	if c.Column == "" {
+		return nil, penstock.E(penstock.Config, "file.lookup", "column", "there is no column to look in")
+	}
 	return &lookup{config: c, env: env, codec: codec, path: path}, nil
 }
 
-// Open implements penstock.Caller.
+// Open implements penstock.Caller: it reads the file.
 func (l *lookup) Open(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	t, err := l.load()
 	if err != nil {
 		return err
 	}
+	l.failed = nil
 	l.table.Store(t)
-	l.checked.Store(l.env.Clock.Now().UnixNano())
+	l.next.Store(l.env.Clock.Now().Add(lookEvery).UnixNano())
 	return nil
 }
 
-// Call implements penstock.Caller. The reply's body is the row, as an object, or null if there is none.
+// Close implements penstock.Caller.
+func (l *lookup) Close(context.Context) error {
+	l.table.Store(nil)
+	return nil
+}
+
+// Call implements penstock.Caller. The document of a reply is shared by all calls that find the row.
 func (l *lookup) Call(_ context.Context, f *penstock.Frame, into *penstock.Message) error {
-	l.refresh()
-	var room [64]byte
-	key, ok, err := l.key(f, room[:0])
+	if now := l.env.Clock.Now(); now.UnixNano() >= l.next.Load() {
+		l.refresh(now)
+	}
+	t := l.table.Load()
+	if t == nil {
+		return penstock.E(penstock.Internal, "file.lookup", l.path, "the look-up is not open")
+	}
+	row, found, err := t.find(l.config.Value.Program.Eval(f), f.Arena)
 	if err != nil {
 		return err
 	}
-	if ok {
-		if row, found := l.table.Load().rows[string(key)]; found {
-			into.Body.Reset(jsonview.JSON, row)
-			return nil
-		}
+	if !found {
+		into.Body.Reset(jsonview.JSON, nullText)
+		into.Meta.Set("absent", penstock.True)
+		return nil
 	}
-	into.Body.Reset(jsonview.JSON, null)
-	into.Meta.Set("absent", penstock.True)
+	t.answer(row, into)
 	return nil
 }
 
-var null = []byte("null")
+var nullText = []byte("null")
 
-// key evaluates the value to look for. An absent value and null find nothing.
-func (l *lookup) key(f *penstock.Frame, dst []byte) (key []byte, ok bool, err error) {
-	if l.config.Value.Program == nil {
-		return append(dst, l.config.Value.Source...), true, nil
-	}
-	v := l.config.Value.Program.Eval(f)
-	if v.Kind() == penstock.KindOptional {
-		v = v.Optional()
-	}
-	switch v.Kind() {
-	case penstock.KindError:
-		return nil, false, v.Err()
-	case penstock.KindAbsent, penstock.KindNull:
-		return nil, false, nil
-	case penstock.KindNode:
-		if d, n := v.Node(); d.Kind(n) == jsonview.Null || d.Kind(n) == jsonview.Invalid {
-			return nil, false, nil
-		}
-	}
-	key, err = v.AppendText(dst)
-	return key, err == nil, err
-}
-
-// refresh reads the file again if it has changed, at most once a second. The calls that come meanwhile use the old
-// table; and so do all if the new file is wrong.
-func (l *lookup) refresh() {
-	now := l.env.Clock.Now().UnixNano()
-	last := l.checked.Load()
-	if now-last < int64(checkEvery) || !l.checked.CompareAndSwap(last, now) || !l.loading.TryLock() {
+// refresh reads the file again if it has changed. Calls that come meanwhile are answered from the rows that are there.
+func (l *lookup) refresh(now time.Time) {
+	if !l.mu.TryLock() {
 		return
 	}
-	defer l.loading.Unlock()
+	defer l.mu.Unlock()
+	l.next.Store(now.Add(lookEvery).UnixNano())
 	old := l.table.Load()
-	info, err := os.Stat(l.path)
-	if err == nil && info.Size() == old.size && info.ModTime().Equal(old.changed) {
+	if old == nil {
+		return
+	}
+	v, err := versionOf(l.path)
+	if err == nil && v.same(old.version) {
+		l.failed = nil // it came back as it was
+		return
+	}
+	if err == nil && l.failed != nil && v.same(*l.failed) {
 		return
 	}
 	var t *table
 	if err == nil {
 		t, err = l.load()
 	}
+	if errors.Is(err, errUnsteady) {
+		return // the next look decides
+	}
 	if err != nil {
-		if l.env.Logger != nil {
-			l.env.Logger.Error("the reference file can't be read again; the rows read before stay in use", "file", l.path, "error", err)
+		if l.failed == nil || !v.same(*l.failed) {
+			l.env.Logger.Warn("the reference file has changed and can't be read; the rows from before stay", "file", l.path, "error", err)
 		}
+		l.failed = &v
 		return
 	}
+	l.failed = nil
 	l.table.Store(t)
+	l.env.Logger.Info("the reference file was read again", "file", l.path, "rows", len(t.rows))
 }
 
-// load reads the file.
-func (l *lookup) load() (*table, error) {
-	f, err := os.Open(l.path)
-	if err != nil {
-		return nil, failure("file.open", l.path, err)
+// find gives the row for a value. The memory of a is used for values whose text must be made.
+func (t *table) find(v penstock.Value, a *penstock.Arena) (row int32, found bool, err error) {
+	for v.Kind() == penstock.KindOptional {
+		v = v.Optional()
 	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, failure("file.open", l.path, err)
-	}
-	s := &source{config: SourceConfig{Compression: l.config.Compression}, codec: l.codec}
-	o := &opened{s: s, name: l.path, f: f, size: info.Size()}
-	o.records = penstock.Records{Framer: l.codec.NewFramer(l.path), Read: o.readChain, Fill: true, Stream: l.path}
-	if err := o.start(); err != nil {
-		return nil, err
-	}
-	defer func() { _ = o.chain.Close() }()
-	t := &table{rows: map[string][]byte{}, size: info.Size(), changed: info.ModTime()}
-	lines := map[string]int64{}
-	var b penstock.Batch
-	for {
-		b.Reset()
-		err := o.records.Next(&b)
-		if errors.Is(err, io.EOF) {
-			return t, nil
+	if v.Kind() == penstock.KindNode {
+		d, n := v.Node()
+		if d.Kind(n) == jsonview.Number {
+			row, found = t.keys[string(d.Raw(n))]
+			return row, found, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		for i, m := range b.Msgs {
-			err := b.Err(i)
-			if err == nil {
-				err = l.add(t, m.Body, m.Pos.Line, lines)
-			}
-			if err != nil {
-				return nil, &penstock.Error{Code: penstock.Invalid, Op: "file.lookup", Path: fmt.Sprintf("%s:%d", l.path, m.Pos.Line), Err: err}
-			}
-		}
+		v = v.Load(a)
 	}
-}
-
-// add puts the rows of a document into the table: an object is one, an array holds several.
-func (l *lookup) add(t *table, d *jsonview.Doc, line int64, lines map[string]int64) error {
-	if err := d.Parse(jsonview.Limits{}); err != nil {
-		return err
-	}
-	if d.Kind(0) == jsonview.Array {
-		for n := d.First(0); n != jsonview.None; n = d.Next(n) {
-			if err := l.addRow(t, d, n, line, lines); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	return l.addRow(t, d, 0, line, lines)
-}
-
-func (l *lookup) addRow(t *table, d *jsonview.Doc, n jsonview.Node, line int64, lines map[string]int64) error {
-	if d.Kind(n) != jsonview.Object {
-		return errors.New("a row must be an object")
-	}
-	v := d.Field(n, l.config.Column, nil)
-	var key string
-	switch d.Kind(v) {
-	case jsonview.String:
-		key = string(append([]byte(nil), d.Str(v, nil)...))
-	case jsonview.Number, jsonview.True, jsonview.False:
-		key = string(d.AppendJSON(nil, v))
-	case jsonview.Invalid, jsonview.Null:
-		return &penstock.Error{Code: penstock.Invalid, Err: fmt.Errorf("the row has no %q", l.config.Column), Hint: "column names the field whose value is looked for"}
+	switch v.Kind() {
+	case penstock.KindString:
+		row, found = t.keys[v.Str()]
+	case penstock.KindAbsent, penstock.KindNull:
+	case penstock.KindInt:
+		var b [20]byte
+		row, found = t.keys[string(strconv.AppendInt(b[:0], v.Int(), 10))]
+	case penstock.KindError:
+		return 0, false, v.Err()
+	case penstock.KindNode, penstock.KindList, penstock.KindMap:
+		return 0, false, &penstock.Error{Code: penstock.Unprocessable, Op: "file.lookup", Path: "value", Err: errors.New("a list or a map can't be looked up"),
+			Hint: "give the field of it that the column holds"}
 	default:
-		return fmt.Errorf("%q is no text or number", l.config.Column)
+		text, err := v.AppendText(a.Alloc(64)[:0])
+		if err != nil {
+			return 0, false, &penstock.Error{Code: penstock.Unprocessable, Op: "file.lookup", Path: "value", Err: fmt.Errorf("the value has no text: %w", err)}
+		}
+		row, found = t.keys[string(text)]
 	}
-	if first, twice := lines[key]; twice {
-		return fmt.Errorf("%s %q occurs twice, first in line %d", l.config.Column, key, first)
-	}
-	lines[key] = line
-	t.rows[key] = d.AppendJSON(nil, n)
-	return nil
+	return row, found, nil
 }
-
-// Close implements penstock.Caller.
-func (l *lookup) Close(context.Context) error { return nil }
