@@ -25,7 +25,7 @@ spec:
   steps:
     - filter: body.total > 10 && body.lines.size() > 0
     - set: { vars.name: "${body.buyer.name}", body.net: "${body.total / decimal('1.19')}" }
-    - call: { file: { path: ref.csv }, key: vars.name }
+    - call: { file: { path: ref.csv, value: '${vars.name}' } }
       into: vars.country
     - map:
         id: "${body.id}"

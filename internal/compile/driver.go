@@ -17,6 +17,7 @@ import (
 //
 // A template whose field has a place (`penstock:"place=path"`: path, query, header, sql or plain) is encoded
 // for it and may vary by message. One without is fixed when the flow starts, and may read params only.
+// A field MaxRecord of type penstock.Size bounds what the codecs beside it read.
 type driverConfig struct {
 	c     *compiler
 	role  string // source, sink, caller, connection, codec
@@ -30,7 +31,9 @@ type driverConfig struct {
 	connName string
 	output   *types.Type // what the first format's documents are, if the codec knows; nil otherwise
 	tree     *types.Type // of the data tree, if there is one
-	label    string      // the first free text of the configuration
+	// maxRecord is what a field of that name bounds records to, in bytes; 0 is the codec's default.
+	maxRecord int
+	label     string // the first free text of the configuration
 }
 
 // places are the words that a tag may say.
@@ -40,7 +43,11 @@ var places = map[string]expr.Place{
 
 // compile completes the configuration that config points to.
 func (d *driverConfig) compile(config any) {
-	d.walk(reflect.ValueOf(config).Elem(), "")
+	v := reflect.ValueOf(config).Elem()
+	if f := v.FieldByName("MaxRecord"); f.IsValid() && f.Type() == reflect.TypeFor[penstock.Size]() {
+		d.maxRecord = int(f.Int())
+	}
+	d.walk(v, "")
 }
 
 func (d *driverConfig) walk(v reflect.Value, tag string) {
@@ -162,7 +169,7 @@ func (d *driverConfig) format(f *penstock.Format) {
 	if f.IsZero() {
 		return
 	}
-	f.Codec = d.c.codec(f, d.typ, d.diags)
+	f.Codec = d.c.codec(f, penstock.CodecOptions{Type: d.typ, MaxRecord: d.maxRecord}, d.diags)
 	if d.output == nil {
 		if drv, ok := d.c.reg.Lookup(penstock.KindOfCodec, f.Name); ok {
 			d.output = drv.Spec.Output
@@ -174,7 +181,7 @@ func (d *driverConfig) format(f *penstock.Format) {
 }
 
 // codec builds the codec of a format; nil after a finding.
-func (c *compiler) codec(f *penstock.Format, t *types.Type, l *diag.List) penstock.Codec {
+func (c *compiler) codec(f *penstock.Format, o penstock.CodecOptions, l *diag.List) penstock.Codec {
 	drv, ok := c.reg.Lookup(penstock.KindOfCodec, f.Name)
 	if !ok {
 		return nil // said when it was decoded
@@ -183,7 +190,7 @@ func (c *compiler) codec(f *penstock.Format, t *types.Type, l *diag.List) pensto
 	if reflect.TypeOf(config) != reflect.PointerTo(drv.Config) {
 		return nil // not decoded: it has errors
 	}
-	codec, err := drv.BuildCodec(config, penstock.CodecOptions{Type: t})
+	codec, err := drv.BuildCodec(config, o)
 	if err != nil {
 		l.Errorf(f.Pos, "bad-format", f.Name, "", "%s: %v", f.Name, err)
 		return nil

@@ -53,6 +53,7 @@ type fileConfig struct {
 type lookupConfig struct {
 	Path   penstock.Template `json:"path" penstock:"required"`
 	Column string            `json:"column"`
+	Value  penstock.Template `json:"value" penstock:"place=plain"`
 }
 
 // OutputType says that a look-up gives a row of a known type.

@@ -12,7 +12,7 @@ import (
 
 // Codec implements lower.World.
 func (c *compiler) Codec(f *penstock.Format, t *types.Type, l *diag.List) penstock.Codec {
-	return c.codec(f, t, l)
+	return c.codec(f, penstock.CodecOptions{Type: t}, l)
 }
 
 // Schema implements lower.World.
@@ -33,7 +33,8 @@ func (c *compiler) Sink(u lower.Use, l *diag.List) *plan.Endpoint {
 	return ep
 }
 
-// Caller implements lower.World.
+// Caller implements lower.World. One that answers from memory looks something up, and may find nothing;
+// so may one whose configuration says that its output is optional.
 func (c *compiler) Caller(u lower.Use, l *diag.List) (*plan.Endpoint, lower.Reply) {
 	var declared *types.Type
 	if !u.Target.Schema.IsZero() {
@@ -45,7 +46,7 @@ func (c *compiler) Caller(u lower.Use, l *diag.List) (*plan.Endpoint, lower.Repl
 	if ep == nil {
 		return nil, lower.Reply{Type: types.DynType}
 	}
-	reply := lower.Reply{Type: declared, Maybe: !u.Target.Key.IsZero()}
+	reply := lower.Reply{Type: declared, Maybe: ep.Driver.Spec.Local}
 	if declared == nil {
 		reply.Type = outputOf(ep, d)
 	}

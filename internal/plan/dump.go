@@ -129,14 +129,10 @@ func (d *dumper) details(i int, n *Node) {
 		d.printf(" [%s]", strings.Join(op.complete(), ", "))
 		d.into(op.Into.String())
 	case *Call:
-		if op.Key != nil {
-			d.printf(" [key]")
-		}
-		if op.Body != nil {
-			d.printf(" [own body]")
-		}
+		d.connection(op.Endpoint)
 		d.into(op.Into.String())
 	case *Send:
+		d.connection(op.Endpoint)
 		if op.NoWait {
 			d.printf(" [no wait]")
 		}
@@ -157,6 +153,16 @@ func (d *dumper) details(i int, n *Node) {
 		if _, route := n.Op.(*Route); !route || n.When != nil {
 			d.printf(" → %s", jump(n.Next))
 		}
+	}
+}
+
+// connection writes what the endpoint's connection says.
+func (d *dumper) connection(e *Endpoint) {
+	if e.Timeout > 0 {
+		d.printf(" [connection's timeout %s]", e.Timeout)
+	}
+	if e.Retry != nil {
+		d.printf(" [connection's retry %s]", retryText(e.Retry))
 	}
 }
 

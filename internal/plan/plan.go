@@ -223,12 +223,9 @@ type Group struct {
 	Into      step.Target
 }
 
-// Call asks an endpoint and stores the reply. What the caller's programs see as the message is the
-// message itself, with Body and Key in place of its own where they are there.
+// Call asks an endpoint and stores the reply.
 type Call struct {
 	Endpoint   *Endpoint
-	Body       penstock.Mapping // nil: the message's body
-	Key        penstock.Program // nil: the message's key
 	Into       step.Target
 	Idempotent bool // the default retry applies
 	Local      bool // answers from memory: no window

@@ -1,7 +1,6 @@
 package lower
 
 import (
-	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/types"
@@ -17,17 +16,15 @@ func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
 			typ = schema.Type
 		}
 	}
-	if reply.Maybe && !typ.IsDyn() {
+	if reply.Maybe {
 		typ = types.OptionalOf(typ)
 	}
 	op := &plan.Call{Endpoint: ep, Into: b.target(into(s))}
-	if t.Body.Kind != penstock.TreeNone {
-		op.Body = b.exprs().Tree(t.Body, b.state.sc).Mapping
-	}
-	if !t.Key.IsZero() {
-		k := b.exprs().Expr(t.Key, b.state.sc, nil)
-		b.keyType(k.Type, t.Key)
-		op.Key = k.Program
+	for _, option := range []string{"key", "body"} {
+		if t.Has(option) {
+			b.diags().Errorf(t.AtKey(option), "unsupported", option, "say it in the configuration of `"+t.Connector+"`",
+				"no connector of this version takes `%s` beside a call", option)
+		}
 	}
 	label := t.Connector
 	if ep != nil {

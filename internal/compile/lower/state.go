@@ -158,7 +158,7 @@ func (b *builder) put(s state, path penstock.Path, t *types.Type) state {
 // bodyType is the type of a body that is written from t: a body is never absent, but null.
 func bodyType(t *types.Type) *types.Type {
 	if t.Kind == types.Optional {
-		return algebra.Unite(t.Elem, types.NullType)
+		return algebra.Unite(orDyn(t.Elem), types.NullType)
 	}
 	return t
 }
