@@ -265,6 +265,11 @@ func parseTime(s, layout string) (time.Time, error) {
 		layout = time.RFC3339
 	}
 	t, err := time.Parse(layout, s)
+	if err != nil && layout != time.RFC3339 { // a codec of text leaves times in RFC 3339
+		if r, e := time.Parse(time.RFC3339, s); e == nil {
+			t, err = r, nil
+		}
+	}
 	if err != nil {
 		return t, err
 	}

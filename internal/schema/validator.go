@@ -230,17 +230,20 @@ func whole(fits func(penstock.Decimal) bool) func(any) error {
 	}
 }
 
-// layoutFormat checks a time in its own layout.
+// layoutFormat checks a time in its own layout, or in that of JSON (RFC 3339).
 func layoutFormat(name, layout string) *jsonschema.Format {
 	return &jsonschema.Format{Name: name, Validate: func(v any) error {
 		s, ok := v.(string)
 		if !ok {
 			return nil
 		}
-		if _, err := time.Parse(layout, s); err != nil {
-			return fmt.Errorf("is not in the layout %q", layout)
+		if _, err := time.Parse(layout, s); err == nil {
+			return nil
 		}
-		return nil
+		if _, err := time.Parse(time.RFC3339, s); err == nil { // as a codec of text leaves it
+			return nil
+		}
+		return fmt.Errorf("is not in the layout %q", layout)
 	}}
 }
 

@@ -253,6 +253,11 @@ func (r *reader) timestamp(s string, v penstock.Value) penstock.Value {
 		}
 		layout = time.RFC3339 // more lenient than CEL's timestamp(), as data may be
 	}
+	if layout != time.RFC3339 { // a codec of text leaves times in RFC 3339
+		if t, ok := ops.ParseTimestamp(s); ok && t.Year() >= 1 && t.Year() <= 9999 {
+			return penstock.TimestampValue(t)
+		}
+	}
 	t, err := time.Parse(layout, s)
 	if y := t.UTC().Year(); err != nil || y < 1 || y > 9999 {
 		return r.mismatch(v)
@@ -359,20 +364,95 @@ func coerced(t *types.Type, depth int) bool {
 // deep gives the closure for consumers that look into lists and maps without knowing their types
 // (equality, in, functions): nodes whose parts need a reading by type are read whole.
 func deep(x code) eval {
-	t := x.typ
+	if x.con || !contained(x.typ) {
+		return x.eval
+	}
+	in, t, path := x.eval, x.typ, x.path
+	if t.Kind == types.Optional {
+		inner := deepInner(x)
+		return func(f *penstock.Frame) penstock.Value {
+			v := inner(f)
+			switch v.Kind() {
+			case penstock.KindAbsent:
+				return ops.None
+			case penstock.KindError:
+				return v
+			}
+			return penstock.OptionalValue(v)
+		}
+	}
+	return func(f *penstock.Frame) penstock.Value { return materialize(f, in(f), t, path) }
+}
+
+// deepInner is deep for what an optional holds.
+func deepInner(x code) eval {
+	in, t, path := x.optional(), x.typ, x.path
+	if x.con || !contained(t) || t.Kind != types.Optional {
+		return in
+	}
+	return func(f *penstock.Frame) penstock.Value { return materialize(f, in(f), t.Elem, path) }
+}
+
+// contained reports whether nodes within a value of type t need a reading by type.
+func contained(t *types.Type) bool {
 	if t.Kind == types.Optional {
 		t = t.Elem
 	}
 	switch t.Kind {
 	case types.List, types.Map, types.Object:
-	default:
-		return x.eval
+		return coerced(t, 0)
 	}
-	if x.con || !coerced(t, 0) {
-		return x.eval
+	return false
+}
+
+// unify prepares values of several sources that become one: it gives their common type, or sees to it that
+// none of them needs its type any more. The checker's type for the result is no help: it takes dyn
+// for whatever it is put together with.
+func unify(xs ...*code) *types.Type {
+	if len(xs) == 0 {
+		return types.DynType
 	}
-	in := x.eval
-	return func(f *penstock.Frame) penstock.Value { return materialize(f, in(f), t, x.path) }
+	kind, equal := xs[0].typ.Kind, true
+	for _, x := range xs {
+		equal = equal && identical(x.typ, xs[0].typ)
+		if x.typ.Kind != kind {
+			kind = types.Dyn
+		}
+	}
+	if equal {
+		return xs[0].typ
+	}
+	for _, x := range xs {
+		y := code{eval: deep(*x), typ: x.typ, con: x.con, val: x.val, path: x.path}
+		if x.typ.Kind == types.Optional {
+			y.inner = deepInner(*x)
+		}
+		*x = y
+	}
+	switch kind {
+	case types.List:
+		return types.ListOf(types.DynType)
+	case types.Optional:
+		return types.OptionalOf(types.DynType)
+	}
+	return types.DynType
+}
+
+// identical reports whether two types read all text the same way.
+func identical(a, b *types.Type) bool {
+	if a == b || alike(a, b) {
+		return true
+	}
+	if a.Kind != b.Kind || a.Nullable != b.Nullable {
+		return false
+	}
+	switch a.Kind {
+	case types.List, types.Optional:
+		return a.Elem != nil && b.Elem != nil && identical(a.Elem, b.Elem)
+	case types.Map:
+		return a.Elem != nil && b.Elem != nil && identical(a.Elem, b.Elem) && (a.Key == b.Key || a.Key != nil && b.Key != nil && identical(a.Key, b.Key))
+	}
+	return a.Kind == types.Dyn
 }
 
 // materialize reads a node and all below it by type. What is of another kind than its type says is an error
