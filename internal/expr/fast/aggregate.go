@@ -44,27 +44,31 @@ func (w *visitor) next(f *penstock.Frame, cur *cursor) (v penstock.Value, more b
 }
 
 // aggregate compiles sum, avg, min, max and grouping.
-func (c *compiler) aggregate(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) aggregate(name string, xs []code) (code, bool, error) {
 	switch {
 	case name == "sum" && len(xs) == 1:
-		over := visitorOf(xs[0])
+		over, t := visitorOf(xs[0]), types.DynType
+		if e := elemType(xs[0].typ); e.Kind == types.Int && !e.Nullable {
+			t = types.IntType
+		}
 		return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
 			v, _ := over.sum(f)
 			return v
 		}}, true, nil
 	case name == "avg" && len(xs) == 1:
 		over := visitorOf(xs[0])
-		return code{typ: t, eval: over.average}, true, nil
+		return code{typ: types.DynType, eval: over.average}, true, nil
 	case (name == "min" || name == "max") && len(xs) == 1:
 		over, want := visitorOf(xs[0]), -1
 		if name == "max" {
 			want = 1
 		}
-		return code{typ: t, eval: func(f *penstock.Frame) penstock.Value { return over.extreme(f, name, want) }}, true, nil
+		return code{typ: elemType(xs[0].typ), eval: func(f *penstock.Frame) penstock.Value { return over.extreme(f, name, want) }}, true, nil
 	case name == "@groupBy" && len(xs) == 2:
-		elem := deep(xs[0])
-		keys := visitorOf(xs[1])
-		return code{typ: t, eval: func(f *penstock.Frame) penstock.Value { return group(f, elem, &keys) }}, true, nil
+		list, elem, keys := xs[0].eval, newReader(elemType(xs[0].typ), xs[0].path+"[]", ""), visitorOf(xs[1])
+		t := types.ListOf(&types.Type{Kind: types.Object, Fields: []types.Field{
+			{Name: "key", Type: elemType(xs[1].typ), Required: true}, {Name: "items", Type: types.ListOf(elem.typ), Required: true}}})
+		return code{typ: t, eval: func(f *penstock.Frame) penstock.Value { return group(f, list, elem, &keys) }}, true, nil
 	}
 	return code{}, false, nil
 }
@@ -151,7 +155,7 @@ func (w *visitor) extreme(f *penstock.Frame, name string, want int) penstock.Val
 
 // group gathers the elements of a list under their keys, in the order in which the keys first
 // appear: a list of {key, items}.
-func group(f *penstock.Frame, list eval, keys *visitor) penstock.Value {
+func group(f *penstock.Frame, list eval, elem *reader, keys *visitor) penstock.Value {
 	items := list(f)
 	if items.IsError() {
 		return items
@@ -195,7 +199,7 @@ func group(f *penstock.Frame, list eval, keys *visitor) penstock.Value {
 			at = len(names)
 			names, found = append(names, k), append(found, &penstock.List{})
 		}
-		found[at].Elems = append(found[at].Elems, item)
+		found[at].Elems = append(found[at].Elems, elem.read(f, item))
 	}
 	out := &penstock.List{Elems: make([]penstock.Value, len(names))}
 	for i, k := range names {

@@ -7,14 +7,12 @@ import (
 )
 
 // arith is an arithmetic operator. The closure tries the static kinds first.
-func arith(o ops.Operator, a, b code, t *types.Type) code {
-	l, r := a.eval, b.eval
+func arith(o ops.Operator, a, b code) code {
+	t := arithType(o, a.typ, b.typ)
 	if a.typ.Kind == types.List || b.typ.Kind == types.List {
-		l, r = deep(a), deep(b)
+		t = unify(&a, &b)
 	}
-	if t.Kind == types.Dyn && a.typ == b.typ {
-		t = a.typ
-	}
+	l, r := a.eval, b.eval
 	general := func(f *penstock.Frame, x, y penstock.Value) penstock.Value { return ops.Arith(o, x, y, f.Arena) }
 	x := code{typ: t}
 	switch {
@@ -36,6 +34,26 @@ func arith(o ops.Operator, a, b code, t *types.Type) code {
 		}
 	}
 	return x
+}
+
+// arithType is the type of a result, where those of the operands tell.
+func arithType(o ops.Operator, a, b *types.Type) *types.Type {
+	if a.Nullable || b.Nullable {
+		return types.DynType
+	}
+	switch {
+	case a.Kind == types.Int && b.Kind == types.Int:
+		return types.IntType
+	case a.Kind == types.Uint && b.Kind == types.Uint:
+		return types.UintType
+	case a.Kind == types.Decimal && (b.Kind == types.Decimal || b.Kind == types.Int), a.Kind == types.Int && b.Kind == types.Decimal:
+		return types.DecimalType
+	case a.Kind == types.Double && (b.Kind == types.Double || b.Kind == types.Int), a.Kind == types.Int && b.Kind == types.Double:
+		return types.DoubleType
+	case a.Kind == types.String && b.Kind == types.String && o == ops.OpAdd:
+		return types.StringType
+	}
+	return types.DynType
 }
 
 func doubles(o ops.Operator, l, r eval, general func(*penstock.Frame, penstock.Value, penstock.Value) penstock.Value) eval {

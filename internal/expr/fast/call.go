@@ -26,19 +26,17 @@ func (c *compiler) call(e ast.Expr) (code, error) {
 	case name == "_||_" && len(args) == 2:
 		return c.binary(args, or)
 	case name == "_?:_" || name == "_?_:_":
-		return c.conditional(e, args)
+		return c.conditional(args)
 	case (name == "_?._" || name == "_[?_]") && len(args) == 2:
-		return c.optionalStep(e, args[0], args[1])
+		return c.optionalStep(args[0], args[1])
 	case (name == "_[_]" || name == "@index") && len(args) == 2:
-		return c.indexed(e, args[0], args[1])
-	case (name == "@optindex" || name == "@index?") && len(args) == 2:
-		return c.optionalStep(e, args[0], args[1])
+		return c.indexed(args[0], args[1])
 	}
 	xs, err := c.compileAll(args)
 	if err != nil {
 		return code{}, err
 	}
-	x, ok, err := c.function(name, xs, c.typeOf(e.ID()))
+	x, ok, err := c.function(name, xs)
 	if err != nil {
 		return code{}, err
 	}
@@ -75,12 +73,12 @@ func (c *compiler) namespaced(call ast.CallExpr) (string, bool) {
 
 // function compiles a function of evaluated arguments; the target of a member function is the first.
 // ok is false for a function, or a number of arguments, that is not known.
-func (c *compiler) function(name string, xs []code, t *types.Type) (x code, ok bool, err error) {
-	for _, family := range [...]func(string, []code, *types.Type) (code, bool, error){
+func (c *compiler) function(name string, xs []code) (x code, ok bool, err error) {
+	for _, family := range [...]func(string, []code) (code, bool, error){
 		c.operator, c.conversion, c.collection, c.optionalFunction, c.text, c.time, c.mathematics, c.regex,
 		c.aggregate, c.lists, c.encoder,
 	} {
-		if x, ok, err = family(name, xs, t); ok || err != nil {
+		if x, ok, err = family(name, xs); ok || err != nil {
 			return x, ok, err
 		}
 	}
@@ -88,7 +86,7 @@ func (c *compiler) function(name string, xs []code, t *types.Type) (x code, ok b
 }
 
 // operator compiles operators without short-cuts.
-func (c *compiler) operator(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) operator(name string, xs []code) (code, bool, error) {
 	switch len(xs) {
 	case 1:
 		switch name {
@@ -107,15 +105,15 @@ func (c *compiler) operator(name string, xs []code, t *types.Type) (code, bool, 
 		a, b := xs[0], xs[1]
 		switch name {
 		case "_+_", "@add":
-			return arith(ops.OpAdd, a, b, t), true, nil
+			return arith(ops.OpAdd, a, b), true, nil
 		case "_-_", "@sub":
-			return arith(ops.OpSub, a, b, t), true, nil
+			return arith(ops.OpSub, a, b), true, nil
 		case "_*_", "@mul":
-			return arith(ops.OpMul, a, b, t), true, nil
+			return arith(ops.OpMul, a, b), true, nil
 		case "_/_", "@div":
-			return arith(ops.OpDiv, a, b, t), true, nil
+			return arith(ops.OpDiv, a, b), true, nil
 		case "_%_", "@mod":
-			return arith(ops.OpMod, a, b, t), true, nil
+			return arith(ops.OpMod, a, b), true, nil
 		case "_==_", "@eq":
 			return equals(a, b, false), true, nil
 		case "_!=_", "@ne":

@@ -15,21 +15,21 @@ func (c *compiler) list(e ast.Expr) (code, error) {
 	if err != nil {
 		return code{}, err
 	}
-	in := make([]eval, len(xs))
+	parts := make([]code, len(xs))
 	optional := make([]bool, len(xs))
+	refs := make([]*code, len(xs))
 	for i := range xs {
-		in[i] = xs[i].eval
+		parts[i] = xs[i]
 		if l.IsOptional(int32(i)) {
 			optional[i] = true
-			in[i] = xs[i].optional()
+			parts[i] = unboxed(xs[i])
 		}
+		refs[i] = &parts[i]
 	}
-	t := c.typeOf(e.ID())
-	if t.Kind != types.List || t.Elem.IsDyn() && len(xs) > 0 {
-		t = types.ListOf(types.DynType)
-		if len(xs) > 0 && same(xs) {
-			t = types.ListOf(xs[0].typ)
-		}
+	t := types.ListOf(unify(refs...))
+	in := make([]eval, len(xs))
+	for i := range parts {
+		in[i] = parts[i].eval
 	}
 	x := code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
 		out := &penstock.List{Elems: make([]penstock.Value, 0, len(in))}
@@ -48,14 +48,13 @@ func (c *compiler) list(e ast.Expr) (code, error) {
 	return fold(x, xs...), nil
 }
 
-// same reports whether all elements have the one static type.
-func same(xs []code) bool {
-	for i := range xs {
-		if xs[i].typ != xs[0].typ {
-			return false
-		}
+// unboxed is what an optional holds as a code of its own: Absent for none.
+func unboxed(x code) code {
+	t := types.DynType
+	if x.typ.Kind == types.Optional {
+		t = x.typ.Elem
 	}
-	return true
+	return code{eval: x.optional(), typ: t, path: x.path, con: x.con, val: x.val}
 }
 
 // mapping compiles {k: v, ?k: v}. Entries keep their order.
@@ -66,6 +65,7 @@ func (c *compiler) mapping(e ast.Expr) (code, error) {
 	}
 	var entries []entry
 	var all []code
+	t := &types.Type{Kind: types.Object}
 	for _, en := range e.AsMap().Entries() {
 		me := en.AsMapEntry()
 		k, err := c.compile(me.Key())
@@ -76,16 +76,26 @@ func (c *compiler) mapping(e ast.Expr) (code, error) {
 		if err != nil {
 			return code{}, err
 		}
-		one := entry{key: k.eval, value: v.eval, optional: me.IsOptional()}
-		if one.optional {
-			one.value = v.optional()
+		part := v
+		if me.IsOptional() {
+			part = unboxed(v)
 		}
-		entries = append(entries, one)
+		if k.con && k.val.Kind() == penstock.KindString {
+			t.Fields = append(t.Fields, types.Field{Name: k.val.Str(), Type: part.typ, Required: true})
+		} else {
+			t.Open = true
+		}
+		entries = append(entries, entry{key: k.eval, value: part.eval, optional: me.IsOptional()})
 		all = append(all, k, v)
 	}
-	t := c.typeOf(e.ID())
-	if t.Kind != types.Map && t.Kind != types.Object {
+	if t.Open { // nobody will know the types of the entries
 		t = types.MapOf(types.DynType)
+		for i := range entries {
+			v := all[2*i+1]
+			if entries[i].value = deep(v); entries[i].optional {
+				entries[i].value = deepInner(v)
+			}
+		}
 	}
 	x := code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
 		m := &penstock.Map{Entries: make([]penstock.Entry, 0, len(entries))}
@@ -125,7 +135,7 @@ func insert(m *penstock.Map, k, v penstock.Value) penstock.Value {
 }
 
 // collection compiles size and what makes maps.
-func (c *compiler) collection(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) collection(name string, xs []code) (code, bool, error) {
 	switch {
 	case name == "size" && len(xs) == 1:
 		if m := xs[0].made; m != nil {
@@ -134,7 +144,7 @@ func (c *compiler) collection(name string, xs []code, t *types.Type) (code, bool
 		in := xs[0].eval
 		return code{typ: types.IntType, eval: func(f *penstock.Frame) penstock.Value { return ops.Size(in(f)) }}, true, nil
 	case name == "cel.@mapInsert" && (len(xs) == 2 || len(xs) == 3):
-		return nary(xs, t, func(_ *penstock.Frame, vs []penstock.Value) penstock.Value {
+		return nary(xs, types.MapOf(types.DynType), func(_ *penstock.Frame, vs []penstock.Value) penstock.Value {
 			if !ops.IsMap(vs[0]) {
 				return ops.NoOverload("@mapInsert", vs...)
 			}

@@ -46,9 +46,10 @@ const DefaultCostLimit = 1_000_000
 type Input struct {
 	AST   *ast.AST     // checked and rewritten
 	Scope *scope.Scope // the roots, as the AST was checked against them
-	// TypeOf gives the static type of the expression with that id where the caller knows it better
-	// than the AST's type map and a walk along the scope's types; nil, or a nil result, means that
-	// it does not.
+	// TypeOf gives the type of the expression with that id as the caller infers it; it is asked where a
+	// condition may have told which alternative of a union (oneOf) the data is. Nil, or a nil result, means
+	// that nothing is known. All other types follow from the scope's along the data, since they decide how
+	// text is read: the AST's type map takes dyn for whatever it is put together with.
 	TypeOf func(id int64) *types.Type
 	// CostLimit bounds how many rounds the loops of one evaluation may make together; beyond it
 	// the evaluation is an error of code unprocessable. 0 means DefaultCostLimit. Expressions without
@@ -62,7 +63,7 @@ type eval = func(f *penstock.Frame) penstock.Value
 // code is one compiled subexpression.
 type code struct {
 	// eval gives the value: scalars are read and verified, arrays and objects may stay nodes. An
-	// optional is boxed, none is Absent.
+	// optional is boxed, none is ops.None; eval never gives Absent.
 	eval eval
 	// raw, of a path: the value unread, Absent if the last step of the path is not there (or no
 	// container), an error if an earlier one is not. For an optional it is what eval would box.
@@ -130,7 +131,11 @@ func (p *program) Eval(f *penstock.Frame) penstock.Value {
 	if p.locals > 0 {
 		prepare(f, p.locals, p.limit)
 	}
-	return p.eval(f)
+	v := p.eval(f)
+	if v.Kind() == penstock.KindOptional && ops.IsNone(v) {
+		return penstock.Absent
+	}
+	return v
 }
 
 // prepare makes room for the locals and sets the budget.
@@ -178,65 +183,29 @@ func (c *compiler) compileAll(es []ast.Expr) ([]code, error) {
 	return out, nil
 }
 
-// typeOf is the static type of an expression by what the caller and the checker know.
-func (c *compiler) typeOf(id int64) *types.Type {
-	if c.in.TypeOf != nil {
-		if t := c.in.TypeOf(id); t != nil && t.Kind != types.Dyn {
-			return t
+// narrowed is x with the type that the caller knows of it, where x is one of several
+// alternatives and a condition has told which.
+func (c *compiler) narrowed(x code, id int64) code {
+	t := x.typ
+	if t.Kind == types.Optional {
+		t = t.Elem
+	}
+	if t.Kind != types.Union || c.in.TypeOf == nil {
+		return x
+	}
+	known := c.in.TypeOf(id)
+	if known != nil && known.Kind == types.Optional {
+		known = known.Elem
+	}
+	for _, v := range t.Variants {
+		if v == known {
+			if x.typ.Kind == types.Optional {
+				v = types.OptionalOf(v)
+			}
+			x.typ = v
 		}
 	}
-	return fromCEL(c.in.AST.GetType(id))
-}
-
-// fromCEL translates the checker's types. Objects are open: their fields are the caller's
-// knowledge.
-func fromCEL(t *celtypes.Type) *types.Type {
-	if t == nil {
-		return types.DynType
-	}
-	switch t.Kind() {
-	case celtypes.BoolKind:
-		return types.BoolType
-	case celtypes.BytesKind:
-		return types.BytesType
-	case celtypes.DoubleKind:
-		return types.DoubleType
-	case celtypes.DurationKind:
-		return types.DurationType
-	case celtypes.IntKind:
-		return types.IntType
-	case celtypes.NullTypeKind:
-		return types.NullType
-	case celtypes.StringKind:
-		return types.StringType
-	case celtypes.TimestampKind:
-		return types.TimestampType
-	case celtypes.UintKind:
-		return types.UintType
-	case celtypes.ListKind:
-		return types.ListOf(fromCEL(parameter(t, 0)))
-	case celtypes.MapKind:
-		m := types.MapOf(fromCEL(parameter(t, 1)))
-		if k := fromCEL(parameter(t, 0)); k.Kind != types.String {
-			m.Key = k
-		}
-		return m
-	case celtypes.OpaqueKind:
-		if t.TypeName() == "optional_type" {
-			return types.OptionalOf(fromCEL(parameter(t, 0)))
-		}
-		if t.TypeName() == "decimal" {
-			return types.DecimalType
-		}
-	}
-	return types.DynType
-}
-
-func parameter(t *celtypes.Type, i int) *celtypes.Type {
-	if p := t.Parameters(); i < len(p) {
-		return p[i]
-	}
-	return celtypes.DynType
+	return x
 }
 
 // literal translates a constant.
@@ -321,10 +290,13 @@ func newOptional(inner eval, elem *types.Type) code {
 		inner: inner,
 		eval: func(f *penstock.Frame) penstock.Value {
 			v := inner(f)
-			if v.IsAbsent() || v.IsError() {
+			switch v.Kind() {
+			case penstock.KindAbsent:
+				return ops.None
+			case penstock.KindError:
 				return v
 			}
-			return ops.Some(v)
+			return penstock.OptionalValue(v)
 		},
 		typ: types.OptionalOf(elem),
 	}

@@ -20,10 +20,7 @@ type loop struct {
 }
 
 // producer is a loop that makes a list; who only sums it up needs no list.
-type producer struct {
-	loop
-	elem *types.Type
-}
+type producer struct{ loop }
 
 // cursor runs a loop; it stays on the stack.
 type cursor struct {
@@ -211,6 +208,9 @@ func (c *compiler) comprehension(e ast.Expr) (code, error) {
 		return code{}, err
 	}
 	l := loop{over: over.eval, two: -1}
+	if x.HasIterVar2() && over.typ.Kind == types.Object {
+		l.over = deep(over) // the fields have types of their own
+	}
 	before := len(c.locals)
 	l.one = c.push(x.IterVar())
 	first, second := rangeTypes(over.typ)
@@ -225,10 +225,10 @@ func (c *compiler) comprehension(e ast.Expr) (code, error) {
 		c.locals[before].code = c.slotCode(l.one, first, over.path+"[]")
 	}
 	defer func() { c.pop(len(c.locals) - before) }()
-	if out, ok, err := c.knownLoop(e, x, l); ok || err != nil {
+	if out, ok, err := c.knownLoop(x, l); ok || err != nil {
 		return out, err
 	}
-	return c.generalLoop(e, x, l)
+	return c.generalLoop(x, l)
 }
 
 // rangeTypes gives the types of the two variables over a value of type t.
@@ -285,7 +285,7 @@ func isCall(e ast.Expr, n int, names ...string) ([]ast.Expr, bool) {
 }
 
 // knownLoop recognises the standard macros by the form of their expansion.
-func (c *compiler) knownLoop(e ast.Expr, x ast.ComprehensionExpr, l loop) (code, bool, error) {
+func (c *compiler) knownLoop(x ast.ComprehensionExpr, l loop) (code, bool, error) {
 	accu, step := x.AccuVar(), x.LoopStep()
 	plain := isIdent(x.Result(), accu)
 	switch {
@@ -317,13 +317,13 @@ func (c *compiler) knownLoop(e ast.Expr, x ast.ComprehensionExpr, l loop) (code,
 		if el.Size() != 1 || len(el.OptionalIndices()) != 0 {
 			return code{}, false, nil
 		}
-		return c.transform(e, l, filter, el.Elements()[0])
+		return c.transform(l, filter, el.Elements()[0])
 	case x.AccuInit().Kind() == ast.MapKind && x.AccuInit().AsMap().Size() == 0:
 		args := insertion(step, accu)
 		if args == nil {
 			return code{}, false, nil
 		}
-		return c.transformMap(e, l, filter, args)
+		return c.transformMap(l, filter, args)
 	}
 	return code{}, false, nil
 }
@@ -394,7 +394,7 @@ func (c *compiler) one(x ast.ComprehensionExpr, l loop) (code, bool, error) {
 }
 
 // transform is map, filter and transformList.
-func (c *compiler) transform(e ast.Expr, l loop, filter, fn ast.Expr) (code, bool, error) {
+func (c *compiler) transform(l loop, filter, fn ast.Expr) (code, bool, error) {
 	if filter != nil {
 		p, err := c.compile(filter)
 		if err != nil {
@@ -407,16 +407,12 @@ func (c *compiler) transform(e ast.Expr, l loop, filter, fn ast.Expr) (code, boo
 		return code{}, false, err
 	}
 	l.each = x.eval
-	t := types.ListOf(x.typ)
-	if known := c.typeOf(e.ID()); x.typ.IsDyn() && known.Kind == types.List {
-		t = known
-	}
-	p := &producer{loop: l, elem: x.typ}
-	return code{typ: t, eval: p.collect, made: p}, true, nil
+	p := &producer{loop: l}
+	return code{typ: types.ListOf(x.typ), eval: p.collect, made: p}, true, nil
 }
 
 // transformMap is transformMap and transformMapEntry.
-func (c *compiler) transformMap(e ast.Expr, l loop, filter ast.Expr, args []ast.Expr) (code, bool, error) {
+func (c *compiler) transformMap(l loop, filter ast.Expr, args []ast.Expr) (code, bool, error) {
 	if filter != nil {
 		p, err := c.compile(filter)
 		if err != nil {
@@ -431,11 +427,11 @@ func (c *compiler) transformMap(e ast.Expr, l loop, filter ast.Expr, args []ast.
 	value := xs[len(xs)-1]
 	l.each = value.eval
 	var key eval
+	t := types.MapOf(value.typ)
 	if len(xs) == 2 {
 		key = xs[0].eval
-	}
-	t := c.typeOf(e.ID())
-	if t.Kind != types.Map {
+	} else {
+		l.each = deep(value)
 		t = types.MapOf(types.DynType)
 	}
 	return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
@@ -508,20 +504,19 @@ func (c *compiler) binding(x ast.ComprehensionExpr) (code, error) {
 }
 
 // generalLoop runs a comprehension as it is written.
-func (c *compiler) generalLoop(e ast.Expr, x ast.ComprehensionExpr, l loop) (code, error) {
+func (c *compiler) generalLoop(x ast.ComprehensionExpr, l loop) (code, error) {
 	init, err := c.compile(x.AccuInit())
 	if err != nil {
 		return code{}, err
 	}
 	accu := c.push(x.AccuVar())
-	t := c.typeOf(x.AccuInit().ID())
-	c.locals[len(c.locals)-1].code = code{typ: t, eval: func(f *penstock.Frame) penstock.Value { return f.Locals[accu] }}
+	c.locals[len(c.locals)-1].code = code{typ: types.DynType, eval: func(f *penstock.Frame) penstock.Value { return f.Locals[accu] }}
 	xs, err := c.compileAll([]ast.Expr{x.LoopCondition(), x.LoopStep(), x.Result()})
 	if err != nil {
 		return code{}, err
 	}
-	first, cond, step, result := init.eval, xs[0].eval, xs[1].eval, xs[2].eval
-	return code{typ: c.typeOf(e.ID()), eval: func(f *penstock.Frame) penstock.Value {
+	first, cond, step, result := deep(init), xs[0].eval, deep(xs[1]), xs[2].eval
+	return code{typ: xs[2].typ, eval: func(f *penstock.Frame) penstock.Value {
 		var cur cursor
 		if bad := l.start(f, &cur); bad.IsError() {
 			return bad

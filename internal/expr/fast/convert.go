@@ -7,7 +7,7 @@ import (
 )
 
 // conversion compiles the conversions between types, type() and dyn().
-func (c *compiler) conversion(name string, xs []code, _ *types.Type) (code, bool, error) {
+func (c *compiler) conversion(name string, xs []code) (code, bool, error) {
 	if len(xs) != 1 {
 		return code{}, false, nil
 	}

@@ -15,7 +15,7 @@ import (
 
 // encoder compiles cel-go's extension "encoders" (but YAML), and the profile's hash, mask, round,
 // raw and uuid.
-func (c *compiler) encoder(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) encoder(name string, xs []code) (code, bool, error) {
 	switch {
 	case (name == "base64.encode" || name == "base64.encodeUrl") && len(xs) == 1:
 		enc := base64.StdEncoding
@@ -36,9 +36,6 @@ func (c *compiler) encoder(name string, xs []code, t *types.Type) (code, bool, e
 		return str1(name, xs, types.BytesType, decodeWith(base64.URLEncoding, base64.RawURLEncoding)), true, nil
 	case name == "json.encode" && len(xs) == 1:
 		in := xs[0].eval
-		if xs[0].raw != nil {
-			in = xs[0].lazy()
-		}
 		return code{typ: types.StringType, eval: func(f *penstock.Frame) penstock.Value {
 			v := in(f)
 			if v.IsError() {
@@ -57,7 +54,7 @@ func (c *compiler) encoder(name string, xs []code, t *types.Type) (code, bool, e
 	case name == "raw" && len(xs) == 1:
 		return xs[0], true, nil
 	}
-	return c.privacy(name, xs, t)
+	return c.privacy(name, xs)
 }
 
 func decodeWith(enc, unpadded *base64.Encoding) func(*penstock.Frame, string) penstock.Value {
@@ -84,7 +81,7 @@ func parseJSON(_ *penstock.Frame, s string) penstock.Value {
 }
 
 // privacy compiles what hides data or makes identities, and round.
-func (c *compiler) privacy(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) privacy(name string, xs []code) (code, bool, error) {
 	switch {
 	case name == "mask" && len(xs) == 1:
 		return str1(name, xs, types.StringType, func(f *penstock.Frame, s string) penstock.Value { return mask(f, s, 0) }), true, nil

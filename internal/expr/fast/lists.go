@@ -10,22 +10,26 @@ import (
 
 // lists compiles cel-go's extensions "lists" and "sets". Elements are compared and ordered by the
 // profile's rules: numbers of all kinds by value.
-func (c *compiler) lists(name string, xs []code, t *types.Type) (code, bool, error) {
-	switch {
+func (c *compiler) lists(name string, xs []code) (code, bool, error) {
+	if len(xs) == 0 {
+		return code{}, false, nil
+	}
+	switch list := listReader(xs[0]); {
 	case name == "slice" && len(xs) == 3:
-		return nary(xs, t, slice), true, nil
-	case name == "flatten" && (len(xs) == 1 || len(xs) == 2):
-		return nary(xs, t, flatten), true, nil
+		return list.with(xs, func(f *penstock.Frame, vs []penstock.Value) penstock.Value { return slice(vs[0], vs[1], vs[2]) }), true, nil
 	case name == "sort" && len(xs) == 1:
-		return unary(xs[0], t, func(f *penstock.Frame, v penstock.Value) penstock.Value { return sortBy(f, v, v) }), true, nil
+		return list.with(xs, func(f *penstock.Frame, vs []penstock.Value) penstock.Value { return sortBy(vs[0], vs[0]) }), true, nil
 	case name == "@sortByAssociatedKeys" && len(xs) == 2:
-		return binary2(xs[0], xs[1], t, sortBy), true, nil
-	case name == "distinct" && len(xs) == 1:
-		return unary(xs[0], t, distinct), true, nil
+		keys := listReader(xs[1])
+		return list.with(xs, func(f *penstock.Frame, vs []penstock.Value) penstock.Value { return sortBy(vs[0], keys.read(f, vs[1])) }), true, nil
 	case name == "reverse" && len(xs) == 1:
-		return unary(xs[0], t, reverseAny), true, nil
+		return list.with(xs, func(f *penstock.Frame, vs []penstock.Value) penstock.Value { return reverseAny(f, vs[0]) }), true, nil
+	case name == "distinct" && len(xs) == 1:
+		return unary(xs[0], xs[0].typ, distinct), true, nil
+	case name == "flatten" && (len(xs) == 1 || len(xs) == 2):
+		return nary(xs, types.ListOf(types.DynType), flatten), true, nil
 	case name == "lists.range" && len(xs) == 1:
-		return unary(xs[0], t, c.rangeOf), true, nil
+		return unary(xs[0], types.ListOf(types.IntType), c.rangeOf), true, nil
 	}
 	if len(xs) == 2 {
 		if test := setTest(name); test != nil {
@@ -77,30 +81,55 @@ func intersects(a, b penstock.Value) bool {
 	return false
 }
 
-// elements lists a list, its scalars read.
-func elements(f *penstock.Frame, l penstock.Value) []penstock.Value {
-	out := make([]penstock.Value, 0, ops.Len(l))
-	it := ops.Elems(l)
-	for e, more := it.Next(); more; e, more = it.Next() {
-		out = append(out, ops.Resolve(e, f.Arena))
+// typedList reads lists for functions that give the same elements again: scalars are read by their
+// type, arrays and objects stay nodes, and the result has the type of the list.
+type typedList struct {
+	typ  *types.Type
+	elem *reader
+}
+
+func listReader(x code) *typedList {
+	return &typedList{typ: x.typ, elem: newReader(elemType(x.typ), x.path+"[]", "")}
+}
+
+// read gives a materialised list of a list; everything else is itself.
+func (l *typedList) read(f *penstock.Frame, v penstock.Value) penstock.Value {
+	if !ops.IsList(v) {
+		return v
 	}
-	return out
+	out := make([]penstock.Value, 0, ops.Len(v))
+	it := ops.Elems(v)
+	for e, more := it.Next(); more; e, more = it.Next() {
+		out = append(out, l.elem.read(f, e))
+	}
+	return listOf(out)
+}
+
+// with makes the code of a function whose first argument is the list.
+func (l *typedList) with(xs []code, op func(f *penstock.Frame, vs []penstock.Value) penstock.Value) code {
+	lazy := append([]code(nil), xs...)
+	for i := range lazy {
+		lazy[i].con, lazy[i].typ = false, types.DynType // no deep reading
+	}
+	return nary(lazy, l.typ, func(f *penstock.Frame, vs []penstock.Value) penstock.Value {
+		vs[0] = l.read(f, vs[0])
+		return op(f, vs)
+	})
 }
 
 func listOf(elems []penstock.Value) penstock.Value {
 	return penstock.ListValue(&penstock.List{Elems: elems})
 }
 
-func slice(f *penstock.Frame, vs []penstock.Value) penstock.Value {
-	from, to := ops.Resolve(vs[1], nil), ops.Resolve(vs[2], nil)
-	if !ops.IsList(vs[0]) || from.Kind() != penstock.KindInt || to.Kind() != penstock.KindInt {
-		return ops.NoOverload("slice", vs...)
+func slice(l, from, to penstock.Value) penstock.Value {
+	if from, to = ops.Resolve(from, nil), ops.Resolve(to, nil); l.Kind() != penstock.KindList || from.Kind() != penstock.KindInt || to.Kind() != penstock.KindInt {
+		return ops.NoOverload("slice", l, from, to)
 	}
-	a, b, n := from.Int(), to.Int(), int64(ops.Len(vs[0]))
-	if a < 0 || a > b || b > n {
-		return ops.Errorf("cannot slice(%d, %d) a list of %d", a, b, n)
+	a, b, all := from.Int(), to.Int(), l.List().Elems
+	if a < 0 || a > b || b > int64(len(all)) {
+		return ops.Errorf("cannot slice(%d, %d) a list of %d", a, b, len(all))
 	}
-	return listOf(elements(f, vs[0])[a:b:b])
+	return listOf(all[a:b:b])
 }
 
 func flatten(f *penstock.Frame, vs []penstock.Value) penstock.Value {
@@ -134,11 +163,11 @@ func flattenInto(f *penstock.Frame, out []penstock.Value, l penstock.Value, dept
 }
 
 // sortBy sorts by keys, stably.
-func sortBy(f *penstock.Frame, l, by penstock.Value) penstock.Value {
-	if !ops.IsList(l) || !ops.IsList(by) {
+func sortBy(l, by penstock.Value) penstock.Value {
+	if l.Kind() != penstock.KindList || by.Kind() != penstock.KindList {
 		return ops.NoOverload("sort", l, by)
 	}
-	items, keys := elements(f, l), elements(f, by)
+	items, keys := l.List().Elems, by.List().Elems
 	if len(items) != len(keys) {
 		return ops.Errorf("sortBy needs a key for each element")
 	}
@@ -166,9 +195,10 @@ func distinct(f *penstock.Frame, v penstock.Value) penstock.Value {
 	}
 	var out []penstock.Value
 	texts := map[string]struct{}{}
+	it := ops.Elems(v)
 next:
-	for _, e := range elements(f, v) {
-		if e.Kind() == penstock.KindString {
+	for e, more := it.Next(); more; e, more = it.Next() {
+		if e = ops.Resolve(e, f.Arena); e.Kind() == penstock.KindString {
 			if _, seen := texts[e.Str()]; seen {
 				continue
 			}
@@ -191,8 +221,8 @@ func reverseAny(f *penstock.Frame, v penstock.Value) penstock.Value {
 	switch {
 	case v.Kind() == penstock.KindString:
 		return reversed(f, v.Str())
-	case ops.IsList(v):
-		out := elements(f, v)
+	case v.Kind() == penstock.KindList:
+		out := slices.Clone(v.List().Elems)
 		slices.Reverse(out)
 		return listOf(out)
 	}

@@ -74,16 +74,13 @@ func not(a code) code {
 }
 
 // conditional is a ? b : c; only the chosen branch is evaluated.
-func (c *compiler) conditional(e ast.Expr, args []ast.Expr) (code, error) {
+func (c *compiler) conditional(args []ast.Expr) (code, error) {
 	xs, err := c.compileAll(args)
 	if err != nil {
 		return code{}, err
 	}
-	cond, yes, no := xs[0].eval, xs[1], xs[2]
-	t := c.typeOf(e.ID())
-	if t.Kind == types.Dyn && yes.typ == no.typ {
-		t = yes.typ
-	}
+	cond, yes, no := xs[0].eval, &xs[1], &xs[2]
+	t := unify(yes, no)
 	choose := func(a, b eval) eval {
 		return func(f *penstock.Frame) penstock.Value {
 			v := cond(f)

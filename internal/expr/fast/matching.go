@@ -68,7 +68,7 @@ func compilePattern(s string) (*regexp.Regexp, penstock.Value) {
 }
 
 // regex compiles cel-go's extension "regex".
-func (c *compiler) regex(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) regex(name string, xs []code) (code, bool, error) {
 	switch {
 	case name == "regex.extract" && len(xs) == 2:
 		x := c.patternFunction(name, xs, types.DynType, extract)

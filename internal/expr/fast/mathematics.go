@@ -10,14 +10,24 @@ import (
 )
 
 // mathematics compiles cel-go's extension "math".
-func (c *compiler) mathematics(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) mathematics(name string, xs []code) (code, bool, error) {
 	name, isMath := strings.CutPrefix(name, "math.")
 	if !isMath {
 		return code{}, false, nil
 	}
+	if len(xs) == 0 {
+		return code{}, false, nil
+	}
+	t := types.DynType // of the result, where it is that of the argument
+	if k := xs[0].typ; k.IsNumeric() && !k.Nullable && (len(xs) == 1 || xs[1].typ.Kind == k.Kind) {
+		t = k
+	}
 	switch len(xs) {
 	case 1:
 		if op := doubleFunction(name); op != nil {
+			if strings.HasPrefix(name, "is") {
+				t = types.BoolType
+			}
 			return number1(xs[0], t, func(v penstock.Value) penstock.Value {
 				if v.Kind() == penstock.KindDecimal {
 					return decimalFunction(name, v)
@@ -29,6 +39,9 @@ func (c *compiler) mathematics(name string, xs []code, t *types.Type) (code, boo
 			}), true, nil
 		}
 		if op := numberFunction(name); op != nil {
+			if name == "sqrt" || name == "sign" {
+				t = types.DynType
+			}
 			return number1(xs[0], t, op), true, nil
 		}
 		if name == "@min" || name == "@max" {
@@ -45,7 +58,7 @@ func (c *compiler) mathematics(name string, xs []code, t *types.Type) (code, boo
 			}), true, nil
 		}
 		if op := bitFunction(name); op != nil {
-			return binary2(xs[0], xs[1], t, func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
+			return binary2(xs[0], xs[1], types.DynType, func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
 				return op(ops.Resolve(a, f.Arena), ops.Resolve(b, f.Arena))
 			}), true, nil
 		}

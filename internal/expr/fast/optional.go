@@ -8,38 +8,24 @@ import (
 
 // optionalFunction compiles the functions of optional values. What an optional holds is passed
 // on without a box where both sides are known.
-func (c *compiler) optionalFunction(name string, xs []code, t *types.Type) (code, bool, error) {
-	elem := types.DynType
-	if t.Kind == types.Optional {
-		elem = t.Elem
-	}
+func (c *compiler) optionalFunction(name string, xs []code) (code, bool, error) {
 	switch {
 	case name == "optional.of" && len(xs) == 1:
-		in := xs[0].eval
-		if elem.IsDyn() {
-			elem = xs[0].typ
-		}
-		return newOptional(func(f *penstock.Frame) penstock.Value {
-			v := in(f)
-			if v.IsAbsent() { // an optional that holds an optional that is none
-				return penstock.OptionalValue(penstock.Absent)
-			}
-			return v
-		}, elem), true, nil
+		return newOptional(xs[0].eval, heldType(xs[0])), true, nil
 	case name == "optional.none" && len(xs) == 0:
-		return newOptional(func(*penstock.Frame) penstock.Value { return penstock.Absent }, elem), true, nil
+		return newOptional(func(*penstock.Frame) penstock.Value { return penstock.Absent }, types.DynType), true, nil
 	case name == "optional.ofNonZeroValue" && len(xs) == 1:
 		in := deep(xs[0])
 		return newOptional(func(f *penstock.Frame) penstock.Value {
 			v := in(f)
-			if v.IsError() || !ops.IsZero(v) {
+			if v.IsError() || v.Kind() == penstock.KindOptional || !ops.IsZero(v) {
 				return plain(v)
 			}
 			return penstock.Absent
-		}, elem), true, nil
+		}, heldType(xs[0])), true, nil
 	case name == "value" && len(xs) == 1:
 		in := xs[0].optional()
-		return code{typ: orElem(t, xs[0]), eval: func(f *penstock.Frame) penstock.Value {
+		return code{typ: elemOf(xs[0]), eval: func(f *penstock.Frame) penstock.Value {
 			v := in(f)
 			if v.IsAbsent() {
 				return ops.Errorf("optional.none() has no value")
@@ -48,7 +34,7 @@ func (c *compiler) optionalFunction(name string, xs []code, t *types.Type) (code
 		}}, true, nil
 	case name == "hasValue" && len(xs) == 1:
 		in := xs[0].optional()
-		if xs[0].raw != nil && xs[0].typ.Elem.IsDyn() {
+		if xs[0].raw != nil && elemOf(xs[0]).IsDyn() {
 			in = xs[0].raw
 		}
 		return code{typ: types.BoolType, eval: func(f *penstock.Frame) penstock.Value {
@@ -74,24 +60,26 @@ func (c *compiler) optionalFunction(name string, xs []code, t *types.Type) (code
 			return penstock.BoolValue(ops.Equal(v, w))
 		}}, true, nil
 	case name == "orValue" && len(xs) == 2:
-		in, other := xs[0].optional(), xs[1].eval
-		return code{typ: orElem(t, xs[0]), eval: func(f *penstock.Frame) penstock.Value {
-			if v := in(f); !v.IsAbsent() {
+		held, other := unboxed(xs[0]), xs[1]
+		t := unify(&held, &other)
+		return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
+			if v := held.eval(f); !v.IsAbsent() {
 				return v
 			}
-			return other(f)
+			return other.eval(f)
 		}}, true, nil
 	case name == "or" && len(xs) == 2:
-		in, other := xs[0].optional(), xs[1].optional()
+		a, b := unboxed(xs[0]), unboxed(xs[1])
+		t := unify(&a, &b)
 		return newOptional(func(f *penstock.Frame) penstock.Value {
-			if v := in(f); !v.IsAbsent() {
+			if v := a.eval(f); !v.IsAbsent() {
 				return v
 			}
-			return other(f)
-		}, elem), true, nil
+			return b.eval(f)
+		}, t), true, nil
 	case (name == "optional.unwrap" || name == "unwrapOpt") && len(xs) == 1:
-		return unary(xs[0], t, unwrap), true, nil
-	case (name == "first" || name == "last") && len(xs) == 1 && t.Kind == types.Optional:
+		return unary(xs[0], types.ListOf(types.DynType), unwrap), true, nil
+	case (name == "first" || name == "last") && len(xs) == 1:
 		in, last := xs[0].eval, name == "last"
 		r := newReader(elemType(xs[0].typ), xs[0].path+"[]", "")
 		return newOptional(func(f *penstock.Frame) penstock.Value {
@@ -111,17 +99,26 @@ func (c *compiler) optionalFunction(name string, xs []code, t *types.Type) (code
 				return penstock.Absent
 			}
 			return r.read(f, w)
-		}, elem), true, nil
+		}, heldType(code{typ: elemType(xs[0].typ)})), true, nil
 	}
 	return code{}, false, nil
 }
 
-// orElem prefers t to what the optional x is known to hold.
-func orElem(t *types.Type, x code) *types.Type {
-	if t.IsDyn() && x.typ.Kind == types.Optional {
+// elemOf is the type of what the optional x holds.
+func elemOf(x code) *types.Type {
+	if x.typ.Kind == types.Optional {
 		return x.typ.Elem
 	}
-	return t
+	return types.DynType
+}
+
+// heldType is the type of x within an optional: an optional in an optional keeps its box, which its
+// type does not show (types.OptionalOf).
+func heldType(x code) *types.Type {
+	if x.typ.Kind == types.Optional {
+		return types.DynType
+	}
+	return x.typ
 }
 
 // unwrap keeps what is there of a list of optionals.

@@ -74,7 +74,7 @@ func (c *compiler) ident(e ast.Expr) (code, error) {
 			x, err := c.root(r)
 			for _, part := range strings.Split(field, ".") {
 				if err == nil {
-					x, err = c.extend(x, step{name: part}, nil)
+					x, err = c.extend(x, step{name: part})
 				}
 			}
 			return x, err
@@ -263,8 +263,8 @@ func chainOf(x code) *chain {
 	return &chain{base: x.eval}
 }
 
-// extend adds a step to a code. known is the type of the result as the checker has it.
-func (c *compiler) extend(x code, s step, known *types.Type) (code, error) {
+// extend adds a step to a code.
+func (c *compiler) extend(x code, s step) (code, error) {
 	ch, before := chainOf(x), x.path
 	if err := s.taken(x.typ); err != nil {
 		return x, err
@@ -280,9 +280,6 @@ func (c *compiler) extend(x code, s step, known *types.Type) (code, error) {
 	}
 	ch.steps = append(ch.steps, s)
 	t := stepType(x.typ, &s)
-	if t.Kind == types.Dyn && known != nil {
-		t = known
-	}
 	if t.Kind == types.Optional && ch.optional() {
 		t = t.Elem
 	}
@@ -477,7 +474,7 @@ func (s *step) apply(f *penstock.Frame, v penstock.Value, lenient bool) penstock
 			return penstock.Absent
 		}
 	case stepIndex:
-		if ops.IsList(v) {
+		if ops.IsList(v) && !s.ofObject() {
 			w, _ := ops.At(v, s.pos)
 			return w
 		}
@@ -487,7 +484,7 @@ func (s *step) apply(f *penstock.Frame, v penstock.Value, lenient bool) penstock
 		}
 	default:
 		key := s.key(f)
-		if ops.IsList(v) || ops.IsMap(v) && s.of.Kind != types.List {
+		if ops.IsList(v) && !s.ofObject() || ops.IsMap(v) && s.of.Kind != types.List {
 			return ops.Lookup(v, key)
 		}
 		if key.IsError() {
@@ -499,6 +496,9 @@ func (s *step) apply(f *penstock.Frame, v penstock.Value, lenient bool) penstock
 	}
 	return s.noContainer(v)
 }
+
+// ofObject reports whether the step is taken from what is declared an object or map.
+func (s *step) ofObject() bool { return s.of.Kind == types.Object || s.of.Kind == types.Map }
 
 // declared reports whether v should be a container, by its static type.
 func (s *step) declared(v penstock.Value) bool {
@@ -530,21 +530,13 @@ func (c *compiler) selection(e ast.Expr) (code, error) {
 		return c.has(sel.Operand(), sel.FieldName())
 	}
 	if ch, t, ok := c.member(sel.Operand(), sel.FieldName()); ok {
-		return c.pathCode(ch, orKnown(t, c.typeOf(e.ID()))), nil
+		return c.pathCode(ch, t), nil
 	}
 	x, err := c.compile(sel.Operand())
 	if err != nil {
 		return x, err
 	}
-	return c.extend(x, step{name: sel.FieldName()}, c.typeOf(e.ID()))
-}
-
-// orKnown prefers t, and what the checker knows where t is dyn.
-func orKnown(t, known *types.Type) *types.Type {
-	if t.Kind == types.Dyn && known != nil {
-		return known
-	}
-	return t
+	return c.extend(c.narrowed(x, sel.Operand().ID()), step{name: sel.FieldName()})
 }
 
 func (c *compiler) has(operand ast.Expr, field string) (code, error) {
@@ -565,6 +557,7 @@ func (c *compiler) has(operand ast.Expr, field string) (code, error) {
 	if err != nil {
 		return x, err
 	}
+	x = c.narrowed(x, operand.ID())
 	ch := chainOf(x)
 	last := step{name: field, path: join(x.path, field)}
 	if err := last.taken(x.typ); err != nil {
@@ -595,12 +588,11 @@ func (c *compiler) has(operand ast.Expr, field string) (code, error) {
 }
 
 // optionalStep compiles operand.?field and operand[?key].
-func (c *compiler) optionalStep(e ast.Expr, operand, key ast.Expr) (code, error) {
-	known := c.typeOf(e.ID())
+func (c *compiler) optionalStep(operand, key ast.Expr) (code, error) {
 	if name, ok := stringLiteral(key); ok {
 		if ch, t, ok := c.member(operand, name); ok {
 			ch.optBase = true
-			if t = orKnown(t, known); t.Kind == types.Optional {
+			if t.Kind == types.Optional {
 				t = t.Elem
 			}
 			found := ch.base
@@ -614,24 +606,25 @@ func (c *compiler) optionalStep(e ast.Expr, operand, key ast.Expr) (code, error)
 			return c.pathCode(ch, t), nil
 		}
 	}
-	return c.indexStep(operand, key, true, known)
+	return c.indexStep(operand, key, true)
 }
 
 // indexed compiles operand[key].
-func (c *compiler) indexed(e ast.Expr, operand, key ast.Expr) (code, error) {
+func (c *compiler) indexed(operand, key ast.Expr) (code, error) {
 	if name, ok := stringLiteral(key); ok {
 		if ch, t, ok := c.member(operand, name); ok {
-			return c.pathCode(ch, orKnown(t, c.typeOf(e.ID()))), nil
+			return c.pathCode(ch, t), nil
 		}
 	}
-	return c.indexStep(operand, key, false, c.typeOf(e.ID()))
+	return c.indexStep(operand, key, false)
 }
 
-func (c *compiler) indexStep(operand, key ast.Expr, opt bool, known *types.Type) (code, error) {
+func (c *compiler) indexStep(operand, key ast.Expr, opt bool) (code, error) {
 	x, err := c.compile(operand)
 	if err != nil {
 		return x, err
 	}
+	x = c.narrowed(x, operand.ID())
 	k, err := c.compile(key)
 	if err != nil {
 		return x, err
@@ -648,7 +641,7 @@ func (c *compiler) indexStep(operand, key ast.Expr, opt bool, known *types.Type)
 			s = step{kind: stepIndex, pos: k.val.Int(), opt: opt}
 		}
 	}
-	out, err := c.extend(x, s, known)
+	out, err := c.extend(x, s)
 	if err != nil {
 		return out, err
 	}
@@ -665,9 +658,12 @@ func computedField(x, k code, opt bool) code {
 		if v = of(f); v.IsAbsent() || v.IsError() {
 			return v, v
 		}
+		if ops.IsList(v) {
+			return (&reader{typ: t, path: x.path}).mismatch(v), v
+		}
 		name = key(f)
 		if v = ops.Lookup(v, name); v.Kind() == penstock.KindNode && name.Kind() == penstock.KindString {
-			return (&reader{typ: fieldType(t, name.Str()), path: join(x.path, name.Str())}).read(f, v), name
+			return materialize(f, v, fieldType(t, name.Str()), join(x.path, name.Str())), name
 		}
 		return v, name
 	}

@@ -90,6 +90,8 @@ func settle(v penstock.Value) string {
 	switch v.Kind() {
 	case penstock.KindError:
 		return "error"
+	case penstock.KindAbsent:
+		return "absent"
 	case penstock.KindNode:
 		d, n := v.Node()
 		if k := d.Kind(n); k != jsonview.Array && k != jsonview.Object {

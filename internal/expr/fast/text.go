@@ -32,7 +32,7 @@ func str1(name string, xs []code, t *types.Type, op func(f *penstock.Frame, s st
 
 // text compiles the functions of strings: the standard ones and cel-go's extension "strings".
 // Positions count code points.
-func (c *compiler) text(name string, xs []code, t *types.Type) (code, bool, error) {
+func (c *compiler) text(name string, xs []code) (code, bool, error) {
 	switch name {
 	case "contains", "startsWith", "endsWith", "matches":
 		if len(xs) == 2 {

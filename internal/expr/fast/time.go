@@ -11,7 +11,7 @@ import (
 
 // time compiles the accessors of timestamps and durations. A timestamp is read in UTC unless a
 // zone is given: a name of the IANA database, or an offset such as +02:00.
-func (c *compiler) time(name string, xs []code, _ *types.Type) (code, bool, error) {
+func (c *compiler) time(name string, xs []code) (code, bool, error) {
 	part := timePart(name)
 	if part == nil || len(xs) < 1 || len(xs) > 2 {
 		return code{}, false, nil

@@ -187,13 +187,9 @@ func IsNone(v penstock.Value) bool {
 	return v.IsAbsent() || v.Kind() == penstock.KindOptional && v.Optional().IsAbsent()
 }
 
-// Some makes an optional that holds v. An optional in an optional keeps its own box.
-func Some(v penstock.Value) penstock.Value {
-	if v.IsAbsent() {
-		v = penstock.OptionalValue(penstock.Absent)
-	}
-	return penstock.OptionalValue(v)
-}
+// None is the optional that holds nothing. Programs give Absent for it; within expressions, and within
+// lists and maps, it has this box, so that Absent there always means "not there".
+var None = penstock.OptionalValue(penstock.Absent)
 
 // Unbox gives what an optional holds, Absent if it is none; ok is false for a value that is no
 // optional.
