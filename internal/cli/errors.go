@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"penstock.dev/penstock"
@@ -112,15 +113,16 @@ func flattenCause(err error) []error {
 	return nil
 }
 
-// troubleOf finds what, where and what to do in a chain of errors: the place and the hint of the
-// innermost *penstock.Error that has one, and the operations on the way.
+// troubleOf finds what, where and what to do in a chain of errors: the operations on the way, the
+// places from the innermost out (a file, and the line of the configuration that names it), and the
+// innermost hint.
 func troubleOf(err error) trouble {
 	t := trouble{Type: "error", Code: penstock.CodeOf(err)}
 	var u *usageError
 	if errors.As(err, &u) {
 		return trouble{Type: "error", Code: "usage", Message: u.message, Hint: u.hint}
 	}
-	var parts []string
+	var parts, where []string
 	for {
 		e, ok := err.(*penstock.Error) //nolint:errorlint // the chain is walked link by link
 		if !ok {
@@ -129,8 +131,8 @@ func troubleOf(err error) trouble {
 		if e.Op != "" {
 			parts = append(parts, e.Op)
 		}
-		if e.Path != "" {
-			t.Where = e.Path
+		if e.Path != "" && !slices.Contains(where, e.Path) {
+			where = append([]string{e.Path}, where...)
 		}
 		if e.Hint != "" {
 			t.Hint = e.Hint
@@ -146,6 +148,7 @@ func troubleOf(err error) trouble {
 		parts = append(parts, err.Error())
 	}
 	t.Message = strings.Join(parts, ": ")
+	t.Where = strings.Join(where, ", by ")
 	return t
 }
 

@@ -18,9 +18,9 @@ func TestTrouble(t *testing.T) {
 	}{
 		{"one", inner, trouble{"error", penstock.NotFound, "file.read: no such file", "data/a.csv", "look at the path"}},
 		{
-			"the innermost place counts, and all operations",
+			"all operations, and all places",
 			&penstock.Error{Code: penstock.NotFound, Op: "open orders/from", Path: "f.yaml:3:4", Err: inner},
-			trouble{"error", penstock.NotFound, "open orders/from: file.read: no such file", "data/a.csv", "look at the path"},
+			trouble{"error", penstock.NotFound, "open orders/from: file.read: no such file", "data/a.csv, by f.yaml:3:4", "look at the path"},
 		},
 		{"a plain error", errors.New("boom"), trouble{Type: "error", Code: penstock.Internal, Message: "boom"}},
 		{"no cause", &penstock.Error{Code: penstock.Timeout, Op: "drain"}, trouble{Type: "error", Code: penstock.Timeout, Message: "drain: timeout"}},

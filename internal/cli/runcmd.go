@@ -88,7 +88,7 @@ func (p *Program) run(ctx context.Context, f *runFlags, args []string) error {
 		Progress: show.show, Every: show.every(), Abort: abort,
 	})
 	show.done()
-	if sum != nil {
+	if sum != nil && (err == nil || p.asJSON || sum.Read() > 0) {
 		p.showRunSummary(f, report, sum)
 	}
 	if err == nil && f.failOnDead && sum.Dead() > 0 {

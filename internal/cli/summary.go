@@ -63,6 +63,9 @@ func overall(s *control.Summary, f *control.FlowSummary) string {
 	return rate(f.Rate)
 }
 
+// otherCauses is what the engine calls the kinds of failure beyond those that it tells apart.
+const otherCauses = "(other)"
+
 func showDead(b *strings.Builder, c styles, s *control.Summary) {
 	if s.Dead() == 0 {
 		return
@@ -75,8 +78,8 @@ func showDead(b *strings.Builder, c styles, s *control.Summary) {
 		}
 		shown := int64(0)
 		for n, cause := range f.Causes {
-			if n == maxCauses {
-				break
+			if n >= maxCauses || cause.Message == otherCauses {
+				continue
 			}
 			shown += cause.Count
 			fmt.Fprintf(b, "  %s %s (step %s) → %s\n", c.yellow(count(cause.Count)+" ×"), firstLine(cause.Message), cause.Step, f.DeadLetter)
@@ -95,6 +98,9 @@ func showNotes(b *strings.Builder, c styles, s *control.Summary) {
 	for i := range s.Flows {
 		f := &s.Flows[i]
 		read += f.Read
+		if f.Read > 0 && f.Dead == f.Read {
+			notes = append(notes, fmt.Sprintf("%s: nothing got through: %s dead-lettered", f.Name, plural(int(f.Dead), "message was", "messages were")))
+		}
 		if f.Unsettled > 0 {
 			settled = false
 			notes = append(notes, fmt.Sprintf("%s: %s were not settled; they are read again at the next start, where the source can", f.Name, plural(int(f.Unsettled), "message", "messages")))

@@ -37,6 +37,13 @@ func (s *Service) Check(p Project, strict bool) *Checked {
 	set, found := s.load(p)
 	pl, more := compile.Compile(set, s.Registry, compile.Options{Strict: strict})
 	found.Merge(more)
+	if len(set.Resources) == 0 && found.Len() == 0 {
+		at := "."
+		if len(p.Paths) > 0 {
+			at = p.Paths[0]
+		}
+		found.Errorf(penstock.Pos{File: at}, "nothing-here", "", "name a file or folder of a configuration, or make one with penstock init", "there is no configuration here")
+	}
 	c := &Checked{plan: pl, set: set}
 	c.Findings = distinct(found.Sorted())
 	c.Errors, c.Warnings = tally(c.Findings)

@@ -41,6 +41,15 @@ func (f *FlowSummary) Total() int64 {
 	return n
 }
 
+// Read is how many messages all flows read.
+func (s *Summary) Read() int64 {
+	var n int64
+	for i := range s.Flows {
+		n += s.Flows[i].Read
+	}
+	return n
+}
+
 // Dead is how many messages of all flows were dead-lettered.
 func (s *Summary) Dead() int64 {
 	var n int64
