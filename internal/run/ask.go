@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"penstock.dev/penstock"
@@ -26,7 +25,7 @@ type task func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*re
 // ask runs a task for each message and stores the replies. Tasks that wait run at once,
 // as many as the window allows: off the lane where the order permits, else the batch
 // waits for all of its own while the lanes beside it go on.
-func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window chan struct{}, t task) {
+func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slots, t task) {
 	switch {
 	case !n.waits:
 		kept := ms[:0]
@@ -57,26 +56,25 @@ func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window chan
 }
 
 // away runs the task off the lane and posts the message back with the reply.
-func (x *exec) away(w *work, pc int, m *penstock.Message, window chan struct{}, t task) {
+func (x *exec) away(w *work, pc int, m *penstock.Message, window *slots, t task) {
 	l := x.lane
 	l.leave(m)
 	attempt := max(x.tries, 1)
-	x.f.r.busy() // until the lane has taken the answer
+	x.f.r.busy()
 	go func() {
+		defer x.f.r.idle()
 		p := &parcel{w: w, m: m, pc: pc, attempt: attempt, called: true}
 		p.reply, p.err = x.f.windowed(x.ctx, window, m, t)
-		l.box.post(p, nil)
+		l.post(p, nil)
 	}()
 }
 
 // windowed runs a task in memory of its own once the window has room.
-func (f *flow) windowed(ctx context.Context, window chan struct{}, m *penstock.Message, t task) (*reply, error) {
-	select {
-	case window <- struct{}{}:
-	case <-ctx.Done():
+func (f *flow) windowed(ctx context.Context, window *slots, m *penstock.Message, t task) (*reply, error) {
+	if !window.take(ctx.Done()) {
 		return nil, ctx.Err()
 	}
-	defer func() { <-window }()
+	defer window.give()
 	b := f.batches.get()
 	b.Runtime = f.r.runtime
 	r, err := t(ctx, b, m)
@@ -89,14 +87,10 @@ func (f *flow) windowed(ctx context.Context, window chan struct{}, m *penstock.M
 }
 
 // together runs the tasks of a batch at once and waits for them.
-func (x *exec) together(w *work, n *node, ms []*penstock.Message, window chan struct{}, t task) {
+func (x *exec) together(w *work, n *node, ms []*penstock.Message, window *slots, t task) {
 	replies := make([]*reply, len(ms))
 	errs := make([]error, len(ms))
-	var wg sync.WaitGroup
-	for i, m := range ms {
-		wg.Go(func() { replies[i], errs[i] = x.f.windowed(x.ctx, window, m, t) })
-	}
-	wg.Wait()
+	x.f.r.all(len(ms), func(i int) { replies[i], errs[i] = x.f.windowed(x.ctx, window, ms[i], t) })
 	kept := ms[:0]
 	for i, m := range ms {
 		err := errs[i]

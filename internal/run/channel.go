@@ -24,7 +24,7 @@ type channel struct {
 type subscription struct {
 	ch       *channel
 	mu       sync.Mutex
-	cond     sync.Cond
+	cond     cond
 	packets  []*penstock.Batch
 	messages int
 	closed   bool
@@ -37,7 +37,7 @@ func newChannel(p *plan.Channel) *channel { return &channel{plan: p} }
 
 func (c *channel) subscribe(r *Runner) *subscription {
 	s := &subscription{ch: c, r: r}
-	s.cond.L = &s.mu
+	s.cond.init(r, &s.mu)
 	c.subs = append(c.subs, s)
 	return s
 }
@@ -48,32 +48,27 @@ func (s *subscription) put(ctx context.Context, b *penstock.Batch) bool {
 	if limit <= 0 {
 		limit = defaultCapacity
 	}
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.cond.Broadcast()
-	})
+	stop := s.cond.wakeAfter(ctx)
 	defer stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for s.messages > 0 && s.messages+len(b.Msgs) > limit && ctx.Err() == nil && !s.closed {
-		s.cond.Wait()
+		s.cond.wait()
 	}
 	if ctx.Err() != nil || s.closed {
 		return false
 	}
 	s.packets = append(s.packets, b)
 	s.messages += len(b.Msgs)
-	s.r.busy() // until a pump has read it
-	s.cond.Broadcast()
+	s.cond.wake()
 	return true
 }
 
 func (s *subscription) close() {
 	s.mu.Lock()
 	s.closed = true
+	s.cond.wake()
 	s.mu.Unlock()
-	s.cond.Broadcast()
 }
 
 // left is how many messages nobody has read.
@@ -83,20 +78,19 @@ func (s *subscription) left() int {
 	return s.messages
 }
 
+// Waits implements Waiter: it waits on a condition, whose waiters don't count.
+func (*subscription) Waits(func(), func()) {}
+
 // Open implements penstock.Source.
 func (*subscription) Open(context.Context) error { return nil }
 
 // Read implements penstock.Source: it takes over one hand-over, memory and all.
 func (s *subscription) Read(ctx context.Context, into *penstock.Batch) error {
-	stop := context.AfterFunc(ctx, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.cond.Broadcast()
-	})
+	stop := s.cond.wakeAfter(ctx)
 	defer stop()
 	s.mu.Lock()
 	for len(s.packets) == 0 && !s.closed && ctx.Err() == nil {
-		s.cond.Wait()
+		s.cond.wait()
 	}
 	if len(s.packets) == 0 {
 		s.mu.Unlock()
@@ -109,8 +103,8 @@ func (s *subscription) Read(ctx context.Context, into *penstock.Batch) error {
 	s.packets[0] = nil
 	s.packets = s.packets[1:]
 	s.messages -= len(b.Msgs)
+	s.cond.wake()
 	s.mu.Unlock()
-	s.cond.Broadcast()
 	into.Swap(b)
 	s.r.batches.put(b) // emptied before it was handed to Read
 	return nil

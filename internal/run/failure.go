@@ -1,6 +1,7 @@
 package run
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -163,15 +164,8 @@ func errorValue(err error, step string, attempts int) penstock.Value {
 
 // sleep waits on the run's clock; false when the run was stopped meanwhile. Who sleeps is
 // not busy: a test may advance the clock.
-func (f *flow) sleep(ctx interface{ Done() <-chan struct{} }, d time.Duration) bool {
+func (f *flow) sleep(ctx context.Context, d time.Duration) bool {
 	c, stop := f.r.clock.NewTimer(d)
 	defer stop()
-	f.r.idle()
-	defer f.r.busy()
-	select {
-	case <-c:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return f.r.Await(ctx, c)
 }

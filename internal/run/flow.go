@@ -31,33 +31,34 @@ type flow struct {
 
 	width    int // lanes
 	lanes    []*lane
-	queue    chan *work // shared by the lanes, but with order: per-key
-	gate     *gate      // order: total
-	tail     int        // first order-sensitive node
-	water    *water     // event time without total order
-	aside    *exec      // runs what timers complete, in the tail
+	queue    *queue // shared by the lanes, but with order: per-key
+	queues   []*queue
+	gate     *gate  // order: total
+	tail     int    // first order-sensitive node
+	water    *water // event time without total order
+	aside    *exec  // runs what timers complete, in the tail
 	budget   *budget
-	forks    chan struct{} // window of forks and loops that wait
+	forks    *slots // window of forks and loops that wait
 	taps     sync.WaitGroup
-	tapSlots chan struct{}
+	tapSlots *slots
 	works    pool[work]
 	batches  *pool[penstock.Batch] // the run's
-	seqMu    sync.Mutex
+	numbers  *slots                // who numbers works
 	seq      uint64
 	ctx      context.Context
 	abort    chan struct{}
 
 	outM    sync.Mutex
-	outCond sync.Cond
+	outCond cond
 	outN    int // works handed to lanes, messages away from them
 }
 
 func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
-	f := &flow{r: r, plan: p, log: r.opts.Logger.With("flow", p.Name), ctx: r.ctx, abort: make(chan struct{}), tapSlots: make(chan struct{}, 4), forks: make(chan struct{}, defaultWindow)}
+	f := &flow{r: r, plan: p, log: r.opts.Logger.With("flow", p.Name), ctx: r.ctx, abort: make(chan struct{}), tapSlots: newSlots(r, 4), forks: newSlots(r, defaultWindow), numbers: newSlots(r, 1)}
 	f.stats.Name = p.Name
-	f.outCond.L = &f.outM
+	f.outCond.init(r, &f.outM)
 	f.batches = &r.batches
-	f.budget = newBudget(p.Budget.Messages, p.Budget.Bytes)
+	f.budget = newBudget(r, p.Budget.Messages, p.Budget.Bytes)
 	f.width = p.Concurrency
 	if f.width <= 0 {
 		f.width = runtime.GOMAXPROCS(0)
@@ -67,7 +68,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 		return f, err
 	}
 	if f.plan.Order == plan.Total || f.plan.Order == "" {
-		f.gate, f.tail = newGate(), tailOf(f.prog)
+		f.gate, f.tail = newGate(r), tailOf(f.prog)
 		f.aside = newExec(f.ctx, f, f.prog, &p.OnError.Retry)
 		for i := range f.prog.nodes[:min(f.tail, len(f.prog.nodes))] {
 			if f.prog.nodes[i].waits { // lanes that wait for calls cost nothing: more of them keep the window full
@@ -85,12 +86,13 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 			return f, err
 		}
 	}
-	f.queue = make(chan *work, f.width)
+	f.queue = newQueue(r, f.width)
+	f.queues = append(f.queues, f.queue)
 	for i := range f.width {
-		l := &lane{f: f, id: i, in: f.queue, chains: map[string]*chain{}}
-		l.box.wake = make(chan struct{}, 1)
+		l := &lane{f: f, id: i, in: f.queue, wake: make(chan struct{}, 1), chains: map[string]*chain{}}
 		if p.Order == plan.PerKey {
-			l.in = make(chan *work, 2)
+			l.in = newQueue(r, 2)
+			f.queues = append(f.queues, l.in)
 		}
 		l.main = *newExec(f.ctx, f, f.prog, &p.OnError.Retry)
 		l.main.lane = l
@@ -180,6 +182,7 @@ func (f *flow) run(reading context.Context) error {
 	var lanes, settlers sync.WaitGroup
 	errs := make(chan error, 2*len(f.pumps)+1)
 	for _, l := range f.lanes {
+		f.r.busy()
 		lanes.Go(l.loop)
 	}
 	for _, p := range f.pumps {
@@ -189,18 +192,15 @@ func (f *flow) run(reading context.Context) error {
 	var clocks sync.WaitGroup
 	for _, g := range f.groups {
 		if g.timed() {
+			f.r.busy()
 			clocks.Go(func() { g.watch(timers) })
 		}
 	}
-	var pumps sync.WaitGroup
-	for _, p := range f.pumps {
-		pumps.Go(func() {
-			if err := p.read(reading); err != nil {
-				f.r.abort(err)
-			}
-		})
-	}
-	pumps.Wait()
+	f.r.all(len(f.pumps), func(i int) {
+		if err := f.pumps[i].read(reading); err != nil {
+			f.r.abort(err)
+		}
+	})
 	f.drained()
 	if reading.Err() == nil && f.ctx.Err() == nil {
 		f.complete()
@@ -283,36 +283,27 @@ func (f *flow) runAside(w *work) {
 func (f *flow) outstanding(n int) {
 	f.outM.Lock()
 	f.outN += n
-	over := f.outN == 0
-	f.outM.Unlock()
-	if over {
-		f.outCond.Broadcast()
+	if f.outN == 0 {
+		f.outCond.wake()
 	}
+	f.outM.Unlock()
 }
 
 // drained waits until the lanes have nothing left to do, or the run was aborted.
 func (f *flow) drained() {
-	stop := context.AfterFunc(f.ctx, func() {
-		f.outM.Lock()
-		defer f.outM.Unlock()
-		f.outCond.Broadcast()
-	})
+	stop := f.outCond.wakeAfter(f.ctx)
 	defer stop()
 	f.outM.Lock()
 	defer f.outM.Unlock()
 	for f.outN > 0 && f.ctx.Err() == nil {
-		f.outCond.Wait()
+		f.outCond.wait()
 	}
 }
 
 func (f *flow) stopLanes() {
-	if f.plan.Order == plan.PerKey {
-		for _, l := range f.lanes {
-			close(l.in)
-		}
-		return
+	for _, q := range f.queues {
+		q.close()
 	}
-	close(f.queue)
 }
 
 // flushSinks makes durable what was written so far.

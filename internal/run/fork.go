@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
@@ -124,28 +125,24 @@ func (x *exec) apart(ctx context.Context, n *node, op *plan.Fork, children []*pe
 	if limit <= 0 || limit > len(children) {
 		limit = len(children)
 	}
-	slots := make(chan struct{}, limit)
-	var wg sync.WaitGroup
+	var next atomic.Int64
 	var mu sync.Mutex
 	var memory []*penstock.Batch
 	errs := make([]error, len(children))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for i, c := range children {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
+	x.f.r.all(limit, func(int) {
+		for i := int(next.Add(1) - 1); i < len(children); i = int(next.Add(1) - 1) {
 			b := x.f.batches.get()
 			b.Runtime = x.f.r.runtime
-			own := child(b, c, 0)
+			own := child(b, children[i], 0)
 			res, mem, err := x.branch(ctx, b, prog(i), x.inner(n), []*penstock.Message{own})
 			ends[i], errs[i] = res.msgs[0], err
 			mu.Lock()
 			memory = append(append(memory, b), mem...)
 			mu.Unlock()
-		})
-	}
-	wg.Wait()
+		}
+	})
 	for _, err := range errs {
 		if err != nil {
 			return memory, err

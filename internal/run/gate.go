@@ -7,23 +7,24 @@ import "sync"
 // exclusion but without a turn.
 type gate struct {
 	mu      sync.Mutex
-	cond    sync.Cond
+	cond    cond
 	next    uint64
 	busy    bool
+	aside   int                 // those who wait to come in between: they go first
 	skipped map[uint64]struct{} // turns given up before they came
 }
 
-func newGate() *gate {
+func newGate(r *Runner) *gate {
 	g := &gate{skipped: map[uint64]struct{}{}}
-	g.cond.L = &g.mu
+	g.cond.init(r, &g.mu)
 	return g
 }
 
 // enter waits for the turn of seq.
 func (g *gate) enter(seq uint64) {
 	g.mu.Lock()
-	for g.next != seq || g.busy {
-		g.cond.Wait()
+	for g.next != seq || g.busy || g.aside > 0 {
+		g.cond.wait()
 	}
 	g.busy = true
 	g.mu.Unlock()
@@ -34,8 +35,8 @@ func (g *gate) leave() {
 	g.mu.Lock()
 	g.busy = false
 	g.advance()
+	g.cond.wake()
 	g.mu.Unlock()
-	g.cond.Broadcast()
 }
 
 func (g *gate) advance() {
@@ -57,21 +58,23 @@ func (g *gate) skip(seq uint64) {
 	} else {
 		g.skipped[seq] = struct{}{}
 	}
+	g.cond.wake()
 	g.mu.Unlock()
-	g.cond.Broadcast()
 }
 
 // between runs f in the tail without a turn.
 func (g *gate) between(f func()) {
 	g.mu.Lock()
+	g.aside++
 	for g.busy {
-		g.cond.Wait()
+		g.cond.wait()
 	}
+	g.aside--
 	g.busy = true
 	g.mu.Unlock()
 	f()
 	g.mu.Lock()
 	g.busy = false
+	g.cond.wake()
 	g.mu.Unlock()
-	g.cond.Broadcast()
 }

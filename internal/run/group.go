@@ -34,15 +34,16 @@ type groups struct {
 	op   *plan.Group
 	next int // node behind
 
-	mu    sync.Mutex
-	open  map[string]*openGroup
-	due   dueHeap
-	age   ageList
-	bytes int64
-	high  int64         // event time: the watermark, Unix nanoseconds; engine time: unused
-	poke  chan struct{} // the earliest due time changed
-	moved chan struct{} // the clock completed groups
-	count atomic.Int64
+	mu      sync.Mutex
+	open    map[string]*openGroup
+	due     dueHeap
+	age     ageList
+	bytes   int64
+	high    int64         // event time: the watermark, Unix nanoseconds; engine time: unused
+	poke    chan struct{} // the earliest due time changed
+	moved   cond          // the clock completed groups
+	watched bool          // a watch runs
+	count   atomic.Int64
 }
 
 // openGroup gathers one group. Its bodies are copied: it holds the lineage of its inputs,
@@ -64,7 +65,10 @@ type openGroup struct {
 }
 
 func newGroups(f *flow, n *node, op *plan.Group) *groups {
-	return &groups{f: f, n: n, op: op, next: n.Next, open: map[string]*openGroup{}, high: minTime, poke: make(chan struct{}, 1), moved: make(chan struct{}, 1)}
+	g := &groups{f: f, n: n, op: op, next: n.Next, open: map[string]*openGroup{}, high: minTime, poke: make(chan struct{}, 1)}
+	g.watched = g.timed()
+	g.moved.init(f.r, &g.mu)
+	return g
 }
 
 const minTime = -1 << 62
@@ -272,10 +276,7 @@ func (g *groups) schedule(grp *openGroup) {
 		heap.Fix(&g.due, grp.heapAt)
 	}
 	if grp.heapAt == 0 && !g.eventTime() {
-		select {
-		case g.poke <- struct{}{}:
-		default:
-		}
+		g.wakeWatch()
 	}
 }
 
@@ -389,8 +390,7 @@ func (x *exec) emitHere(w *work, n *node, done []*openGroup) {
 func (f *flow) mail(l int, g *groups, done []*openGroup) {
 	w := f.groupWork(g, done)
 	f.outstanding(1)
-	f.r.busy()
-	f.lanes[l].box.post(nil, w)
+	f.lanes[l].post(nil, w)
 }
 
 func (f *flow) groupWork(g *groups, done []*openGroup) *work {

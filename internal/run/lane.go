@@ -35,8 +35,9 @@ type failure struct {
 type lane struct {
 	f    *flow
 	id   int
-	in   chan *work
-	box  mailbox // messages that come back: timers, calls, completed groups
+	in   *queue
+	wake chan struct{} // by the queue
+	box  mailbox       // messages that come back: timers, calls, completed groups
 	main exec
 
 	away    int               // messages that left the lane and will come back

@@ -154,7 +154,7 @@ func (in *intake) part() {
 // budget bounds what is in memory at once; it is the back-pressure on sources.
 type budget struct {
 	mu       sync.Mutex
-	cond     sync.Cond
+	cond     cond
 	messages int
 	bytes    int64
 	maxMsgs  int
@@ -162,7 +162,7 @@ type budget struct {
 	closed   bool
 }
 
-func newBudget(msgs int, bytes int64) *budget {
+func newBudget(r *Runner, msgs int, bytes int64) *budget {
 	if msgs <= 0 {
 		msgs = 16384
 	}
@@ -170,7 +170,7 @@ func newBudget(msgs int, bytes int64) *budget {
 		bytes = 64 << 20
 	}
 	b := &budget{maxMsgs: msgs, maxBytes: bytes}
-	b.cond.L = &b.mu
+	b.cond.init(r, &b.mu)
 	return b
 }
 
@@ -180,7 +180,7 @@ func (b *budget) acquire(n int, bytes int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for !b.closed && b.messages > 0 && (b.messages+n > b.maxMsgs || b.bytes+bytes > b.maxBytes) {
-		b.cond.Wait()
+		b.cond.wait()
 	}
 	if b.closed {
 		return false
@@ -194,13 +194,13 @@ func (b *budget) release(n int, bytes int64) {
 	b.mu.Lock()
 	b.messages -= n
 	b.bytes -= bytes
+	b.cond.wake()
 	b.mu.Unlock()
-	b.cond.Broadcast()
 }
 
 func (b *budget) close() {
 	b.mu.Lock()
 	b.closed = true
+	b.cond.wake()
 	b.mu.Unlock()
-	b.cond.Broadcast()
 }

@@ -9,37 +9,29 @@ import (
 
 // loop runs the lane until its queue is closed and everything that left it came back.
 func (l *lane) loop() {
-	in := l.in
-	for in != nil || l.away > 0 {
-		select {
-		case w, ok := <-in:
-			if !ok {
-				in = nil
-				continue
-			}
-			l.start(w)
-			l.f.r.idle()
-		case <-l.box.wake:
-			l.mail()
-		case <-l.f.abort:
+	defer l.f.r.idle()
+	for {
+		switch w, ok := l.in.next(l); {
+		case !ok:
 			return
+		case w != nil:
+			l.start(w)
+		default:
+			l.mail()
 		}
 	}
-	l.mail()
 }
 
 // mail handles what came back to the lane.
 func (l *lane) mail() {
-	items, works := l.box.empty()
+	items, works := l.in.empty(l)
 	for _, w := range works {
 		l.group(w)
 		l.f.outstanding(-1)
-		l.f.r.idle()
 	}
 	for _, p := range items {
 		l.back(p)
 		l.f.outstanding(-1)
-		l.f.r.idle()
 	}
 }
 
@@ -123,13 +115,10 @@ func (g *groups) watch(ctx context.Context) {
 	for {
 		done, next, any := g.expired(g.f.r.clock.Now().UnixNano())
 		if len(done) > 0 {
-			g.f.r.busy()
 			g.release(done)
-			g.f.r.idle()
-			select {
-			case g.moved <- struct{}{}:
-			default:
-			}
+			g.mu.Lock()
+			g.moved.wake()
+			g.mu.Unlock()
 			continue
 		}
 		var c <-chan time.Time
@@ -137,31 +126,53 @@ func (g *groups) watch(ctx context.Context) {
 		if any {
 			c, stop = g.f.r.clock.NewTimer(time.Duration(next - g.f.r.clock.Now().UnixNano()))
 		}
+		g.f.r.idle()
 		select {
 		case <-c:
-		case <-g.poke:
+			g.f.r.busy()
+		case <-g.poke: // counted by who poked
 		case <-ctx.Done():
 			stop()
+			g.leave()
 			return
 		}
 		stop()
 	}
 }
 
+// leave ends the watch.
+func (g *groups) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.watched = false
+	select {
+	case <-g.poke:
+		g.f.r.idle()
+	default:
+	}
+}
+
+// wakeWatch tells the watch that the earliest due time has changed.
+func (g *groups) wakeWatch() {
+	if !g.watched {
+		return
+	}
+	g.f.r.busy()
+	select {
+	case g.poke <- struct{}{}:
+	default:
+		g.f.r.idle()
+	}
+}
+
 // untilEmpty waits until the clock has completed all open groups that it can.
 func (g *groups) untilEmpty() {
-	for {
-		g.mu.Lock()
-		left := len(g.due)
-		g.mu.Unlock()
-		if left == 0 {
-			return
-		}
-		select {
-		case <-g.moved:
-		case <-g.f.ctx.Done():
-			return
-		}
+	stop := g.moved.wakeAfter(g.f.ctx)
+	defer stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.due) > 0 && g.f.ctx.Err() == nil {
+		g.moved.wait()
 	}
 }
 

@@ -2,7 +2,6 @@ package run
 
 import (
 	"strings"
-	"sync"
 	"time"
 
 	"penstock.dev/penstock"
@@ -29,35 +28,16 @@ type chain struct {
 }
 
 // mailbox is how messages come back to a lane. It never blocks the sender; what is in it
-// was already counted against the flow's budget.
+// was already counted against the flow's budget. The lane's queue guards it.
 type mailbox struct {
-	mu    sync.Mutex
 	items []*parcel
 	works []*work
-	wake  chan struct{}
 }
 
-func (b *mailbox) post(p *parcel, w *work) {
-	b.mu.Lock()
-	if p != nil {
-		b.items = append(b.items, p)
-	} else {
-		b.works = append(b.works, w)
-	}
-	b.mu.Unlock()
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
+func (b *mailbox) holds() bool { return len(b.items)+len(b.works) > 0 }
 
-func (b *mailbox) empty() ([]*parcel, []*work) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	items, works := b.items, b.works
-	b.items, b.works = nil, nil
-	return items, works
-}
+// post puts something into the lane's mailbox.
+func (l *lane) post(p *parcel, w *work) { l.in.post(l, p, w) }
 
 // leave takes a message off the lane until it is posted back. With order: per-key those
 // of the same key behind it wait.
@@ -82,13 +62,14 @@ func (l *lane) later(_ *exec, p *parcel, pause time.Duration) {
 	l.leave(p.m)
 	c, stop := l.f.r.clock.NewTimer(pause)
 	go func() {
-		defer stop()
 		select {
 		case <-c:
 		case <-l.f.ctx.Done():
 		}
-		l.f.r.busy() // until the lane has handled it
-		l.box.post(p, nil)
+		l.f.r.busy()
+		stop()
+		l.post(p, nil)
+		l.f.r.idle()
 	}()
 }
 

@@ -67,7 +67,7 @@ func (s *sink) flushed(ctx context.Context) error {
 type caller struct {
 	ep     *plan.Endpoint
 	c      penstock.Caller
-	window chan struct{}
+	window *slots
 }
 
 // binder is a step that needs the run's environment (a logger).
@@ -174,7 +174,7 @@ func (f *flow) openCaller(ep *plan.Endpoint, window int) (*caller, error) {
 	if window <= 0 {
 		window = defaultWindow
 	}
-	c := &caller{ep: ep, window: make(chan struct{}, window)}
+	c := &caller{ep: ep, window: newSlots(f.r, window)}
 	var ok bool
 	if c.c, ok = v.(penstock.Caller); !ok {
 		return nil, fmt.Errorf("%s: %s is not a caller", ep.Pos, ep.Name)

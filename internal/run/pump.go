@@ -18,6 +18,7 @@ type pump struct {
 	ep     *plan.Endpoint
 	source penstock.Source
 	opened bool
+	waits  bool // the source is a Waiter
 	spare  pool[intake]
 
 	mu        sync.Mutex
@@ -34,6 +35,10 @@ type pump struct {
 
 func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
 	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]*intake{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if w, ok := s.(Waiter); ok {
+		w.Waits(f.r.idle, f.r.busy)
+		p.waits = true
+	}
 	return p
 }
 
@@ -44,20 +49,14 @@ func (p *pump) read(ctx context.Context) error {
 	failures := 0
 	for ctx.Err() == nil {
 		b := f.batches.get()
-		err := p.source.Read(ctx, b)
+		err := p.readOnce(ctx, b)
 		if len(b.Msgs) == 0 {
 			f.recycle(b)
 		} else {
 			in := p.spare.get()
 			in.src, in.batch = p, b
 			failures = 0
-			f.r.busy()
-			ok := p.dispatch(in)
-			if _, channel := p.source.(*subscription); channel {
-				f.r.idle() // what the hand-over counted
-			}
-			f.r.idle()
-			if !ok {
+			if !p.dispatch(in) {
 				return nil
 			}
 		}
@@ -80,6 +79,15 @@ func (p *pump) read(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// readOnce reads. A source that doesn't say when it waits counts as waiting all the time.
+func (p *pump) readOnce(ctx context.Context, into *penstock.Batch) error {
+	if !p.waits {
+		p.flow.r.idle()
+		defer p.flow.r.busy()
+	}
+	return p.source.Read(ctx, into)
 }
 
 // dispatch opens the ledger for an intake and gives its messages to lanes. False when the
@@ -125,23 +133,23 @@ func unread(b *penstock.Batch, msgs []*penstock.Message, early []failure) ([]*pe
 
 // hand numbers a work and puts it into a lane's queue. Sources of one flow take turns, so
 // that queues and numbers agree.
-func (f *flow) hand(w *work, to chan *work) bool {
-	f.seqMu.Lock()
-	defer f.seqMu.Unlock()
+func (f *flow) hand(w *work, to *queue) bool {
+	f.numbers.take(nil)
+	defer f.numbers.give()
 	w.in.seq = f.seq
 	f.seq++
 	w.turn = f.gate != nil
 	f.water.arrive(w.in, 1)
-	f.r.busy()
+	return f.put(w, to)
+}
+
+func (f *flow) put(w *work, to *queue) bool {
 	f.outstanding(1)
-	select {
-	case to <- w:
+	if to.put(w) {
 		return true
-	case <-f.abort:
-		f.r.idle()
-		f.outstanding(-1)
-		return false
 	}
+	f.outstanding(-1)
+	return false
 }
 
 var keySeed = maphash.MakeSeed()
@@ -182,22 +190,13 @@ func (p *pump) byKey(in *intake) bool {
 	}
 	in.batch.ClearErrors()
 	in.mem.Store(int32(in.count))
-	f.seqMu.Lock()
-	defer f.seqMu.Unlock()
+	f.numbers.take(nil)
+	defer f.numbers.give()
 	in.seq = f.seq
 	f.seq++
 	f.water.arrive(in, n)
 	for l, w := range parts {
-		if w == nil {
-			continue
-		}
-		f.r.busy()
-		f.outstanding(1)
-		select {
-		case f.lanes[l].in <- w:
-		case <-f.abort:
-			f.r.idle()
-			f.outstanding(-1)
+		if w != nil && !f.put(w, f.lanes[l].in) {
 			return false
 		}
 	}

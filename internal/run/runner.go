@@ -44,8 +44,8 @@ type Options struct {
 	// Replace gives another instance for an endpoint (tests, mocks): a penstock.Source, Sink or Caller.
 	// For the dead letter of a flow that names none the endpoint is nil.
 	Replace func(f *plan.Flow, role Role, ep *plan.Endpoint) (any, bool)
-	// OnBusy is told when the run has nothing to do but wait for its clock or its sources, and when it
-	// has again. It must not block.
+	// OnIdle is told when the run has nothing to do but wait for its clock or its sources. It must
+	// not block, nor ask the run anything but Idle.
 	OnIdle func()
 	// OnSettled is told the fate of source messages, in tests.
 	OnStart func()
@@ -101,6 +101,7 @@ func New(p *plan.Plan, o Options) (*Runner, error) {
 	}
 	r := &Runner{plan: p, opts: o, clock: o.Clock, random: o.Random, channels: map[string]*channel{}, shared: map[string]*shared{}}
 	r.runtime = &penstock.Runtime{Params: p.Params, Clock: o.Clock, UUID: o.UUID}
+	r.busy() // until Run has ended
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for _, c := range p.Channels {
 		r.channels[c.Name] = newChannel(c)
@@ -118,6 +119,7 @@ func New(p *plan.Plan, o Options) (*Runner, error) {
 // and closes. When ctx ends it stops reading, finishes what is in flight within
 // Options.Drain, and returns a summary that says so, without an error.
 func (r *Runner) Run(ctx context.Context) (*Summary, error) {
+	defer r.idle()
 	defer r.cancel()
 	r.started = r.clock.Now()
 	err := r.open()
@@ -156,17 +158,13 @@ func (r *Runner) drive(ctx context.Context) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	finished := make(chan struct{})
-	var wg sync.WaitGroup
-	for _, f := range r.flows {
-		wg.Go(func() {
-			if err := f.run(reading); err != nil {
+	go func() {
+		defer close(finished)
+		r.all(len(r.flows), func(i int) {
+			if err := r.flows[i].run(reading); err != nil {
 				r.abort(err)
 			}
 		})
-	}
-	go func() {
-		defer close(finished)
-		wg.Wait()
 	}()
 	select {
 	case <-finished:
@@ -196,6 +194,9 @@ func (r *Runner) abort(err error) {
 		r.cancel()
 		for _, f := range r.flows {
 			close(f.abort)
+			for _, q := range f.queues {
+				q.abort()
+			}
 			f.budget.close()
 		}
 		for _, c := range r.channels {
@@ -211,19 +212,6 @@ func (r *Runner) failure() error {
 	defer r.causeM.Unlock()
 	return r.cause
 }
-
-// busy and idle count what is being worked on. A run with nothing to do but wait for its
-// clock or its sources is at rest; a test moves its clock then.
-func (r *Runner) busy() { r.busyN.Add(1) }
-
-func (r *Runner) idle() {
-	if r.busyN.Add(-1) == 0 && r.opts.OnIdle != nil {
-		r.opts.OnIdle()
-	}
-}
-
-// Idle reports whether the run is at rest.
-func (r *Runner) Idle() bool { return r.busyN.Load() == 0 }
 
 // share keeps one value for the run.
 func (r *Runner) share(key string, build func() (any, error)) (any, error) {

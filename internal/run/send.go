@@ -138,11 +138,13 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	if mapped {
 		x.give(out)
 	}
+	x.f.tapSlots.take(nil) // a stalled tap holds the flow, it doesn't fill the memory
 	x.f.r.busy()
-	x.f.tapSlots <- struct{}{} // a stalled tap holds the flow, it doesn't fill the memory
+	x.f.outstanding(1)
 	x.f.taps.Go(func() {
 		defer x.f.r.idle()
-		defer func() { <-x.f.tapSlots }()
+		defer x.f.outstanding(-1)
+		defer x.f.tapSlots.give()
 		defer x.f.recycle(b)
 		count := len(b.Msgs)
 		err := n.sink.write(x.ctx, b)
