@@ -133,7 +133,9 @@ func (c *compiler) finishChannels() {
 			continue
 		}
 		if !ch.spec.Key.IsZero() {
-			ch.out.Key = c.exprs().Expr(ch.spec.Key, c.bodyScope(ch.out.Type), nil).Program
+			key := c.exprs().Expr(ch.spec.Key, c.bodyScope(ch.out.Type), nil)
+			lower.KeyType(c.diags, key.Type, ch.spec.Key)
+			ch.out.Key = key.Program
 		}
 		if ch.schema != nil {
 			for _, s := range ch.senders {

@@ -90,7 +90,9 @@ func (c *compiler) endpoint(kind string, u lower.Use, typ *types.Type, l *diag.L
 	if drv == nil {
 		return nil, nil
 	}
-	c.decoder.Secrets = append(c.decoder.Secrets, dec.Secrets...)
+	if !u.Dry {
+		c.decoder.Secrets = append(c.decoder.Secrets, dec.Secrets...)
+	}
 	d := &driverConfig{c: c, role: kind, tech: t.Connector, exprs: u.Exprs, scope: u.Scope, diags: l, typ: typ}
 	d.compile(config)
 	ep := &plan.Endpoint{Name: u.Name, Driver: drv, Config: config, Type: typ, Pos: t.Pos, Label: t.Connector, Connection: d.connName}

@@ -74,13 +74,30 @@ func Describe(p *plan.Plan) Graph {
 	g := &describer{}
 	for _, ch := range p.Channels {
 		n := Node{ID: channelID(ch.Name), Kind: KindChannel, Title: ch.Name, Type: ch.Type.String()}
-		n.Lines = []string{ch.Type.Text(1)}
+		n.Lines = []string{fields(ch.Type)}
 		g.out.Channels = append(g.out.Channels, n)
 	}
 	for _, f := range p.Flows {
 		g.flow(f)
 	}
 	return g.out
+}
+
+// fields says what a type holds, in a line: its name, or the names of its fields.
+func fields(t *types.Type) string {
+	switch {
+	case t.IsDyn():
+		return "any"
+	case t.Name != "":
+		return t.Name
+	case t.Kind != types.Object:
+		return t.Text(1)
+	}
+	var names []string
+	for _, f := range t.Fields {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 type describer struct {

@@ -186,19 +186,28 @@ func (d *drawing) aroundPath(from, to *box) string {
 	}
 	d.around++
 	off := float64(d.around) * step
-	bd := d.l.bands[from.band]
+	bd := &d.l.bands[from.band]
 	y := bd.y + bd.h + min(off, gutter-6)
 	x := margin + d.l.left - off
 	cx := from.x + from.w/2
 	out := [][2]float64{{cx, from.y + from.h}, {cx, y}}
-	for _, b := range bd.boxes {
-		if b.node.ID != "" && b.y > from.y && b.x < cx && cx < b.x+b.w {
-			cx = from.x + from.w + off // something stands below
-			out = [][2]float64{{from.x + from.w, from.midY()}, {cx, from.midY()}, {cx, y}}
-			break
-		}
+	if clear := clearOf(bd.boxes, from, cx, off); clear != cx { // something stands below
+		out = [][2]float64{{from.x + from.w, from.midY()}, {clear, from.midY()}, {clear, y}}
 	}
 	return rounded(append(out, [2]float64{x, y}, [2]float64{x, to.midY()}, [2]float64{to.x - 1, to.midY()}))
+}
+
+// clearOf moves x to the right until no box below stands in the way.
+func clearOf(boxes []*box, from *box, x, off float64) float64 {
+	for moved := true; moved; {
+		moved = false
+		for _, b := range boxes {
+			if b.node.ID != "" && b.y > from.y && b.x-2 < x && x < b.x+b.w+2 {
+				x, moved = max(b.x+b.w, from.x+from.w)+off, true
+			}
+		}
+	}
+	return x
 }
 
 // rounded draws a line with rounded corners through points.

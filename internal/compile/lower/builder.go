@@ -62,6 +62,7 @@ func (b *builder) place(n plan.Node) int {
 	at := len(b.nodes)
 	b.patch(at)
 	n.Next = plan.End
+	n.Type = b.state.body()
 	if b.when != nil {
 		n.When, b.when = b.when.program, nil
 	}
@@ -118,7 +119,7 @@ func (b *builder) seal() []plan.Node {
 	for _, e := range b.open {
 		if e.kind == exitCatch {
 			b.place(plan.Node{Name: "caught", Verb: "try", Op: &plan.Route{Else: plan.End}, Catch: plan.End, ErrorSlot: -1,
-				Pos: b.nodes[e.node].Pos, Type: b.state.body()})
+				Pos: b.nodes[e.node].Pos})
 			break
 		}
 	}

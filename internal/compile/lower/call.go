@@ -9,7 +9,7 @@ import (
 // lowerCall asks an endpoint. Its value is the reply, which a keyed look-up that misses leaves absent.
 func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
 	t := &v.Target
-	ep, reply := b.f.o.World.Caller(Use{Target: t, Name: b.f.o.Name + "/" + b.f.names[s], Scope: b.state.sc, Exprs: b.exprs()}, b.diags())
+	ep, reply := b.f.o.World.Caller(Use{Target: t, Name: b.f.o.Name + "/" + b.f.names[s], Scope: b.state.sc, Exprs: b.exprs(), Dry: b.f.dry > 0}, b.diags())
 	typ := orDyn(reply.Type)
 	if !t.Schema.IsZero() {
 		if schema := b.f.o.World.Schema(t.Schema, b.diags()); schema != nil {

@@ -97,7 +97,7 @@ type Result struct {
 func (f *Flow) Lower(first []plan.Node, steps []resource.Step, to *resource.Target) Result {
 	b := newBuilder(f, state{sc: f.start, keyed: f.o.Keyed}, "")
 	for _, n := range first {
-		n.Catch, n.ErrorSlot, n.Type = plan.End, -1, b.state.body()
+		n.Catch, n.ErrorSlot = plan.End, -1
 		b.place(n)
 		b.next()
 	}

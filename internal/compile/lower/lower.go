@@ -44,6 +44,7 @@ type Use struct {
 	Scope  *scope.Scope
 	Type   *types.Type // of what is sent; nil for a call
 	Exprs  Exprs
+	Dry    bool // what is made is thrown away
 }
 
 // Reply is what a caller answers.

@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"strings"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/expr"
 	"penstock.dev/penstock/internal/expr/scope"
@@ -12,8 +14,20 @@ import (
 // lowerMap makes a new value of a data tree.
 func (b *builder) lowerMap(s *resource.Step, v *resource.Map) {
 	m, t := b.value(v.Value, b.state.sc)
-	b.leaf(s, &step.Map{Mapping: m.mapping, Program: m.program, Into: b.target(into(s))}, t.Text(1))
+	b.leaf(s, &step.Map{Mapping: m.mapping, Program: m.program, Into: b.target(into(s))}, fieldNames(t))
 	b.state = b.put(b.state, into(s), t)
+}
+
+// fieldNames is what a map step makes, in a few words.
+func fieldNames(t *types.Type) string {
+	if t.Kind != types.Object {
+		return t.Text(1)
+	}
+	var names []string
+	for _, f := range t.Fields {
+		names = append(names, f.Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // value is a compiled data tree: a program where the tree is one text, so that its value keeps its

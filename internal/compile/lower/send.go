@@ -25,7 +25,7 @@ func (b *builder) finalTo(t *resource.Target) {
 		return
 	}
 	op, label := b.send(t, "to")
-	b.place(plan.Node{Name: "to", Verb: "to", Op: op, Catch: plan.End, ErrorSlot: -1, Pos: t.Pos, Label: label, Type: b.state.body()})
+	b.place(plan.Node{Name: "to", Verb: "to", Op: op, Catch: plan.End, ErrorSlot: -1, Pos: t.Pos, Label: label})
 }
 
 func (b *builder) send(t *resource.Target, name string) (*plan.Send, string) {
@@ -46,7 +46,7 @@ func (b *builder) send(t *resource.Target, name string) (*plan.Send, string) {
 			sent = declared(sent, schema.Type)
 		}
 	}
-	op.Endpoint = b.f.o.World.Sink(Use{Target: t, Name: b.f.o.Name + "/" + name, Scope: b.state.sc, Type: sent, Exprs: b.exprs()}, b.diags())
+	op.Endpoint = b.f.o.World.Sink(Use{Target: t, Name: b.f.o.Name + "/" + name, Scope: b.state.sc, Type: sent, Exprs: b.exprs(), Dry: b.f.dry > 0}, b.diags())
 	label := t.Connector
 	if op.Endpoint != nil {
 		label = op.Endpoint.Label

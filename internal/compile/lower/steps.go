@@ -53,10 +53,15 @@ func (b *builder) step(s *resource.Step) {
 	if !b.state.dead && sameScope(b.state.sc, pre.sc) {
 		b.state.sc = pre.sc // narrowed and united again: environments of expressions are found by the pointer
 	}
-	if n := len(b.nodes); n > 0 {
-		b.nodes[n-1].Type = b.state.body()
+	switch n := len(b.nodes) - 1; s.Verb.(type) {
+	case *resource.Choice, *resource.Try: // their steps have types of their own
+	default:
+		if n < 0 {
+			break
+		}
+		b.nodes[n].Type = b.state.body()
 		if b.state.dead {
-			b.nodes[n-1].Type = types.NeverType
+			b.nodes[n].Type = types.NeverType
 		}
 	}
 }
