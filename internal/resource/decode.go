@@ -68,7 +68,7 @@ func (d *Decoder) DecodeConfig(r *penstock.Registry, kind, name string, pos pens
 	}
 	config := drv.NewConfig()
 	before := d.Diags.Len()
-	d.Decode(n, config)
+	d.value(n, reflect.ValueOf(config).Elem(), &fieldInfo{name: name})
 	if v, ok := config.(penstock.Resolver); ok && d.Diags.Len() == before {
 		for _, err := range v.Validate() {
 			d.Diags.Errorf(n.Pos, "driver-config", name, "", "%s: %v", name, err)

@@ -172,7 +172,7 @@ func TestDecodeFindings(t *testing.T) {
 		{"path: x\ninner: { m: 1 }", "unknown-field", "unknown field `m` in `inner`"},
 		{"path: x\ndata: { a: body.x }", "expression-in-template", "write `${body.x}`"},
 		{"path: x\nargs: { a: body.x }", "expression-in-template", "write `${body.x}`"},
-		{"path: params.x/y", "expression-in-template", "needs ${…}"},
+		{"path: params.x/y", "expression-in-template", "is an expression, but this field is text"},
 		{"path: x\nlevel: '${x}'", "wrong-value", "is `low` or `high`"},
 		{"path: x\ntext: '${x}'", "template-refused", "has no meaning here"},
 		{"path: x\ninto: x.y", "wrong-path", "did you mean `body.x.y`"},

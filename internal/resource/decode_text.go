@@ -111,7 +111,7 @@ func (d *Decoder) template(n *Node, f *fieldInfo, into *penstock.Template) {
 		d.errorf(n.Pos, "empty", "", "", "%sis empty", f.subject())
 		return
 	}
-	if d.bare(n.Text, n.Pos) {
+	if d.bare(n.Text, textPos(n)) {
 		return
 	}
 	*into = penstock.Template{Source: n.Text, Pos: textPos(n)}
@@ -122,8 +122,10 @@ func (d *Decoder) bare(text string, pos penstock.Pos) bool {
 	if !bareRoot.MatchString(text) || strings.Contains(text, "${") {
 		return false
 	}
-	d.errorf(pos, "expression-in-template", clip(text), "write `${"+clip(text)+"}`; for the text itself write `${\"…\"}` around it",
-		"this is text, and would be taken as it stands: an expression in it needs ${…}")
+	text = strings.TrimSpace(text)
+	// The same words as in expr, which finds the same where it knows the roots in force: one finding is shown.
+	d.errorf(pos, "expression-in-template", text, "write `${"+text+"}`; if the text itself is meant: `${\""+text+"\"}`",
+		"`%s` is an expression, but this field is text", text)
 	return true
 }
 

@@ -162,7 +162,7 @@ func (n *Node) Tree() penstock.Tree {
 	case NodeInt, NodeFloat:
 		t.Kind, t.Text = penstock.TreeNumber, jsonNumber(n.Text)
 	case NodeText:
-		t.Kind, t.Text = penstock.TreeText, n.Text
+		t.Kind, t.Text, t.Pos = penstock.TreeText, n.Text, textPos(n) // so that places within the text can be told
 	case NodeList:
 		t.Kind = penstock.TreeList
 		for _, e := range n.Elems {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/resource"
 )
@@ -267,6 +268,38 @@ func BenchmarkLoad500Flows(b *testing.B) {
 	for b.Loop() {
 		if s, l := resource.Load(resource.Options{Paths: []string{"."}, FS: m}); l.Len() > 0 || len(s.Resources) != 500 {
 			b.Fatal(lines(l))
+		}
+	}
+}
+
+type someConfig struct {
+	Path penstock.Template `json:"path" penstock:"required"`
+}
+
+func TestLoadWithARegistry(t *testing.T) {
+	r := penstock.NewRegistry()
+	for _, name := range []string{"file", "http"} { // http is a word of a later version, unless the binary has it
+		penstock.RegisterSink(r, penstock.Spec{Name: name}, func(someConfig, penstock.Env) (penstock.Sink, error) { return nil, nil })
+	}
+	penstock.RegisterCodec(r, penstock.Spec{Name: "csv"}, func(struct {
+		Separator string `json:"separator"`
+	}, penstock.CodecOptions) (penstock.Codec, error) {
+		return nil, nil
+	})
+	head := "apiVersion: penstock.dev/v1alpha1\nkind: Flow\nmetadata: { name: a }\nspec:\n  from: { channel: in }\n  steps:\n"
+	for _, c := range []struct{ step, want string }{
+		{"to: { http: { path: x } }", ""},
+		{"to: { kafka: {} }", "`kafka` is part of the language but not supported"},
+		{"to: { flie: {} }", "did you mean `file`?"},
+		{"to: { zzz: {} }", "there are file, http, channel"},
+		{"to: { file: {}, wiat: false }", "unknown field `wiat` beside a connector (did you mean `wait`?)"},
+		{"decode: { format: { csv: { separator: x } } }", ""},
+		{"decode: { format: { csv: { seperator: x } } }", "did you mean `separator`?"},
+		{"decode: { format: { scv: {} } }", "this program has no codec called `scv` (did you mean `csv`?)"},
+	} {
+		_, l := resource.Load(resource.Options{Paths: []string{"a.yaml"}, Registry: r, FS: fstest.MapFS{"a.yaml": {Data: []byte(head + "    - " + c.step + "\n")}}})
+		if c.want == "" && l.Len() > 0 || c.want != "" && (l.Len() != 1 || !strings.Contains(lines(l), c.want)) {
+			t.Errorf("%s: want %q, got %s", c.step, c.want, lines(l))
 		}
 	}
 }

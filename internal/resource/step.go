@@ -13,7 +13,7 @@ func (s *Step) DecodeNode(n *Node, d *Decoder) {
 	if n.Kind != NodeMap {
 		d.wrong(n, &fieldInfo{name: "step"}, "a map with one verb", "write `- filter: …`")
 		s.Place = Place{n.Pos, n}
-		s.Verb, s.VerbName, s.VerbPos = &Stop{Place{Pos: n.Pos}}, "stop", n.Pos // something to walk over
+		s.broken(n)
 		return
 	}
 	var found []*NodeEntry
@@ -35,7 +35,7 @@ func (s *Step) DecodeNode(n *Node, d *Decoder) {
 		d.verbCount(n, found)
 	}
 	if len(found) == 0 {
-		s.Verb, s.VerbName, s.VerbPos = &Stop{Place{Pos: n.Pos}}, "stop", n.Pos
+		s.broken(n)
 		return
 	}
 	for i, e := range found {
@@ -46,6 +46,11 @@ func (s *Step) DecodeNode(n *Node, d *Decoder) {
 			s.Verb, s.VerbName, s.VerbPos = v, e.Key, e.KeyPos
 		}
 	}
+}
+
+// broken gives a step without a verb, which was reported, one that does nothing: others can walk over it.
+func (s *Step) broken(n *Node) {
+	s.Verb, s.VerbName, s.VerbPos = &Filter{Place: Place{Pos: n.Pos}}, "filter", n.Pos
 }
 
 func (d *Decoder) verbCount(n *Node, found []*NodeEntry) {
