@@ -294,7 +294,7 @@ func TestLoadWithARegistry(t *testing.T) {
 		{"to: { zzz: {} }", "there are file, http, channel"},
 		{"to: { file: {}, wiat: false }", "unknown field `wiat` beside a connector (did you mean `wait`?)"},
 		{"decode: { format: { csv: { separator: x } } }", ""},
-		{"decode: { format: { csv: { seperator: x } } }", "did you mean `separator`?"},
+		{"decode: { format: { csv: { separatr: x } } }", "did you mean `separator`?"},
 		{"decode: { format: { scv: {} } }", "this program has no codec called `scv` (did you mean `csv`?)"},
 	} {
 		_, l := resource.Load(resource.Options{Paths: []string{"a.yaml"}, Registry: r, FS: fstest.MapFS{"a.yaml": {Data: []byte(head + "    - " + c.step + "\n")}}})
