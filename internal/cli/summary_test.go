@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"testing"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/control"
+	"penstock.dev/penstock/internal/run"
+)
+
+func TestSummary(t *testing.T) {
+	intake := control.FlowSummary{FlowSummary: run.FlowSummary{
+		Name: "intake", Read: 320705, Done: 318905, Dead: 1800, DeadLetter: "intake.dead.jsonl",
+		Causes: []run.Cause{
+			{Step: "check", Code: penstock.Unprocessable, Message: "price must be above 0", Count: 1790},
+			{Step: "schema", Code: penstock.Unprocessable, Message: "first\nsecond", Count: 5},
+			{Step: "schema", Code: penstock.Unprocessable, Message: otherCauses, Count: 5},
+		},
+	}, Rate: 81234.4, Sent: []control.Sent{{Endpoint: "intake/to", Label: "channel lines", Count: 318905}}}
+	orders := control.FlowSummary{FlowSummary: run.FlowSummary{
+		Name: "orders", Read: 318905, Done: 16459, Grouped: 318905, Groups: 16459, Bound: 1, Late: 2, Lost: 3, Unsettled: 4, Filtered: 7,
+	}, Rate: 80000, Sent: []control.Sent{{Label: "file out/orders.jsonl", Count: 16459}, {Label: "file out/big.jsonl", Count: 3}}}
+	for _, tc := range []struct {
+		name string
+		sum  control.Summary
+		want string
+	}{
+		{
+			name: "several flows",
+			sum: control.Summary{Seconds: 3.95, Stopped: true, Flows: []control.FlowSummary{intake, orders},
+				Channels: []run.ChannelSummary{{Name: "lines", Handed: 318905, Lost: 6}}},
+			want: `flow       read     done  filtered   dead     sent      rate
+intake  320,705  318,905         0  1,800  318,905  81,234/s
+orders  318,905   16,459         7      0   16,462  80,000/s
+in 4.0s
+
+sent
+  intake  318,905  → channel lines
+  orders   16,459  → file out/orders.jsonl
+  orders        3  → file out/big.jsonl
+
+dead letters
+  1,790 × price must be above 0 (step check) → intake.dead.jsonl
+  5 × first (step schema) → intake.dead.jsonl
+  5 × for other reasons → intake.dead.jsonl
+
+! orders: 4 messages were not settled; they are read again at the next start, where the source can
+! orders: 1 group was completed early, because the bound of open groups or of their memory was reached
+! orders: 2 messages came after the group was complete
+! orders: 3 messages were not sent by steps with wait: false
+! channel lines: 6 messages were left in memory and lost
+! stopped before the sources had ended
+`,
+		},
+		{
+			name: "nothing got through",
+			sum: control.Summary{Seconds: 0.02, Flows: []control.FlowSummary{{FlowSummary: run.FlowSummary{Name: "a", Read: 2, Dead: 2, DeadLetter: "a.dead.jsonl",
+				Causes: []run.Cause{{Step: "s", Message: "m", Count: 2}}}}}},
+			want: `flow  read  done  filtered  dead  sent  rate
+a        2     0         0     2     0     -
+in 20ms
+
+dead letters
+  2 × m (step s) → a.dead.jsonl
+
+! a: nothing got through: 2 messages were dead-lettered
+
+every message is accounted for: 2 read = 0 done + 2 dead
+`,
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var out bytes.Buffer
+			showSummary(&out, styles{}, &tc.sum)
+			if out.String() != tc.want {
+				t.Errorf("got\n%s\nwant\n%s", out.String(), tc.want)
+			}
+		})
+	}
+}
+
+func TestProgressLinesAreJSON(t *testing.T) {
+	var out bytes.Buffer
+	(&lines{w: &out}).show(snapshot(1.5, 7))
+	var got struct {
+		Type    string
+		Seconds float64
+		Flows   []struct {
+			Name string
+			Read int64
+			Sent []struct{ Count int64 }
+		}
+	}
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.Type != "progress" || got.Seconds != 1.5 || len(got.Flows) != 1 || got.Flows[0].Name != "flowa" || got.Flows[0].Read != 7 {
+		t.Errorf("got %s", out.String())
+	}
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+}
