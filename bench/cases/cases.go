@@ -133,7 +133,11 @@ func (c Case) Run(ctx context.Context, env Env, rounds int, say func(string)) (O
 		if c.data != nil {
 			argv = append(argv, "--param", "source="+source, "--param", "target="+target)
 		} else {
-			argv = append(argv, "--param", "count="+strconv.Itoa(f.Lines))
+			flow, err := ownFlow(env, c.Flow, f.Lines)
+			if err != nil {
+				return out, err
+			}
+			argv[2] = flow
 		}
 		add("penstock", argv, true, ownDelivered)
 	}
@@ -157,6 +161,16 @@ func (c Case) Run(ctx context.Context, env Env, rounds int, say func(string)) (O
 	var err error
 	out.Runs, err = harness.Alternate(ctx, sides, rounds, false, say)
 	return out, err
+}
+
+// ownFlow writes our flow with the number of messages in place of the one in the file.
+func ownFlow(env Env, name string, messages int) (string, error) {
+	text, err := os.ReadFile(filepath.Join(env.Flows, name, "flow.yaml"))
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(env.Temp, "own-"+name+".yaml")
+	return path, os.WriteFile(path, []byte(strings.Replace(string(text), "count: 1000000", "count: "+strconv.Itoa(messages), 1)), 0o600)
 }
 
 func peerArgs(env Env, name string, place *strings.Replacer) ([]string, error) {
