@@ -83,15 +83,14 @@ func (p *Profile) parse(r *reporter) (*ast.AST, common.Source) {
 		r.add(diag.Error, 0, "expression-limit", "…", "", fmt.Sprintf("the expression has %d bytes, over the limit of %d", len(r.src.text), p.opts.MaxSource))
 		return nil, nil
 	}
-	parsed, issues := p.engine.env.ParseSource(text)
-	if issues.Err() != nil {
-		for _, e := range issues.Errors() {
+	a, errs := p.engine.parser.Parse(text)
+	if len(errs.GetErrors()) > 0 || a == nil {
+		for _, e := range errs.GetErrors() {
 			r.syntax(text, e)
 		}
 		r.failed = true
 		return nil, nil
 	}
-	a := parsed.NativeRep()
 	if ast.ExceedsDepth(a, p.opts.MaxDepth) {
 		r.add(diag.Error, 0, "expression-limit", "…", "split it, or bind parts with cel.bind", fmt.Sprintf("the expression nests deeper than %d levels", p.opts.MaxDepth))
 		return nil, nil
@@ -150,8 +149,8 @@ func (p *Profile) functionNames() []string {
 			out = append(out, name)
 		}
 	}
-	for _, m := range p.engine.env.Macros() {
-		if name := m.Function(); !strings.Contains(name, "@") {
+	for _, f := range reference { // the macros, which are no functions to cel-go
+		if name := f.Name; !strings.Contains(name, "@") {
 			out = append(out, name)
 		}
 	}

@@ -134,7 +134,11 @@ func fromRef(v ref.Val) penstock.Value {
 		if !x.HasValue() {
 			return penstock.OptionalValue(penstock.Absent)
 		}
-		return penstock.OptionalValue(fromRef(x.GetValue()))
+		inner := fromRef(x.GetValue())
+		if inner.IsError() {
+			return inner
+		}
+		return penstock.OptionalValue(inner)
 	case *nodeMap:
 		return penstock.NodeValue(x.d, x.n)
 	case *nodeList:

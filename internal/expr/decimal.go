@@ -126,6 +126,8 @@ func equalVals(a, b ref.Val) bool {
 		return ok && c == 0
 	}
 	switch x := a.(type) {
+	case decimalVal:
+		return false // of another kind than b
 	case *types.Optional:
 		y, ok := b.(*types.Optional)
 		if !ok || x.HasValue() != y.HasValue() {

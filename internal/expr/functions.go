@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/decls"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
@@ -103,6 +104,7 @@ var replaced = []string{"sort", "@sortByAssociatedKeys", "distinct", "json.encod
 func aggregates() []cel.EnvOption {
 	type over struct{ elem, result *cel.Type }
 	i, u, d, dec := cel.IntType, cel.UintType, cel.DoubleType, decimalType
+	zeros := map[*cel.Type]ref.Val{i: types.IntZero, u: types.Uint(0), d: types.Double(0), dec: decimalVal{}, cel.DurationType: types.Duration{}}
 	same := func(ts ...*cel.Type) []over {
 		var out []over
 		for _, t := range ts {
@@ -113,19 +115,21 @@ func aggregates() []cel.EnvOption {
 	var out []cel.EnvOption
 	for name, f := range map[string]struct {
 		overs []over
-		fn    func(ref.Val) ref.Val
+		fn    func(l, zero ref.Val) ref.Val
 	}{
 		"sum": {same(i, u, d, dec, cel.DurationType), sumVals},
-		"avg": {[]over{{i, d}, {u, d}, {d, d}, {dec, dec}}, avgVals},
-		"min": {same(sortable...), func(l ref.Val) ref.Val { return extreme("min", l, -1) }},
-		"max": {same(sortable...), func(l ref.Val) ref.Val { return extreme("max", l, 1) }},
+		"avg": {[]over{{i, d}, {u, d}, {d, d}, {dec, dec}}, func(l, _ ref.Val) ref.Val { return avgVals(l) }},
+		"min": {same(sortable...), func(l, _ ref.Val) ref.Val { return extreme("min", l, -1) }},
+		"max": {same(sortable...), func(l, _ ref.Val) ref.Val { return extreme("max", l, 1) }},
 	} {
-		opts := []cel.FunctionOpt{cel.SingletonUnaryBinding(f.fn)}
+		var opts []cel.FunctionOpt
 		for _, o := range f.overs {
 			args := []*cel.Type{cel.ListType(o.elem)}
-			opts = append(opts, cel.MemberOverload("list_"+word(o.elem)+"_"+name, args, o.result), cel.Overload(name+"_list_"+word(o.elem), args, o.result))
+			// The element type that the check found decides what the sum of nothing is.
+			bind := cel.UnaryBinding(func(l ref.Val) ref.Val { return f.fn(l, zeros[o.elem]) })
+			opts = append(opts, cel.MemberOverload("list_"+word(o.elem)+"_"+name, args, o.result, bind), cel.Overload(name+"_list_"+word(o.elem), args, o.result, bind))
 		}
-		out = append(out, cel.Function(name, opts...))
+		out = append(out, cel.Function(name, append(opts, decls.DisableTypeGuards(true))...))
 	}
 	return out
 }
@@ -231,8 +235,8 @@ func groupVals(l, ks ref.Val) ref.Val {
 	return types.NewRefValList(types.DefaultTypeAdapter, out)
 }
 
-func sumVals(l ref.Val) ref.Val {
-	var sum ref.Val = types.IntZero
+func sumVals(l, zero ref.Val) ref.Val {
+	sum := zero
 	for i, e := range elements(l.(traits.Lister)) {
 		if i == 0 {
 			if _, ok := e.(types.String); ok || !isNumber(plain(e)) && e.Type() != types.DurationType {
@@ -253,7 +257,7 @@ func avgVals(l ref.Val) ref.Val {
 	if n == 0 {
 		return types.NewErr("avg of an empty list")
 	}
-	sum := sumVals(l)
+	sum := sumVals(l, types.IntZero)
 	switch x := sum.(type) {
 	case decimalVal:
 		return divVals(x, n)

@@ -184,7 +184,7 @@ func (in *inferrer) selected(e ast.Expr, c context) result {
 	if !optional {
 		in.notNull(sel.Operand(), op, c)
 	}
-	f, ok := in.field(t, name, at, sel.IsTestOnly() && in.loose(sel.Operand()))
+	f, ok := in.field(t, name, at, (sel.IsTestOnly() || optional) && in.loose(sel.Operand()))
 	if ok && !t.IsDyn() && !f.Type.IsDyn() {
 		in.typed++
 	}
@@ -223,7 +223,11 @@ func (in *inferrer) absentHint(e ast.Expr, c context) string {
 // loose says that e is typed by our pass alone, so that a name it does not have is no error
 // where presence is tested: map literals may be asked for any key.
 func (in *inferrer) loose(e ast.Expr) bool {
-	return in.a.GetType(e.ID()).Kind() != celtypes.StructKind
+	t := in.a.GetType(e.ID())
+	if t.TypeName() == "optional_type" && len(t.Parameters()) == 1 {
+		t = t.Parameters()[0]
+	}
+	return t.Kind() != celtypes.StructKind
 }
 
 // mayLack says that field f of t may not be there although it is declared.
@@ -239,7 +243,7 @@ func (in *inferrer) mayLack(t *types.Type, f types.Field) bool {
 
 // field finds a field and reports one that is not declared.
 func (in *inferrer) field(t *types.Type, name string, at int, lenient bool) (types.Field, bool) {
-	if t.IsDyn() || t.Kind == types.Never {
+	if t.IsDyn() || t.Kind == types.Never || t.Kind == types.Union && !objects(t) {
 		return types.Field{Name: name, Type: types.DynType, Required: true}, false
 	}
 	f, ok := fieldOf(t, name)

@@ -137,6 +137,7 @@ func (in *inferrer) indexed(e ast.Expr, optional bool, args []ast.Expr, c contex
 				res.t = f.Type
 			}
 		}
+	case types.Never, types.Union:
 	default:
 		in.p.mismatch(in.r, span(in.a, e.ID()), opIndex, []*types.Type{t, key}, args)
 	}
@@ -310,7 +311,7 @@ func (in *inferrer) arithmetic(e ast.Expr, name string, args []ast.Expr, ops []r
 	a, b := ops[0].t, ops[1].t
 	if name == opDiv || name == opMod {
 		for i, t := range []*types.Type{a, b} {
-			if t.IsDyn() {
+			if unknown(t) {
 				in.r.add(diag.Error, span(in.a, e.ID()), "untyped-division", symbols[name],
 					"say what it is: int(…), double(…) or decimal(…)",
 					fmt.Sprintf("`%s` needs to know its numbers: %s side has no type, and an int is divided in another way than a double", symbols[name], [...]string{"the left", "the right"}[i]))
@@ -321,7 +322,7 @@ func (in *inferrer) arithmetic(e ast.Expr, name string, args []ast.Expr, ops []r
 	if a.Kind == types.List && b.Kind == types.List {
 		return types.ListOf(in.unite(element(a), element(b)))
 	}
-	if a.IsDyn() || b.IsDyn() {
+	if unknown(a) || unknown(b) {
 		return in.celType(e)
 	}
 	if t := sumType(name, a.Kind, b.Kind); t != nil {
@@ -329,6 +330,11 @@ func (in *inferrer) arithmetic(e ast.Expr, name string, args []ast.Expr, ops []r
 	}
 	in.p.mismatch(in.r, span(in.a, e.ID()), name, []*types.Type{a, b}, args)
 	return types.DynType
+}
+
+// unknown says that only the run will tell what kind a value has.
+func unknown(t *types.Type) bool {
+	return t.IsDyn() || t.Kind == types.Never || t.Kind == types.Union
 }
 
 // sumType is the kind of a result by the rules of the profile; nil where there is none.
@@ -381,7 +387,7 @@ func scalar(k types.Kind) *types.Type {
 // relation checks < <= > >= on types that cel-go did not know.
 func (in *inferrer) relation(e ast.Expr, name string, args []ast.Expr, ops []result) {
 	a, b := ops[0].t, ops[1].t
-	if a.IsDyn() || b.IsDyn() || a.IsNumeric() && b.IsNumeric() {
+	if unknown(a) || unknown(b) || a.IsNumeric() && b.IsNumeric() {
 		in.inexact(e, name, args, ops)
 		return
 	}
@@ -453,7 +459,7 @@ func mayEqual(a, b *types.Type) bool {
 		return true
 	case a.IsNumeric() && b.IsNumeric():
 		return true
-	case a.Kind == types.Optional && b.Kind == types.Optional, a.Kind == types.List && b.Kind == types.List:
+	case a.Kind == types.Optional && b.Kind == types.Optional:
 		return mayEqual(element(a), element(b))
 	case (a.Kind == types.Object || a.Kind == types.Map) && (b.Kind == types.Object || b.Kind == types.Map):
 		return true
@@ -465,10 +471,10 @@ func mayEqual(a, b *types.Type) bool {
 func (in *inferrer) aggregate(e ast.Expr, name string, list *types.Type) *types.Type {
 	elem := element(list)
 	switch {
-	case elem.IsDyn():
+	case elem.Kind == types.Never && name == "sum":
+		return types.IntType
+	case unknown(elem):
 		return in.celType(e)
-	case elem.Kind == types.Never:
-		return map[bool]*types.Type{true: types.IntType, false: types.DynType}[name == "sum"]
 	case name == "avg" && elem.Kind != types.Decimal && elem.IsNumeric():
 		return types.DoubleType
 	case elem.IsNumeric(), name == "sum" && elem.Kind == types.Duration:

@@ -3,6 +3,8 @@ package expr
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
@@ -24,8 +26,9 @@ type oracle struct {
 }
 
 // newOracle plans the tree. The tree itself is not changed.
-func (e *engine) newOracle(a *ast.AST, sc *scope.Scope, costLimit uint64) (*oracle, error) {
+func (e *engine) newOracle(a *ast.AST, facts map[int64]*ptypes.Type, sc *scope.Scope, costLimit uint64) (*oracle, error) {
 	a = ast.Copy(a)
+	e.widen(a, facts)
 	plainCalls(a)
 	optional := map[int64][]bool{} // of map literals: which entries are ?key
 	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
@@ -46,6 +49,34 @@ func (e *engine) newOracle(a *ast.AST, sc *scope.Scope, costLimit uint64) (*orac
 		return nil, err
 	}
 	return &oracle{prog: prog, sc: sc}, nil
+}
+
+// widen lets the run choose among all overloads of a function where an operand has no type.
+// cel-go's checker ties what has no type, such as dyn(x).value(), to the first overload that
+// it meets.
+func (e *engine) widen(a *ast.AST, facts map[int64]*ptypes.Type) {
+	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(x ast.Expr) {
+		if x.Kind() != ast.CallKind || len(a.GetOverloadIDs(x.ID())) != 1 {
+			return
+		}
+		call := x.AsCall()
+		args := call.Args()
+		if call.IsMemberFunction() {
+			args = append([]ast.Expr{call.Target()}, args...)
+		}
+		if !slices.ContainsFunc(args, func(arg ast.Expr) bool { t := facts[arg.ID()]; return t != nil && unknown(t) }) {
+			return
+		}
+		ref := ast.NewFunctionReference()
+		for _, o := range e.env.Functions()[call.FunctionName()].OverloadDecls() {
+			if o.IsMemberFunction() == call.IsMemberFunction() && len(o.ArgTypes()) == len(args) {
+				ref.AddOverload(o.ID())
+			}
+		}
+		if len(ref.OverloadIDs) > 1 {
+			a.SetReference(x.ID(), ref)
+		}
+	}))
 }
 
 // plainCalls wraps the arguments of cel-go's own functions that tell doubles by their Go
@@ -81,6 +112,32 @@ func plainCalls(a *ast.AST) {
 			x.SetKindCase(fac.NewCall(x.ID(), name, args...))
 		}
 	}))
+}
+
+// lazyOracle plans a tree when it is first evaluated, which most never are: the fast
+// evaluator takes them.
+type lazyOracle struct {
+	once   sync.Once
+	engine *engine
+	ast    *ast.AST
+	facts  map[int64]*ptypes.Type
+	sc     *scope.Scope
+	limit  uint64
+	prog   *oracle
+	err    error
+}
+
+// Eval evaluates with cel-go.
+func (o *lazyOracle) Eval(f *penstock.Frame) penstock.Value {
+	if err := o.plan(); err != nil {
+		return fail(err)
+	}
+	return o.prog.Eval(f)
+}
+
+func (o *lazyOracle) plan() error {
+	o.once.Do(func() { o.prog, o.err = o.engine.newOracle(o.ast, o.facts, o.sc, o.limit) })
+	return o.err
 }
 
 // Eval evaluates for a frame. A result that is an empty optional is Absent.
@@ -155,6 +212,9 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return types.Timestamp{Time: a.f.Now().UTC()}, true
 	case scope.Slot:
 		if r.Slot >= len(a.f.Msg.Vars) || a.f.Msg.Vars[r.Slot].IsAbsent() {
+			if r.Type != nil && r.Type.Kind == ptypes.Optional {
+				return types.OptionalNone, true
+			}
 			return types.WrapErr(&penstock.Error{Code: penstock.Unprocessable, Path: name, Err: fmt.Errorf("%s is absent", name)}), true
 		}
 		return toRef(a.f.Msg.Vars[r.Slot], r.Type, at), true
@@ -168,6 +228,8 @@ func slots(fields []scope.Field, vals []penstock.Value, at *place) ref.Val {
 	for _, f := range fields {
 		if f.Slot < len(vals) && !vals[f.Slot].IsAbsent() {
 			m.keys, m.vals = append(m.keys, types.String(f.Name)), append(m.vals, toRef(vals[f.Slot], f.Type, at.field(f.Name)))
+		} else if f.Type != nil && f.Type.Kind == ptypes.Optional {
+			m.keys, m.vals = append(m.keys, types.String(f.Name)), append(m.vals, types.OptionalNone)
 		}
 	}
 	return m

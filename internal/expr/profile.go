@@ -61,14 +61,14 @@ func (p *Profile) compile(src source, sc *scope.Scope, want *types.Type, l *diag
 	if r.failed {
 		return nil
 	}
-	o, err := p.engine.newOracle(c.AST, sc, p.opts.CostLimit)
-	if err != nil {
+	o := &lazyOracle{engine: p.engine, ast: c.AST, facts: c.facts, sc: sc, limit: p.opts.CostLimit}
+	c.oracle, c.Program = o, o
+	prog, err := fast.Compile(fast.Input{AST: c.AST, Scope: sc, TypeOf: func(id int64) *types.Type { return c.facts[id] }, CostLimit: int64(p.opts.CostLimit)})
+	if err == nil {
+		c.Program, c.Fast = prog, true
+	} else if err := o.plan(); err != nil {
 		r.add(diag.Error, 0, "expression", src.text, "", err.Error())
 		return nil
-	}
-	c.oracle, c.Program = o, o
-	if prog, err := fast.Compile(fast.Input{AST: c.AST, Scope: sc, TypeOf: func(id int64) *types.Type { return c.facts[id] }, CostLimit: int64(p.opts.CostLimit)}); err == nil {
-		c.Program, c.Fast = prog, true
 	}
 	if want != nil {
 		c.Program, c.oracle = guard(c.Program, c.Type, want, src.text), guard(c.oracle, c.Type, want, src.text)
