@@ -1,6 +1,8 @@
 package fast
 
 import (
+	"strings"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/expr/ops"
 	"penstock.dev/penstock/types"
@@ -47,12 +49,9 @@ func (w *visitor) next(f *penstock.Frame, cur *cursor) (v penstock.Value, more b
 func (c *compiler) aggregate(name string, xs []code) (code, bool, error) {
 	switch {
 	case name == "sum" && len(xs) == 1:
-		over, t := visitorOf(xs[0]), types.DynType
-		if e := elemType(xs[0].typ); e.Kind == types.Int && !e.Nullable {
-			t = types.IntType
-		}
-		return code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
-			v, _ := over.sum(f)
+		over, zero := visitorOf(xs[0]), c.sumOfNothing()
+		return code{typ: types.DynType, eval: func(f *penstock.Frame) penstock.Value {
+			v, _ := over.sum(f, zero)
 			return v
 		}}, true, nil
 	case name == "avg" && len(xs) == 1:
@@ -73,13 +72,31 @@ func (c *compiler) aggregate(name string, xs []code) (code, bool, error) {
 	return code{}, false, nil
 }
 
-// sum adds up numbers or durations; of nothing it is 0.
-func (w *visitor) sum(f *penstock.Frame) (sum penstock.Value, n int64) {
+// sumOfNothing is the 0 of the element type that the checker found; an int where it found none.
+func (c *compiler) sumOfNothing() penstock.Value {
+	if len(c.overloads) == 1 {
+		id := strings.TrimPrefix(strings.TrimSuffix(strings.TrimPrefix(c.overloads[0], "list_"), "_sum"), "sum_list_")
+		switch id {
+		case "uint":
+			return penstock.UintValue(0)
+		case "double":
+			return penstock.DoubleValue(0)
+		case "decimal":
+			return penstock.DecimalValue(penstock.Decimal{})
+		case "duration":
+			return penstock.DurationValue(0)
+		}
+	}
+	return penstock.IntValue(0)
+}
+
+// sum adds up numbers or durations.
+func (w *visitor) sum(f *penstock.Frame, zero penstock.Value) (sum penstock.Value, n int64) {
 	var cur cursor
 	if bad := w.start(f, &cur); bad.IsError() {
 		return bad, 0
 	}
-	sum = penstock.IntValue(0)
+	sum = zero
 	for {
 		v, more := w.next(f, &cur)
 		if !more {
@@ -106,7 +123,7 @@ func (w *visitor) sum(f *penstock.Frame) (sum penstock.Value, n int64) {
 
 // average is a double, or a decimal of decimals.
 func (w *visitor) average(f *penstock.Frame) penstock.Value {
-	sum, n := w.sum(f)
+	sum, n := w.sum(f, penstock.IntValue(0))
 	switch {
 	case sum.IsError():
 		return sum

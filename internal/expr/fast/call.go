@@ -36,6 +36,7 @@ func (c *compiler) call(e ast.Expr) (code, error) {
 	if err != nil {
 		return code{}, err
 	}
+	c.overloads = c.in.AST.GetOverloadIDs(e.ID())
 	x, ok, err := c.function(name, xs)
 	if err != nil {
 		return code{}, err

@@ -5,6 +5,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/expr/ops"
+	"penstock.dev/penstock/jsonview"
 	"penstock.dev/penstock/types"
 )
 
@@ -28,8 +29,9 @@ func (c *compiler) list(e ast.Expr) (code, error) {
 	}
 	t := types.ListOf(unify(refs...))
 	in := make([]eval, len(xs))
+	writers := make([]emitter, len(xs))
 	for i := range parts {
-		in[i] = parts[i].eval
+		in[i], writers[i] = parts[i].eval, xs[i].emitter()
 	}
 	x := code{typ: t, eval: func(f *penstock.Frame) penstock.Value {
 		out := &penstock.List{Elems: make([]penstock.Value, 0, len(in))}
@@ -45,7 +47,29 @@ func (c *compiler) list(e ast.Expr) (code, error) {
 		}
 		return penstock.ListValue(out)
 	}}
+	x.write = func(dst []byte, f *penstock.Frame) ([]byte, error) {
+		out := append(dst, '[')
+		for _, w := range writers {
+			var err error
+			if out, err = w(out, f); err == errOmit {
+				continue
+			} else if err != nil {
+				return dst, err
+			}
+			out = append(out, ',')
+		}
+		return closeWith(out, ']'), nil
+	}
 	return fold(x, xs...), nil
+}
+
+// closeWith ends a list or object whose members each end in a comma.
+func closeWith(out []byte, end byte) []byte {
+	if last := len(out) - 1; out[last] == ',' {
+		out[last] = end
+		return out
+	}
+	return append(out, end)
 }
 
 // unboxed is what an optional holds as a code of its own: Absent for none.
@@ -65,6 +89,7 @@ func (c *compiler) mapping(e ast.Expr) (code, error) {
 	}
 	var entries []entry
 	var all []code
+	write := &objectWriter{}
 	t := &types.Type{Kind: types.Object}
 	for _, en := range e.AsMap().Entries() {
 		me := en.AsMapEntry()
@@ -80,7 +105,8 @@ func (c *compiler) mapping(e ast.Expr) (code, error) {
 		if me.IsOptional() {
 			part = unboxed(v)
 		}
-		if k.con && k.val.Kind() == penstock.KindString {
+		if newKey(t, k) {
+			write.add(k.val.Str(), v.emitter())
 			t.Fields = append(t.Fields, types.Field{Name: k.val.Str(), Type: part.typ, Required: true})
 		} else {
 			t.Open = true
@@ -117,7 +143,63 @@ func (c *compiler) mapping(e ast.Expr) (code, error) {
 		}
 		return penstock.MapValue(m)
 	}}
+	if t.Kind == types.Object {
+		keys := write.keys
+		x.eval = func(f *penstock.Frame) penstock.Value {
+			m := &penstock.Map{Entries: make([]penstock.Entry, 0, len(entries))}
+			for i := range entries {
+				v := entries[i].value(f)
+				if v.IsError() {
+					return v
+				}
+				if !v.IsAbsent() {
+					m.Entries = append(m.Entries, penstock.Entry{Key: keys[i], Value: v})
+				}
+			}
+			return penstock.MapValue(m)
+		}
+		x.write = write.write
+	}
 	return fold(x, all...), nil
+}
+
+// newKey reports whether k is a constant text that t has no field for yet.
+func newKey(t *types.Type, k code) bool {
+	if !k.con || k.val.Kind() != penstock.KindString {
+		return false
+	}
+	_, twice := t.Field(k.val.Str())
+	return !twice
+}
+
+// objectWriter writes a map literal whose keys are constant texts.
+type objectWriter struct {
+	keys  []penstock.Value
+	names [][]byte // as they stand in JSON, with colon
+	parts []emitter
+}
+
+func (w *objectWriter) add(name string, part emitter) {
+	w.keys = append(w.keys, penstock.StringValue(name))
+	w.names = append(w.names, append(jsonview.AppendString(nil, name), ':'))
+	w.parts = append(w.parts, part)
+}
+
+func (w *objectWriter) write(dst []byte, f *penstock.Frame) ([]byte, error) {
+	out := append(dst, '{')
+	for i, part := range w.parts {
+		mark := len(out)
+		out = append(out, w.names[i]...)
+		var err error
+		if out, err = part(out, f); err == errOmit {
+			out = out[:mark]
+			continue
+		} else if err != nil {
+			return dst, err
+		}
+		out = append(out, ',')
+	}
+	return closeWith(out, '}'), nil
 }
 
 // insert adds an entry that must be new, with a key that a map may have.

@@ -75,6 +75,8 @@ type code struct {
 	con   bool        // val is the value, always
 	val   penstock.Value
 	path  string // of a path, for messages
+	// write, where it is not nil, appends the value as JSON without making it first.
+	write emitter
 	// made, of a list that a comprehension makes: pushes the elements one by one, without the list.
 	made *producer
 }
@@ -86,10 +88,11 @@ type local struct {
 }
 
 type compiler struct {
-	in     Input
-	locals []local
-	slots  int // in use
-	most   int // slots ever in use at once
+	in        Input
+	locals    []local
+	overloads []string // of the call that is being compiled
+	slots     int      // in use
+	most      int      // slots ever in use at once
 }
 
 // unsupported is why Compile refuses an expression.

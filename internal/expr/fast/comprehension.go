@@ -20,7 +20,35 @@ type loop struct {
 }
 
 // producer is a loop that makes a list; who only sums it up needs no list.
-type producer struct{ loop }
+type producer struct {
+	loop
+	part emitter // writes one element as JSON
+}
+
+// write appends the list as JSON, element by element.
+func (p *producer) write(dst []byte, f *penstock.Frame) ([]byte, error) {
+	var cur cursor
+	if bad := p.start(f, &cur); bad.IsError() {
+		return dst, bad.Err()
+	}
+	out := append(dst, '[')
+	for {
+		v, more := p.advance(f, &cur)
+		if !more {
+			if v.IsError() {
+				return dst, v.Err()
+			}
+			return closeWith(out, ']'), nil
+		}
+		var err error
+		if out, err = p.part(out, f); err == errOmit {
+			continue
+		} else if err != nil {
+			return dst, err
+		}
+		out = append(out, ',')
+	}
+}
 
 // cursor runs a loop; it stays on the stack.
 type cursor struct {
@@ -80,28 +108,35 @@ func (l *loop) step(f *penstock.Frame, cur *cursor) (more bool, bad penstock.Val
 	return true, penstock.Absent
 }
 
-// next gives what is computed for the next element that passes the filter: Absent with more false at
-// the end. An error ends the loop.
-func (l *loop) next(f *penstock.Frame, cur *cursor) (v penstock.Value, more bool) {
+// advance goes to the next element that passes the filter. With more false, v is an error or Absent at the
+// end.
+func (l *loop) advance(f *penstock.Frame, cur *cursor) (v penstock.Value, more bool) {
 	for {
 		more, bad := l.step(f, cur)
 		if !more {
 			return bad, false
 		}
-		if l.filter != nil {
-			c := l.filter(f)
-			if c.Kind() != penstock.KindBool {
-				return notBool("filter", c), false
-			}
-			if !c.Bool() {
-				continue
-			}
+		if l.filter == nil {
+			return penstock.Absent, true
 		}
-		if v = l.each(f); v.IsError() {
-			return v, false
+		c := l.filter(f)
+		if c.Kind() != penstock.KindBool {
+			return notBool("filter", c), false
 		}
-		return v, true
+		if c.Bool() {
+			return penstock.Absent, true
+		}
 	}
+}
+
+// next gives what is computed for the next element that passes the filter: Absent with more false at
+// the end. An error ends the loop.
+func (l *loop) next(f *penstock.Frame, cur *cursor) (v penstock.Value, more bool) {
+	if v, more = l.advance(f, cur); !more {
+		return v, false
+	}
+	v = l.each(f)
+	return v, !v.IsError()
 }
 
 // collect makes the list.
@@ -407,8 +442,8 @@ func (c *compiler) transform(l loop, filter, fn ast.Expr) (code, bool, error) {
 		return code{}, false, err
 	}
 	l.each = x.eval
-	p := &producer{loop: l}
-	return code{typ: types.ListOf(x.typ), eval: p.collect, made: p}, true, nil
+	p := &producer{loop: l, part: x.emitter()}
+	return code{typ: types.ListOf(x.typ), eval: p.collect, write: p.write, made: p}, true, nil
 }
 
 // transformMap is transformMap and transformMapEntry.

@@ -48,9 +48,10 @@ func (c *compiler) conversion(name string, xs []code) (code, bool, error) {
 // convert makes a conversion; what has the type already, by the checker, passes as it is.
 func convert(x code, from types.Kind, to *types.Type, op func(*penstock.Frame, penstock.Value) penstock.Value) code {
 	if x.typ.Kind == from && !x.typ.Nullable {
-		out := x
-		out.typ = to
-		return out
+		if alike(x.typ, to) {
+			return x
+		}
+		return code{eval: x.eval, typ: to, path: x.path} // text that is read as its schema says, no longer to be copied
 	}
 	return unary(x, to, op)
 }

@@ -9,6 +9,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/expr"
+	"penstock.dev/penstock/internal/expr/fast"
 	"penstock.dev/penstock/internal/expr/scope"
 )
 
@@ -109,9 +110,22 @@ func compareGenerated(t *testing.T, p *expr.Profile, scopes map[string]*scope.Sc
 			if got != want && !known(src, got, out) {
 				t.Errorf("seed %d: %s (%s) of %.80s\n got %s\nwant %s", seed, src, name, b, got, want)
 			}
+			compareWritten(t, c, src, b)
 		}
 	}
 	return taken
+}
+
+// compareWritten compares what a mapping writes with what the value is. Times, and decimals that are texts, are
+// written as they stand in the data, so those are left out.
+func compareWritten(t *testing.T, c *expr.Compiled, src, body string) {
+	t.Helper()
+	v := c.Program.Eval(profileFrame(body))
+	want, errWant := v.AppendJSON(nil)
+	got, errGot := fast.NewMapping(&fast.Node{Kind: fast.Leaf, Program: c.Program}).Append(nil, profileFrame(body))
+	if (errWant == nil) != (errGot == nil) && !strings.HasSuffix(settle(v), "without JSON") || errWant == nil && string(got) != string(want) && !strings.Contains(src, "at") && !strings.Contains(src, "took") && !strings.Contains(src, "text") {
+		t.Errorf("%s of %.80s\nwritten %s %v\n  value %s %v", src, body, got, errGot, want, errWant)
+	}
 }
 
 // known are the differences from cel-go that are meant, or are cel-go's own.

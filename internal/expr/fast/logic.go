@@ -94,6 +94,19 @@ func (c *compiler) conditional(args []ast.Expr) (code, error) {
 		}
 	}
 	x := code{typ: t, eval: choose(yes.eval, no.eval)}
+	if yes.write != nil || no.write != nil {
+		a, b := yes.emitter(), no.emitter()
+		x.write = func(dst []byte, f *penstock.Frame) ([]byte, error) {
+			v := cond(f)
+			switch {
+			case v.Kind() != penstock.KindBool:
+				return dst, notBool("?:", v).Err()
+			case v.Bool():
+				return a(dst, f)
+			}
+			return b(dst, f)
+		}
+	}
 	if t.Kind == types.Optional {
 		// What an optional holds, without a box for it.
 		x = newOptional(choose(yes.optional(), no.optional()), t.Elem)

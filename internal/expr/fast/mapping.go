@@ -209,6 +209,9 @@ func (x *code) emitter() emitter {
 	if x.raw != nil {
 		return x.copier()
 	}
+	if x.write != nil {
+		return x.write
+	}
 	in := x.eval
 	if x.typ.Kind == types.Optional {
 		in = x.optional()

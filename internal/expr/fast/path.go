@@ -231,8 +231,12 @@ func (c *compiler) pathCode(ch *chain, t *types.Type) code {
 	case t.Kind == types.Optional:
 		// What is found is itself an optional: vars that a branch may have left out.
 		found := x.raw
+		steps := len(ch.steps) > 0
 		raw := func(f *penstock.Frame) penstock.Value {
 			v := found(f)
+			if v.IsAbsent() && steps {
+				return r.missing
+			}
 			if in, ok := ops.Unbox(v); ok {
 				return in
 			}

@@ -246,17 +246,13 @@ func (r *reader) decimal(s string, v penstock.Value) penstock.Value {
 }
 
 func (r *reader) timestamp(s string, v penstock.Value) penstock.Value {
+	// RFC 3339 also where there is a layout: a codec of text leaves times so.
+	if t, ok := ops.ParseTimestamp(s); ok && t.Year() >= 1 && t.Year() <= 9999 {
+		return penstock.TimestampValue(t)
+	}
 	layout := r.typ.Layout
 	if layout == "" {
-		if t, ok := ops.ParseTimestamp(s); ok && t.Year() >= 1 && t.Year() <= 9999 {
-			return penstock.TimestampValue(t)
-		}
 		layout = time.RFC3339 // more lenient than CEL's timestamp(), as data may be
-	}
-	if layout != time.RFC3339 { // a codec of text leaves times in RFC 3339
-		if t, ok := ops.ParseTimestamp(s); ok && t.Year() >= 1 && t.Year() <= 9999 {
-			return penstock.TimestampValue(t)
-		}
 	}
 	t, err := time.Parse(layout, s)
 	if y := t.UTC().Year(); err != nil || y < 1 || y > 9999 {
