@@ -56,7 +56,9 @@ func Parse(name string, text []byte) (*Schema, error) {
 }
 
 // Validator gives what validates bodies against s.
-func (s *Schema) Validator() *Validator { return &Validator{s.compiled} }
+func (s *Schema) Validator() *Validator {
+	return &Validator{s: s.compiled, quick: newAccept(s.compiled)}
+}
 
 // local refuses every reference that leaves the schema.
 type local struct{}

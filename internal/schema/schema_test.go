@@ -163,7 +163,7 @@ func TestValidate(t *testing.T) {
 		{`{"id": "", "lines": []}`, "body.id"},
 		{`{"lines": []}`, "id"},
 		{`{"id": "a", "lines": [], "extra": 1}`, "extra"},
-		{`{"id": "a", "lines": [], "when": "2010-12-01T08:26:00Z"}`, "body.when"},
+		{`{"id": "a", "lines": [], "when": "2010-12-01X08:26:00Z"}`, "body.when"},
 		{`{"id": "a", "lines": [], "at": "yesterday"}`, "body.at"},
 		{`{"id": "a", "lines": [], "big": 9223372036854775808}`, "body.big"},
 		{`{"id": "a", "lines": [], "span": "P1Y"}`, "body.span"},
