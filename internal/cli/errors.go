@@ -84,7 +84,7 @@ func (p *Program) printf(format string, args ...any) {
 
 // flatten takes joined errors apart.
 func flatten(err error) []error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only a join itself is taken apart
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []error
 		for _, e := range many.Unwrap() {
 			out = append(out, flatten(e)...)
@@ -107,7 +107,7 @@ func flatten(err error) []error {
 }
 
 func flattenCause(err error) []error {
-	if many, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // as above
+	if many, ok := err.(interface{ Unwrap() []error }); ok {
 		return many.Unwrap()
 	}
 	return nil

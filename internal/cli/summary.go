@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"penstock.dev/penstock/internal/control"
@@ -14,12 +15,19 @@ const maxCauses = 5
 // showSummary writes what a run did, as a table and what should be looked at.
 func showSummary(w io.Writer, c styles, s *control.Summary) {
 	var b strings.Builder
-	rows := [][]string{{"flow", "read", "done", "filtered", "dead", "sent", "rate"}}
+	groups := slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Grouped > 0 })
+	row := func(name, read, done, filtered, grouped, dead, sent, rate string) []string {
+		if !groups {
+			return []string{name, read, done, filtered, dead, sent, rate}
+		}
+		return []string{name, read, done, filtered, grouped, dead, sent, rate}
+	}
+	rows := [][]string{row("flow", "read", "done", "filtered", "grouped", "dead", "sent", "rate")}
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		rows = append(rows, []string{f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Dead), count(f.Total()), overall(s, f)})
+		rows = append(rows, row(f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Grouped), count(f.Dead), count(f.Total()), overall(s, f)))
 	}
-	for i, line := range table(rows, []bool{false, true, true, true, true, true, true}) {
+	for i, line := range table(rows, []bool{false, true, true, true, true, true, true, true}) {
 		if i == 0 {
 			line = c.bold(line)
 		}
@@ -134,25 +142,43 @@ func showNotes(b *strings.Builder, c styles, s *control.Summary) {
 	}
 }
 
-// account is the sum that shows it, for a single flow that neither splits nor groups.
+// account is the sum that shows it, flow by flow, where a flow has one: a flow that splits has not.
 func account(s *control.Summary) string {
-	if len(s.Flows) != 1 {
-		return ""
+	var b strings.Builder
+	for i := range s.Flows {
+		f := &s.Flows[i]
+		in := []addend{{f.Read, "read"}, {f.Groups, "groups"}}
+		out := []addend{{f.Done, "done"}, {f.Filtered, "filtered"}, {f.Grouped, "grouped"}, {f.Dead, "dead"}, {f.Late, "late"}}
+		if f.Read == 0 || f.Split > 0 || total(in) != total(out) {
+			continue
+		}
+		b.WriteString("\n  " + f.Name + ": " + join(in) + " = " + join(out))
 	}
-	f := &s.Flows[0]
-	if f.Split > 0 || f.Grouped > 0 || f.Done+f.Filtered+f.Dead+f.Late != f.Read {
-		return ""
+	return b.String()
+}
+
+// addend is a part of a sum.
+type addend struct {
+	n    int64
+	what string
+}
+
+func total(addends []addend) int64 {
+	var n int64
+	for _, t := range addends {
+		n += t.n
 	}
-	parts := []string{count(f.Done) + " done"}
-	for _, x := range []struct {
-		n    int64
-		what string
-	}{{f.Filtered, "filtered"}, {f.Dead, "dead"}, {f.Late, "late"}} {
-		if x.n > 0 {
-			parts = append(parts, count(x.n)+" "+x.what)
+	return n
+}
+
+func join(addends []addend) string {
+	var parts []string
+	for _, t := range addends {
+		if t.n > 0 {
+			parts = append(parts, count(t.n)+" "+t.what)
 		}
 	}
-	return fmt.Sprintf(": %s read = %s", count(f.Read), strings.Join(parts, " + "))
+	return strings.Join(parts, " + ")
 }
 
 func firstLine(s string) string {

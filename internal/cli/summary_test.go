@@ -31,9 +31,9 @@ func TestSummary(t *testing.T) {
 			name: "several flows",
 			sum: control.Summary{Seconds: 3.95, Stopped: true, Flows: []control.FlowSummary{intake, orders},
 				Channels: []run.ChannelSummary{{Name: "lines", Handed: 318905, Lost: 6}}},
-			want: `flow       read     done  filtered   dead     sent      rate
-intake  320,705  318,905         0  1,800  318,905  81,234/s
-orders  318,905   16,459         7      0   16,462  80,000/s
+			want: `flow       read     done  filtered  grouped   dead     sent      rate
+intake  320,705  318,905         0        0  1,800  318,905  81,234/s
+orders  318,905   16,459         7  318,905      0   16,462  80,000/s
 in 4.0s
 
 sent
@@ -67,7 +67,19 @@ dead letters
 
 ! a: nothing got through: 2 messages were dead-lettered
 
-every message is accounted for: 2 read = 0 done + 2 dead
+every message is accounted for
+  a: 2 read = 2 dead
+`,
+		},
+		{
+			name: "groups",
+			sum:  control.Summary{Seconds: 0.02, Flows: []control.FlowSummary{{FlowSummary: run.FlowSummary{Name: "a", Read: 9, Filtered: 1, Grouped: 8, Groups: 3, Done: 3}}}},
+			want: `flow  read  done  filtered  grouped  dead  sent  rate
+a        9     3         1        8     0     0     -
+in 20ms
+
+every message is accounted for
+  a: 9 read + 3 groups = 3 done + 1 filtered + 8 grouped
 `,
 		},
 	} {

@@ -51,6 +51,9 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	if err != nil {
 		return nil, err
 	}
+	if err := c.fed(pl); err != nil {
+		return nil, err
+	}
 	if err := s.fillSecrets(pl); err != nil {
 		return nil, err
 	}

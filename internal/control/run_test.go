@@ -226,8 +226,12 @@ func TestSelectedFlowsTakeThoseTheyFeed(t *testing.T) {
 			t.Errorf("of %v, %v ran; want %v", tc.names, got, tc.want)
 		}
 	}
-	_, err := s.Run(context.Background(), c, control.RunOptions{Flows: []string{"frist"}})
+	_, err := s.Run(context.Background(), c, control.RunOptions{Flows: []string{"second"}})
 	var e *penstock.Error
+	if !errors.As(err, &e) || e.Code != penstock.Config || e.Hint != "add --flow first" {
+		t.Errorf("a flow that nothing feeds gives %v", err)
+	}
+	_, err = s.Run(context.Background(), c, control.RunOptions{Flows: []string{"frist"}})
 	if !errors.As(err, &e) || e.Code != penstock.Config || e.Hint != "did you mean first?" {
 		t.Errorf("an unknown flow gives %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
@@ -78,6 +79,42 @@ func (c *Checked) selectFlows(names []string) (*plan.Plan, error) {
 		}
 	}
 	return &p, nil
+}
+
+// fed refuses a selection with a flow that can read nothing: all its sources are channels that no
+// selected flow writes to.
+func (c *Checked) fed(p *plan.Plan) error {
+	for _, f := range p.Flows {
+		var dry []string
+		for _, src := range f.Sources {
+			if src.Channel != "" && len(writers(p, src.Channel)) == 0 {
+				dry = append(dry, src.Channel)
+			}
+		}
+		if len(dry) == 0 || len(dry) < len(f.Sources) {
+			continue
+		}
+		hint := ""
+		if w := writers(c.plan, dry[0]); len(w) > 0 {
+			hint = "add --flow " + strings.Join(w, " --flow ")
+		}
+		return &penstock.Error{Code: penstock.Config, Op: "run", Path: f.Pos.String(), Hint: hint,
+			Err: fmt.Errorf("flow %s reads channel %s, and no flow of this run writes to it", f.Name, dry[0])}
+	}
+	return nil
+}
+
+// writers lists the flows of p that write to a channel.
+func writers(p *plan.Plan, channel string) []string {
+	var out []string
+	for _, f := range p.Flows {
+		found := false
+		endpoints(f, func(ep *plan.Endpoint) { found = found || ep.Channel == channel })
+		if found {
+			out = append(out, f.Name)
+		}
+	}
+	return out
 }
 
 func reads(f *plan.Flow, channel string) bool {
