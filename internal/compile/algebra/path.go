@@ -178,7 +178,8 @@ func putField(t *types.Type, path []penstock.PathStep, i int, v *types.Type) (*t
 }
 
 func putUnion(t *types.Type, path []penstock.PathStep, i int, v *types.Type) (*types.Type, error) {
-	out := types.NeverType
+	c := *t
+	c.Name, c.Variants = "", nil
 	var first error
 	for _, variant := range t.Variants {
 		u, err := put(variant, path, i, v)
@@ -188,12 +189,17 @@ func putUnion(t *types.Type, path []penstock.PathStep, i int, v *types.Type) (*t
 			}
 			continue
 		}
-		out = Unite(out, u)
+		c.Variants = append(c.Variants, u)
 	}
-	if out.Kind == types.Never && first != nil {
+	switch {
+	case len(c.Variants) == 0:
 		return nil, first
+	case len(c.Variants) == 1:
+		return c.Variants[0], nil
+	case len(c.Variants) < len(t.Variants) || path[i].Name == t.Discriminator:
+		c.Discriminator, c.Tags = "", nil
 	}
-	return out, nil
+	return &c, nil
 }
 
 // Drop is what t becomes when path is removed. A path that t can't have is a *PathError.

@@ -17,7 +17,8 @@ func (b *builder) lowerChoice(s *resource.Step, v *resource.Choice) {
 	if !s.When.IsZero() {
 		ends = append(ends, exit{node: at, kind: exitNext})
 	}
-	rest := b.state
+	before, rest := b.state, b.state
+	changed := false // a branch did something to what is known
 	after := state{dead: true}
 	elsewhere := false
 	for i := range v.Branches {
@@ -33,13 +34,18 @@ func (b *builder) lowerChoice(s *resource.Step, v *resource.Choice) {
 			r.Cases = append(r.Cases, plan.Case{When: c.Program, Target: plan.End, Label: br.When.Source})
 			b.open = []exit{{node: at, kind: exitCase, i: len(r.Cases) - 1}}
 		}
+		start := b.state.sc
 		b.steps(steps)
+		changed = changed || b.state.dead || b.state.sc != start
 		ends = append(ends, b.take()...)
 		after = uniteStates(after, b.state)
 	}
 	if !elsewhere {
 		ends = append(ends, exit{node: at, kind: exitElse})
 		after = uniteStates(after, rest)
+	}
+	if !changed {
+		after.sc = before.sc // the conditions narrowed it, and together they are everything
 	}
 	b.open, b.state = ends, after
 }

@@ -38,20 +38,21 @@ func (b *builder) step(s *resource.Step) {
 		b.writable(s.Into)
 	}
 	pre := b.state
-	skipped := state{dead: true}
+	skipped, taken := state{dead: true}, pre.sc
 	var cond penstock.Program
 	if !s.When.IsZero() {
 		c, yes, no := b.exprs().Cond(s.When, pre.sc)
 		b.when, cond = &expectWhen{c.Program}, c.Program
-		b.state.sc = yes
+		b.state.sc, taken = yes, yes
 		skipped = pre
 		skipped.sc = no
 	}
 	b.verb(s, cond)
 	b.when = nil
+	changed := b.state.dead || b.state.sc != taken
 	b.state = uniteStates(b.state, skipped)
-	if !b.state.dead && sameScope(b.state.sc, pre.sc) {
-		b.state.sc = pre.sc // narrowed and united again: environments of expressions are found by the pointer
+	if !changed || sameScope(b.state.sc, pre.sc) {
+		b.state.sc = pre.sc // narrowed and united again: nothing is lost, and no new scope to be learnt
 	}
 	switch n := len(b.nodes) - 1; s.Verb.(type) {
 	case *resource.Choice, *resource.Try: // their steps have types of their own
