@@ -104,12 +104,14 @@ A first flow:
   penstock test           tests it
 
 ` + exitHelp,
+		Version:                    p.Version.Version,
 		SilenceUsage:               true,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRun:           func(*cobra.Command, []string) { p.started = true },
 	}
+	root.SetVersionTemplate("penstock {{.Version}}\n")
 	root.SetHelpCommandGroupID("about")
 	root.AddGroup(
 		&cobra.Group{ID: "make", Title: "Make and run:"},

@@ -21,12 +21,11 @@ error code, as the reference has it. Without a word it lists those that it knows
 			}
 			return nil
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			words, err := p.Service.Topics()
-			if err != nil || len(args) > 0 {
-				words = nil // there is nobody to tell
+		ValidArgsFunction: func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return words, cobra.ShellCompDirectiveNoFileComp
+			return p.completeWord(typed), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 		},
 	}
 	out := choiceFlag(cmd, "output", "o", "what is written", "text", "json")
@@ -52,6 +51,23 @@ error code, as the reference has it. Without a word it lists those that it knows
 		return p.writeResult("", []byte(p.topicText(topics)))
 	}
 	return cmd
+}
+
+// completeWord gives the words that explain knows, or the fields below the one that is typed.
+func (p *Program) completeWord(typed string) []string {
+	at := strings.LastIndexByte(typed, '.')
+	if at < 0 {
+		words, _ := p.Service.Topics() // without them there is nothing to complete
+		return words
+	}
+	topics, _ := p.Service.Explain(typed[:at]) // nor without these
+	var out []string
+	for _, t := range topics {
+		for _, f := range t.Fields {
+			out = append(out, typed[:at+1]+f.Name)
+		}
+	}
+	return out
 }
 
 func (p *Program) topicText(topics []control.Topic) string {
