@@ -117,12 +117,12 @@ func (r *reporter) syntax(text common.Source, e *common.Error) {
 	if i := strings.Index(msg, " expecting {"); i >= 0 {
 		msg = msg[:i]
 	}
-	switch {
-	case strings.Contains(msg, "unexpected token '='") || strings.Contains(msg, "token recognition error at: '= "):
+	switch r.src.token(char) {
+	case "=":
 		hint = "to compare write `==`"
-	case strings.Contains(msg, "token recognition error at: '&") || strings.Contains(msg, "unexpected token '&'"):
+	case "&":
 		hint = "write `&&`"
-	case strings.Contains(msg, "token recognition error at: '|") || strings.Contains(msg, "unexpected token '|'"):
+	case "|":
 		hint = "write `||`"
 	}
 	r.add(diag.Error, char, "expression-syntax", "", hint, msg)
@@ -164,11 +164,30 @@ var (
 	objectName  = regexp.MustCompile(`@[0-9]+`)
 )
 
+// namespaces are the names before the point of cel-go's functions.
+var namespaces = map[string]bool{"math": true, "lists": true, "sets": true, "base64": true, "json": true, "yaml": true, "regex": true, "strings": true, "optional": true, "cel": true}
+
 // checkErrors words what cel-go's checker found.
 func (p *Profile) checkErrors(r *reporter, a *ast.AST, text common.Source, errs *common.Errors, ce *checkEnv) {
 	nodes := map[int64]ast.Expr{}
-	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) { nodes[e.ID()] = e }))
+	spaced := map[int64]string{} // calls of a function in a name space that is not there, by their target
+	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		nodes[e.ID()] = e
+		if e.Kind() == ast.CallKind && e.AsCall().IsMemberFunction() && e.AsCall().Target().Kind() == ast.IdentKind {
+			if ns := e.AsCall().Target().AsIdent(); namespaces[ns] {
+				spaced[e.AsCall().Target().ID()] = ns + "." + e.AsCall().FunctionName()
+				spaced[e.ID()] = ""
+			}
+		}
+	}))
 	for _, e := range errs.GetErrors() {
+		if name, ok := spaced[e.ExprID]; ok {
+			if name != "" {
+				short := name[strings.IndexByte(name, '.')+1:]
+				r.add(diag.Error, r.src.word(span(a, e.ExprID), short), "unknown-function", short, didYouMean(name, p.functionNames()), fmt.Sprintf("there is no function `%s`", name))
+			}
+			continue
+		}
 		char := span(a, e.ExprID)
 		if _, known := a.SourceInfo().GetOffsetRange(e.ExprID); !known {
 			if off, ok := text.LocationOffset(e.Location); ok {
@@ -192,7 +211,12 @@ func (p *Profile) checkErrors(r *reporter, a *ast.AST, text common.Source, errs 
 		for _, wrapper := range []string{"Bool", "Int", "UInt", "Double", "String", "Bytes"} {
 			msg = strings.ReplaceAll(msg, "wrapper("+strings.ToLower(wrapper)+")", strings.ToLower(wrapper)+" or null")
 		}
-		r.add(diag.Error, char, "type-mismatch", "", "", msg)
+		text := ""
+		if n := nodes[e.ExprID]; n != nil && n.Kind() == ast.SelectKind {
+			text = n.AsSelect().FieldName()
+			char = r.src.word(char, text)
+		}
+		r.add(diag.Error, char, "type-mismatch", text, "", msg)
 	}
 	r.failed = r.failed || len(errs.GetErrors()) > 0
 }
@@ -204,7 +228,7 @@ func (p *Profile) undeclared(r *reporter, e ast.Expr, char int, name string, ce 
 		if i := strings.LastIndexByte(name, '.'); i >= 0 && e.AsCall().IsMemberFunction() {
 			short = name[i+1:]
 		}
-		r.add(diag.Error, r.src.word(max(char-len(name), 0), short), "unknown-function", short, didYouMean(name, p.functionNames()),
+		r.add(diag.Error, r.src.called(char, short), "unknown-function", short, didYouMean(name, p.functionNames()),
 			fmt.Sprintf("there is no function `%s`", name))
 		return
 	}

@@ -41,7 +41,7 @@ func (in *inferrer) call(e ast.Expr, c context) result {
 		if name == "dyn" {
 			res.t = labelled(types.DynType, deepLabels(res.t))
 		} else if e.ID() != in.a.Expr().ID() {
-			in.r.add(diag.Warning, span(in.a, e.ID()), "raw-interpolation", "raw", "let it be the outermost call of a `${…}`",
+			in.r.add(diag.Warning, in.r.src.called(span(in.a, e.ID()), "raw"), "raw-interpolation", "raw", "let it be the outermost call of a `${…}`",
 				"raw() has a meaning only around a whole interpolation")
 		}
 		return res
@@ -55,10 +55,7 @@ func (in *inferrer) call(e ast.Expr, c context) result {
 	if name == "uuid" {
 		in.volatile, in.varies = true, true
 	}
-	if len(ops) > 0 && t != ops[0].t {
-		t = in.spread(name, t, ops)
-	}
-	return result{t: t}
+	return result{t: in.spread(name, t, ops)}
 }
 
 // spread gives the result of a call the labels of its operands: what is made of a person's
@@ -422,7 +419,7 @@ func (in *inferrer) inexact(e ast.Expr, name string, args []ast.Expr, ops []resu
 // comparable checks that == can be true at all.
 func (in *inferrer) comparable(e ast.Expr, args []ast.Expr, a, b *types.Type) {
 	if !mayEqual(a, b) {
-		in.r.add(diag.Error, span(in.a, e.ID()), "type-mismatch", "", "", fmt.Sprintf("%s and %s are never equal", a.Text(0), b.Text(0)))
+		in.r.add(diag.Error, span(in.a, e.ID()), "type-mismatch", symbols[e.AsCall().FunctionName()], "", fmt.Sprintf("%s and %s are never equal", a.Text(0), b.Text(0)))
 		return
 	}
 	if a.IsNumeric() && b != nil && b.IsNumeric() {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/operators"
 	celtypes "cel.dev/cel-go/common/types"
 
 	"penstock.dev/penstock/internal/diag"
@@ -42,7 +43,7 @@ func (p *Profile) mismatch(r *reporter, char int, name string, operands []*types
 	}
 	sym, isOperator := symbols[name]
 	if !isOperator {
-		r.add(diag.Error, char, "type-mismatch", name, p.signatureHint(name, exprs),
+		r.add(diag.Error, r.src.called(char, name), "type-mismatch", name, p.signatureHint(name, exprs),
 			fmt.Sprintf("`%s` does not take (%s)", name, strings.Join(names, ", ")))
 		return
 	}
@@ -53,6 +54,9 @@ func (p *Profile) mismatch(r *reporter, char int, name string, operands []*types
 	}
 	optional := has(types.Optional)
 	switch {
+	case name == operators.Conditional && len(operands) == 3 && (operands[0].Kind == types.Bool || unknown(operands[0])):
+		msg = fmt.Sprintf("the two sides of `?:` are of different types: %s and %s", names[1], names[2])
+		hint = "convert one, or use dyn(…)"
 	case optional >= 0:
 		hint = "the value may be absent: give a default with `.orValue(…)`"
 	case has(types.Decimal) >= 0 && has(types.Double) >= 0:

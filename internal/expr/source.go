@@ -79,6 +79,16 @@ func (s source) word(char int, name string) int {
 	return char
 }
 
+// called finds the name of a function whose call is noted at a character, which is that of
+// its parenthesis.
+func (s source) called(char int, name string) int {
+	before := s.text[:byteOffset(s.text, char)]
+	if i := strings.LastIndex(before, name); i >= 0 {
+		return utf8.RuneCountInString(before[:i])
+	}
+	return char
+}
+
 // reporter adds findings about one expression.
 type reporter struct {
 	src    source

@@ -4,7 +4,10 @@ import "strings"
 
 // nearest finds the candidate that name was probably meant to be: "" if none is near.
 func nearest(name string, candidates []string) string {
-	best, most := "", 1+len(name)/3
+	if len(name) < 2 {
+		return ""
+	}
+	best, most := "", max(1, len(name)/3)
 	lower := strings.ToLower(name)
 	for _, c := range candidates {
 		if d := distance(lower, strings.ToLower(c), most); d < most || d == most && best == "" {
