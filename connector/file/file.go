@@ -24,6 +24,8 @@ func Register(r *penstock.Registry) {
 	penstock.RegisterSink(r, penstock.Spec{
 		Name:    "file",
 		Summary: "Writes records to a file, or to several whose names depend on the message. A file appears under its name when it is complete, or is appended to; what was flushed is on disk.",
+		// What could not be written is not there after an error: either nothing of the message was, or the sink is at its end.
+		Idempotent: true,
 	}, func(c SinkConfig, env penstock.Env) (penstock.Sink, error) { return newSink(r, c, env, osFS{}) })
 	penstock.RegisterCaller(r, penstock.Spec{
 		Name:       "file",
@@ -105,6 +107,18 @@ func failure(op, name string, err error) error {
 		e.Code, e.Hint = penstock.Forbidden, "the file system can only be read; write somewhere else"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		e.Hint = "the disk is full: make room, then start again; nothing that was acknowledged is lost"
+	case errors.Is(err, errLocked):
+		e.Code, e.Hint = penstock.Conflict, "give each its own file, or end the other one"
+	case errors.Is(err, errNotRegular), errors.Is(err, errFolder):
+		e.Code, e.Hint = penstock.Config, "name a file in a folder; the connectors stdout and drop write to no file"
+	case errors.Is(err, syscall.ENOTDIR):
+		e.Code, e.Hint = penstock.Config, "a part of the path before the last is a file: check the path"
+	case errors.Is(err, syscall.ENAMETOOLONG):
+		e.Code, e.Hint = penstock.Unprocessable, "shorten the name, or check what the message puts into it"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		e.Hint = "too many files are open: raise the limit (ulimit -n), or lower maxOpen"
+	case errors.Is(err, syscall.EIO):
+		e.Hint = "the disk reports a fault: look at the system's log before starting again"
 	case errors.Is(err, syscall.EFBIG):
 		e.Hint = "a file may not grow further here: raise the limit, or rotate by size"
 	}

@@ -17,8 +17,9 @@ type fsys interface {
 	OpenFile(name string, flag int) (file, int64, error)
 	// Rename puts from in the place of to, atomically.
 	Rename(from, to string) error
-	// MkdirAll makes a folder and those above it that are missing, durably.
-	MkdirAll(dir string) error
+	// Prepare makes the folder of a file, and those above it that are missing, durably. It refuses a name that belongs to
+	// something else than a regular file: a folder, a device.
+	Prepare(name string) error
 	// List gives the names in a folder; none if there is no such folder.
 	List(dir string) ([]string, error)
 	// SyncDir makes durable which names a folder holds.
@@ -37,6 +38,7 @@ type file interface {
 var (
 	errLocked     = errors.New("the file is being written by another process")
 	errNotRegular = errors.New("this is no regular file")
+	errFolder     = errors.New("this is a folder")
 	errMoved      = errors.New("the name belongs to another file now")
 )
 
@@ -96,23 +98,31 @@ func (osFS) lockOpened(f *os.File, name string, flag int) (int64, error) {
 	return info.Size(), nil
 }
 
-// Rename implements fsys. It never puts a file in the place of what is none (a device, a folder).
-func (osFS) Rename(from, to string) error {
-	if info, err := os.Stat(to); err == nil && !info.Mode().IsRegular() {
-		return &fs.PathError{Op: "rename", Path: to, Err: errNotRegular}
+// Rename implements fsys.
+func (osFS) Rename(from, to string) error { return os.Rename(from, to) }
+
+// Prepare implements fsys.
+func (f osFS) Prepare(name string) error {
+	info, err := os.Stat(name)
+	switch {
+	case err == nil && info.IsDir():
+		return &fs.PathError{Op: "open", Path: name, Err: errFolder}
+	case err == nil && !info.Mode().IsRegular():
+		return &fs.PathError{Op: "open", Path: name, Err: errNotRegular}
+	case err == nil:
+		return nil
 	}
-	return os.Rename(from, to)
+	return f.makeAll(filepath.Dir(name))
 }
 
-// MkdirAll implements fsys.
-func (f osFS) MkdirAll(dir string) error {
+func (f osFS) makeAll(dir string) error {
 	err := os.Mkdir(dir, folderPerm)
 	if errors.Is(err, fs.ErrNotExist) {
 		parent := filepath.Dir(dir)
 		if parent == dir {
 			return err
 		}
-		if err := f.MkdirAll(parent); err != nil {
+		if err := f.makeAll(parent); err != nil {
 			return err
 		}
 		err = os.Mkdir(dir, folderPerm)

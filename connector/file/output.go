@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,21 +20,23 @@ type output struct {
 	base  string // the same, cleaned
 	kind  compression
 
-	number  int    // of the file, where there is a sequence
-	name    string // what the file is called when it is complete
-	writing string // what it is called until then
-	enc     penstock.Encoder
-	f       file // nil while closed for want of room, or before the first record of the next of a sequence
-	begun   bool // the file exists and is not complete
-	z       compressor
-	buf     []byte    // encoded and not written
-	written int64     // bytes in the file
-	durable int64     // bytes in the file that are synced
-	records int64     // in this file
-	since   time.Time // of the first record
-	dirty   bool      // something was written since the last sync
-	newName bool      // the folder was not synced since the file was created
-	used    int64
+	number   int    // of the file, where there is a sequence
+	name     string // what the file is called when it is complete
+	writing  string // what it is called until then
+	enc      penstock.Encoder
+	f        file // nil while closed for want of room, or before the first record of the next of a sequence
+	begun    bool // the file exists and is not complete
+	z        compressor
+	inMember bool      // z was given something since the last member was ended
+	buf      []byte    // encoded and not written
+	written  int64     // bytes in the file
+	durable  int64     // bytes in the file that Flush or the like made durable: all of them whole records
+	synced   int64     // bytes in the file that are synced
+	records  int64     // in this file
+	since    time.Time // of the first record
+	dirty    bool      // something was written since the last sync
+	newName  bool      // the folder was not synced since the file was created
+	used     int64
 }
 
 // bufferSize is how much is encoded before it is written.
@@ -46,7 +49,7 @@ func (o *output) begin() error {
 	if !o.sink.config.Rotate.isZero() {
 		last, err := o.lastNumber()
 		if err != nil {
-			return o.sink.fail(o.base, err)
+			return failure("file.write", filepath.Dir(o.base), err)
 		}
 		o.number = last + 1
 		if o.sink.append && last > 0 {
@@ -62,8 +65,8 @@ func (o *output) begin() error {
 
 // probe makes the folder of a file that is created with its first record.
 func (o *output) probe() error {
-	if err := o.sink.fs.MkdirAll(filepath.Dir(o.name)); err != nil {
-		return o.sink.fail(o.name, err)
+	if err := o.sink.fs.Prepare(o.name); err != nil {
+		return failure("file.write", o.name, err)
 	}
 	return nil
 }
@@ -110,11 +113,11 @@ func (o *output) create() error {
 	if err := s.makeRoom(); err != nil {
 		return err
 	}
-	if err := s.fs.MkdirAll(filepath.Dir(o.name)); err != nil {
-		return failure("file.write", filepath.Dir(o.name), err)
+	if err := s.fs.Prepare(o.name); err != nil {
+		return failure("file.write", o.name, err)
 	}
 	o.enc = s.codec.NewEncoder()
-	o.buf, o.written, o.durable, o.records, o.dirty, o.newName = o.buf[:0], 0, 0, 0, true, true
+	o.buf, o.written, o.durable, o.synced, o.records, o.dirty, o.newName = o.buf[:0], 0, 0, 0, 0, true, true
 	flag := os.O_RDWR | os.O_CREATE | os.O_APPEND
 	if o.writing = o.name; !s.append {
 		o.writing += partialSuffix
@@ -129,7 +132,7 @@ func (o *output) create() error {
 		err = o.takeUp(size)
 	}
 	if err == nil {
-		o.z, err = o.kind.writer(outputFile{o})
+		err = o.compress()
 	}
 	if err != nil {
 		_ = f.Close()
@@ -137,12 +140,27 @@ func (o *output) create() error {
 		return failure("file.write", o.writing, err)
 	}
 	o.begun = true
-	s.open++
+	s.open = append(s.open, o)
 	o.touch()
 	if o.written == 0 {
 		o.buf = o.enc.Begin(o.buf)
 	}
+	if o.records > 0 && !s.config.Rotate.isZero() { // it was taken up
+		o.since = s.env.Clock.Now()
+		return o.rotateIfDue(o.since)
+	}
 	return nil
+}
+
+// compress prepares the compressor for another member.
+func (o *output) compress() (err error) {
+	o.inMember = false
+	if o.z != nil {
+		o.z.Reset(outputFile{o})
+		return nil
+	}
+	o.z, err = o.kind.writer(outputFile{o})
+	return err
 }
 
 // touch notes that the output was used.
@@ -153,7 +171,7 @@ func (o *output) touch() {
 
 // append encodes a message.
 func (o *output) append(m *penstock.Message, now time.Time) error {
-	if o.f == nil {
+	for o.f == nil { // a file that is taken up may turn out to be complete
 		if err := o.reopen(); err != nil {
 			return err
 		}
@@ -165,6 +183,10 @@ func (o *output) append(m *penstock.Message, now time.Time) error {
 	}
 	if o.records == 0 {
 		o.since = now
+		select {
+		case o.sink.begun <- struct{}{}:
+		default:
+		}
 	}
 	o.records++
 	o.dirty = true
@@ -196,8 +218,12 @@ func (o *output) reopen() error {
 		_ = f.Close()
 		return s.fail(o.writing, fmt.Errorf("somebody else changed the file: it has %d bytes, %d were written", size, o.written))
 	}
+	if err := o.compress(); err != nil {
+		_ = f.Close()
+		return s.fail(o.writing, err)
+	}
 	o.f = f
-	s.open++
+	s.open = append(s.open, o)
 	return nil
 }
 
@@ -221,7 +247,7 @@ func (o *output) spill() error {
 	}
 	w := io.Writer(outputFile{o})
 	if o.z != nil {
-		w = o.z
+		w, o.inMember = o.z, true
 	}
 	if _, err := w.Write(o.buf); err != nil {
 		return o.sink.fail(o.writing, err)
@@ -229,20 +255,25 @@ func (o *output) spill() error {
 	if o.buf = o.buf[:0]; cap(o.buf) > 4*bufferSize {
 		o.buf = nil
 	}
+	if o.written-o.synced >= syncEvery {
+		if err := o.f.Sync(); err != nil {
+			return o.sink.fail(o.writing, err)
+		}
+		o.synced = o.written
+	}
 	return nil
 }
 
 // endMember completes the compressed member or frame, so that what stands before is readable whatever becomes of
 // what is written after it.
 func (o *output) endMember() error {
-	if o.z == nil {
+	if o.z == nil || !o.inMember && o.written > 0 { // an empty file has an empty member
 		return nil
 	}
 	if err := o.z.Close(); err != nil {
 		return o.sink.fail(o.writing, err)
 	}
-	o.z.Reset(outputFile{o})
-	return nil
+	return o.compress()
 }
 
 // sync makes what was appended so far durable.
@@ -258,7 +289,7 @@ func (o *output) sync() error {
 		if err := o.endMember(); err != nil {
 			return err
 		}
-	case o.z != nil:
+	case o.inMember:
 		if err := o.z.Flush(); err != nil {
 			return o.sink.fail(o.writing, err)
 		}
@@ -277,7 +308,7 @@ func (o *output) fsync() error {
 		}
 		o.newName = false
 	}
-	o.durable, o.dirty = o.written, false
+	o.durable, o.synced, o.dirty = o.written, o.written, false
 	return nil
 }
 
@@ -292,13 +323,22 @@ func (o *output) suspend() error {
 	if err := o.fsync(); err != nil {
 		return err
 	}
+	o.buf, o.z = nil, nil // there may be very many
 	return o.closeFile()
+}
+
+// forget takes the output off the list of those that are open.
+func (o *output) forget() {
+	s := o.sink
+	if i := slices.Index(s.open, o); i >= 0 {
+		s.open = slices.Delete(s.open, i, i+1)
+	}
+	o.f = nil
 }
 
 func (o *output) closeFile() error {
 	err := o.f.Close()
-	o.f = nil
-	o.sink.open--
+	o.forget()
 	if err != nil {
 		return o.sink.fail(o.writing, err)
 	}
@@ -340,10 +380,8 @@ func (o *output) complete() error {
 	if err := o.spill(); err != nil {
 		return err
 	}
-	if o.z != nil {
-		if err := o.z.Close(); err != nil {
-			return o.sink.fail(o.writing, err)
-		}
+	if err := o.endMember(); err != nil {
+		return err
 	}
 	if err := o.fsync(); err != nil {
 		return err
@@ -384,6 +422,5 @@ func (o *output) abandon() {
 		}
 	}
 	_ = o.f.Close()
-	o.f = nil
-	o.sink.open--
+	o.forget()
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,28 +17,41 @@ import (
 
 // SinkConfig is the configuration of the sink.
 type SinkConfig struct {
-	// The file to write. It may vary by message, as in out/${body.day}.jsonl. Missing folders are made.
+	// The file to write. It may vary by message, as in `out/${body.day}.jsonl`: each message goes to the file that its own path names.
+	// Missing folders are made. What a message puts into the path can't lead upwards: `..` is allowed only at the beginning,
+	// before anything that varies by message.
 	Path penstock.Template `json:"path" penstock:"required,place=plain"`
-	// How messages are written. Default: by the suffix of the name, as when reading.
+	// How messages are written. Default: by the suffix of the name, .json, .jsonl and .ndjson are json, .csv is csv, .txt
+	// and .log are text; with any other suffix, JSON documents, one a line.
 	Format penstock.Format `json:"format"`
-	// How the file is compressed: auto (by the suffix: .gz is gzip, .zst is zstd, all else is none), none, gzip or zstd.
+	// How the file is compressed: auto (by the suffix: .gz is gzip, .zst is zstd, all else is none), none, gzip or zstd. A file that is
+	// appended to gets a gzip member or zstd frame for each time that it is made durable; readers take them for one stream.
 	Compression string `json:"compression" penstock:"enum=auto|none|gzip|zstd,default=auto"`
-	// overwrite: what this run writes takes the place of the file when it is complete; until then it is called
-	// <name>.partial, and what a killed run left under that name is thrown away. append: go on after the last whole
-	// record of the file; a torn one is moved to <name>.torn.
-	Mode string `json:"mode" penstock:"enum=overwrite|append,default=overwrite"`
-	// When to begin another file. The files are then numbered: orders-000001.jsonl, orders-000002.jsonl.
+	// What becomes of a file that is there already.
+	//
+	// replace: what this run writes takes the place of the file, in one step, when it is complete: when it is rotated, else when the run
+	// ends. Until then it is called `<name>.partial`, in the same folder, and what was flushed is safe there. A run that was killed leaves that
+	// file lying; the next run reads its inputs again from the beginning and begins it anew, so that nothing is lost and nothing is there twice.
+	//
+	// append: go on after the last whole record of the file. What a crash tore behind it is moved to `<name>.torn`, with a warning.
+	// Formats with an end (a JSON array) and other character encodings than UTF-8 can't be appended to.
+	Mode string `json:"mode" penstock:"enum=replace|append,default=replace"`
+	// When to begin another file. The files are then numbered, before the suffix: orders-000001.jsonl, orders-000002.jsonl. Numbers go on
+	// after the highest that is there, so that no run touches the complete files of another; with mode append the file with the highest number is
+	// gone on with, unless it is complete by these rules.
 	Rotate Rotate `json:"rotate"`
-	// How many files may be open at a time, where the path varies. One more closes the one that was
-	// not written to for longest; it is opened again when needed.
+	// How many files may be open at a time, where the path varies. One more makes the one that was not written to
+	// for longest durable and closes it; it is opened again when needed, and completed like all others. Every path takes some hundred
+	// bytes of memory until the run ends.
 	MaxOpen int `json:"maxOpen" penstock:"min=1,default=64"`
 }
 
 // Rotate says when a file is complete. What comes first counts.
 type Rotate struct {
-	// The size in bytes, after compression, at which a file is complete.
+	// The size in bytes, after compression, at which a file is complete: it ends with the record with which it reaches it. A
+	// compressed file may go over by what the compressor holds back.
 	Size penstock.Size `json:"size" penstock:"min=1"`
-	// How long after its first record a file is complete.
+	// How long after its first record a file is complete, also when no more messages come.
 	Interval penstock.Duration `json:"interval" penstock:"min=1s"`
 	// How many records make a file complete.
 	Records int64 `json:"records" penstock:"min=1"`
@@ -56,14 +71,16 @@ type sink struct {
 	fs     fsys
 	codec  penstock.Codec
 	append bool
+	upward bool // the fixed part of the path may begin with ..
 
 	mu      sync.Mutex // Flush and the clock of rotation come from other goroutines
 	outputs map[string]*output
-	last    *output // the one that was written to last
-	turn    int64   // counts uses, to know which output was not used for longest
-	open    int
-	broken  error // an I/O error ends the sink: what was not flushed is in doubt
+	open    []*output // those with an open file
+	last    *output   // the one that was written to last
+	turn    int64     // counts uses, to know which output was not used for longest
+	broken  error     // an I/O error ends the sink: what was not flushed is in doubt
 	path    []byte
+	begun   chan struct{} // a file got its first record: for the clock of rotation
 	stop    context.CancelFunc
 	ticking sync.WaitGroup
 }
@@ -74,19 +91,51 @@ var (
 )
 
 func newSink(r *penstock.Registry, c SinkConfig, env penstock.Env, fs fsys) (*sink, error) {
-	codec, err := codecFor(r, c.Format, c.Path.Source, env, 0)
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	name := c.Path.Source
+	if _, known := formats[strings.ToLower(filepath.Ext(bare(name)))]; !known {
+		name = ".jsonl"
+	}
+	codec, err := codecFor(r, c.Format, name, env, 0)
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{config: c, env: env, fs: fs, codec: codec, append: c.Mode == "append", outputs: map[string]*output{}}
+	s := &sink{config: c, env: env, fs: fs, codec: codec, append: c.Mode == "append", upward: beginsFixed(c.Path.Source),
+		outputs: map[string]*output{}, begun: make(chan struct{}, 1)}
 	if s.config.MaxOpen <= 0 {
 		s.config.MaxOpen = defaultOpen
 	}
-	if end := codec.NewEncoder(); s.append && len(end.End(end.Begin(nil))) > len(codec.NewEncoder().Begin(nil)) {
+	if s.append && len(codec.NewEncoder().End(nil)) > 0 {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "file", Path: c.Path.Pos.String(), Err: errors.New("this format has an end, so a file in it can't be appended to"),
-			Hint: "use mode: overwrite, or a format of single records"}
+			Hint: "use mode: replace, or a format of single records"}
 	}
 	return s, nil
+}
+
+// check looks at what the compiler has checked already, for those who make a sink without it.
+func (c *SinkConfig) check() error {
+	bad := func(path, msg string) error { return penstock.E(penstock.Config, "file", path, msg) }
+	switch c.Compression {
+	case "", "auto", "none", "gzip", "zstd":
+	default:
+		return bad("compression", fmt.Sprintf("%q is not auto, none, gzip or zstd", c.Compression))
+	}
+	switch c.Mode {
+	case "", "replace", "append":
+	default:
+		return bad("mode", fmt.Sprintf("%q is not replace or append", c.Mode))
+	}
+	if c.Rotate.Size < 0 || c.Rotate.Interval < 0 || c.Rotate.Records < 0 {
+		return bad("rotate", "a rule is negative")
+	}
+	return nil
+}
+
+// beginsFixed reports whether a template begins with something that is the same for all messages.
+func beginsFixed(source string) bool {
+	return !strings.HasPrefix(source, "${") || strings.HasPrefix(strings.TrimLeft(source[2:], " \t"), "params.")
 }
 
 // constant says whether all messages go to one path.
@@ -130,6 +179,9 @@ func (s *sink) Write(_ context.Context, b *penstock.Batch) error {
 	var errs map[int]error
 	constant := s.constant()
 	for i, m := range b.Msgs {
+		if errs[i] != nil {
+			continue
+		}
 		o := s.last
 		var err error
 		if !constant || o == nil {
@@ -147,6 +199,14 @@ func (s *sink) Write(_ context.Context, b *penstock.Batch) error {
 				errs = map[int]error{}
 			}
 			errs[i] = err
+		}
+		if err != nil && penstock.CodeOf(err).Transient() {
+			// Those of the same key will be written again behind it.
+			for j := i + 1; j < len(b.Msgs); j++ {
+				if _, failed := errs[j]; !failed && b.Msgs[j].Key == m.Key {
+					errs[j] = err
+				}
+			}
 		}
 	}
 	if errs != nil {
@@ -174,7 +234,7 @@ func (s *sink) route(b *penstock.Batch, m *penstock.Message) (*output, error) {
 	o, ok := s.outputs[string(s.path)]
 	if !ok {
 		given := string(s.path)
-		if err := checkPath(given); err != nil {
+		if err := s.checkPath(given); err != nil {
 			return nil, err
 		}
 		if o, err = s.output(given); err != nil {
@@ -186,7 +246,7 @@ func (s *sink) route(b *penstock.Batch, m *penstock.Message) (*output, error) {
 }
 
 // checkPath refuses what a message must not say: a path that leads out of the folder it was meant for.
-func checkPath(path string) error {
+func (s *sink) checkPath(path string) error {
 	bad := ""
 	switch {
 	case path == "" || strings.HasSuffix(path, "/"):
@@ -194,10 +254,12 @@ func checkPath(path string) error {
 	case strings.ContainsRune(path, 0):
 		bad = "the path has a zero byte"
 	default:
+		beginning := s.upward
 		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == filepath.Separator }) {
-			if part == ".." {
+			if part == ".." && !beginning {
 				bad = "the path of a message may not lead upwards"
 			}
+			beginning = beginning && part == ".."
 		}
 	}
 	if bad == "" {
@@ -271,17 +333,14 @@ func (s *sink) release() {
 
 // makeRoom closes the output that was not used for longest, if as many as allowed are open.
 func (s *sink) makeRoom() error {
-	if s.open < s.config.MaxOpen {
+	if len(s.open) < s.config.MaxOpen {
 		return nil
 	}
-	var oldest *output
-	for _, o := range s.outputs {
-		if o.f != nil && (oldest == nil || o.used < oldest.used) {
+	oldest := s.open[0]
+	for _, o := range s.open {
+		if o.used < oldest.used {
 			oldest = o
 		}
-	}
-	if oldest == nil {
-		return nil
 	}
 	return oldest.suspend()
 }
@@ -293,7 +352,7 @@ func (s *sink) Flush(context.Context) error {
 	if s.broken != nil {
 		return s.broken
 	}
-	for _, o := range s.outputs {
+	for _, o := range s.open { // one that was closed for want of room is durable
 		if err := o.sync(); err != nil {
 			return err
 		}
@@ -301,38 +360,53 @@ func (s *sink) Flush(context.Context) error {
 	return nil
 }
 
-// tick completes files whose interval is over, also when no message comes.
+// tick completes files whose interval is over, also when no message comes. While no file has a record, it waits
+// for one and sets no timer.
 func (s *sink) tick(ctx context.Context) {
 	defer s.ticking.Done()
 	for {
-		s.mu.Lock()
-		wait := s.config.Rotate.Interval.Std()
-		now := s.env.Clock.Now()
-		for _, o := range s.outputs {
-			if s.broken == nil && o.f != nil && o.records > 0 {
-				wait = min(wait, o.since.Add(s.config.Rotate.Interval.Std()).Sub(now))
-			}
+		wait, any := s.complete()
+		var due <-chan time.Time
+		stop := func() {}
+		if any {
+			due, stop = s.env.Clock.NewTimer(wait)
 		}
-		s.mu.Unlock()
-		timer, stop := s.env.Clock.NewTimer(max(wait, time.Millisecond))
 		select {
 		case <-ctx.Done():
 			stop()
 			return
-		case <-timer:
+		case <-s.begun:
+		case <-due:
 		}
-		s.mu.Lock()
-		now = s.env.Clock.Now()
-		for _, o := range s.outputs {
-			if s.broken != nil {
-				break
-			}
-			if err := o.rotateIfDue(now); err != nil {
-				s.logger().Error("a file could not be completed", "file", o.name, "error", err)
-			}
-		}
-		s.mu.Unlock()
+		stop()
 	}
+}
+
+// complete completes what is due, and says how long the next file has still to wait, if there is one.
+func (s *sink) complete() (wait time.Duration, any bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.env.Clock.Now()
+	for _, o := range s.outputs {
+		if s.broken != nil {
+			return 0, false // the next call of the sink tells it
+		}
+		if !o.begun || o.records == 0 {
+			continue
+		}
+		if err := o.rotateIfDue(now); err != nil {
+			s.logger().Error("a file could not be completed", "file", o.name, "error", err)
+			_ = s.fail(o.name, err) // it stays broken, so that the run hears of it
+			return 0, false
+		}
+		if o.begun {
+			left := o.since.Add(s.config.Rotate.Interval.Std()).Sub(now)
+			if !any || left < wait {
+				wait, any = left, true
+			}
+		}
+	}
+	return wait, any
 }
 
 func (s *sink) logger() *slog.Logger {
@@ -351,7 +425,7 @@ func (s *sink) fail(name string, err error) error {
 }
 
 // Close implements penstock.Sink: every file is completed and gets its name. After an I/O error files that are not
-// complete keep the name of a part.
+// complete keep the name of a part, and Close tells the error.
 func (s *sink) Close(context.Context) error {
 	s.mu.Lock()
 	if s.stop != nil {
@@ -363,16 +437,21 @@ func (s *sink) Close(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for _, o := range s.outputs {
+	for _, path := range slices.Sorted(maps.Keys(s.outputs)) { // in an order that can be relied on
+		o := s.outputs[path]
 		if s.broken != nil {
 			o.abandon()
 			continue
 		}
 		if err := o.finish(); err != nil {
 			errs = append(errs, err)
+			o.abandon()
 		}
 	}
-	s.outputs, s.last, s.open = map[string]*output{}, nil, 0
+	if len(errs) == 0 && s.broken != nil && len(s.outputs) > 0 {
+		errs = append(errs, s.broken)
+	}
+	s.outputs, s.last, s.open = map[string]*output{}, nil, nil
 	s.release()
 	return errors.Join(errs...)
 }

@@ -14,50 +14,54 @@ import (
 // takeUp goes on with a file of size bytes that is there already: it finds its last whole record, and moves away
 // what was torn by a crash behind it.
 func (o *output) takeUp(size int64) error {
-	whole := size
-	var head io.Reader
+	var s state
+	var err error
 	if o.kind == plain {
-		kept, addEnd, err := o.lastWhole(size)
-		if err != nil {
-			return err
-		}
-		whole = kept
-		if addEnd {
-			o.buf = append(o.buf, '\n')
-		}
-		head = io.NewSectionReader(o.f, 0, whole)
+		s, err = o.lastWhole(size)
 	} else {
-		var err error
-		if whole, err = o.kind.wholePart(o.f, size); err != nil {
-			return err
-		}
-		if whole > 0 {
-			z, err := o.kind.reader(io.NewSectionReader(o.f, 0, whole))
-			if err != nil {
-				return err
-			}
-			defer func() { _ = z.Close() }()
-			head = z
-		}
+		s, err = o.lastMember(size)
 	}
-	if whole < size {
-		if err := o.saveTorn(whole, size); err != nil {
+	if err != nil {
+		return err
+	}
+	if s.whole < size {
+		if err := o.saveTorn(s.whole, size); err != nil {
 			return err
 		}
-		if err := o.f.Truncate(whole); err != nil {
+		if err := o.f.Truncate(s.whole); err != nil {
 			return err
 		}
 	}
-	o.written, o.durable, o.newName = whole, whole, false
+	if s.addEnd {
+		o.buf = append(o.buf, '\n')
+	}
+	o.written, o.durable, o.records = s.whole, s.whole, s.records
 	c, ok := o.enc.(penstock.Continuer)
-	if !ok || whole == 0 {
+	if !ok || s.whole == 0 {
 		return nil
 	}
-	first, err := io.ReadAll(io.LimitReader(head, 1<<20))
+	src, err := o.content(s.whole)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = src.Close() }()
+	first, err := io.ReadAll(io.LimitReader(src, 1<<20))
 	if err != nil {
 		return err
 	}
 	return c.Continue(first)
+}
+
+// state is how a file was found.
+type state struct {
+	whole   int64 // bytes up to the end of the last whole record, or compressed member
+	records int64 // 0 if nobody needs it
+	addEnd  bool  // the last record is whole, but has no line end
+}
+
+// content reads the first size bytes of the file, decompressed.
+func (o *output) content(size int64) (io.ReadCloser, error) {
+	return o.kind.reader(io.NewSectionReader(o.f, 0, size))
 }
 
 // saveTorn keeps what is cut off beside the file: it may be somebody's last line, written without a line end.
@@ -79,55 +83,198 @@ func (o *output) saveTorn(from, to int64) error {
 	return err
 }
 
-// lastWhole finds where the last whole record ends. A record without a line end is whole only if it shows by
-// itself, as a JSON object does; then addEnd says that the line end is to be added.
-func (o *output) lastWhole(size int64) (whole int64, addEnd bool, err error) {
+// lastWhole finds where the last whole record of a file ends that is not compressed. A record without a line end is
+// whole only if that shows by itself, as with a JSON object.
+func (o *output) lastWhole(size int64) (state, error) {
 	codec := o.sink.codec
-	var head [4]byte
-	n, err := o.f.ReadAt(head[:], 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, false, err
+	head := make([]byte, min(size, 1<<20))
+	if _, err := o.f.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
+		return state{}, err
 	}
-	if t, ok := codec.(penstock.Transcoder); ok && t.Transcode(head[:n]) != nil {
-		return 0, false, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: errors.New("the file is not UTF-8, so it can't be appended to"), Hint: "write to a new file, or rotate"}
+	if t, ok := codec.(penstock.Transcoder); ok && t.Transcode(head[:min(len(head), 4)]) != nil {
+		return state{}, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: errors.New("the file is not UTF-8, so it can't be appended to"), Hint: "write to a new file, or rotate"}
+	}
+	end, err := o.hole(size)
+	if err != nil {
+		return state{}, err
 	}
 	framer := codec.NewFramer(o.name)
-	src := io.NewSectionReader(o.f, 0, size)
+	start := int64(0)
+	if s, ok := codec.(penstock.Splitter); ok && o.sink.config.Rotate.Records == 0 {
+		if start, err = o.splitNear(s, end); err != nil {
+			return state{}, err
+		}
+		for rest := head; start > 0; { // it needs to have seen the head, up to the first record
+			n, record, err := framer.Frame(rest, false)
+			if n == 0 || record != nil || err != nil {
+				break
+			}
+			rest = rest[n:]
+		}
+	}
+	n, records, rest, err := frameAll(framer, io.NewSectionReader(o.f, start, end-start))
+	if err != nil {
+		return state{}, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: fmt.Errorf("the file can't be gone on with: %w", err), Hint: "check that format is that of the file, or write to a new one"}
+	}
+	s := state{whole: start + n, records: records}
+	switch tail := bytes.TrimRight(rest, " \t\r\n"); {
+	case len(tail) == 0:
+		s.whole = end
+	case selfContained(framer, tail):
+		s.whole = end
+		s.records++
+	}
+	if s.whole > 0 {
+		var last [1]byte
+		if _, err := o.f.ReadAt(last[:], s.whole-1); err != nil && !errors.Is(err, io.EOF) {
+			return state{}, err
+		}
+		s.addEnd = last[0] != '\n' && last[0] != '\r'
+	}
+	return s, nil
+}
+
+// selfContained reports whether a record shows by itself that it is whole.
+func selfContained(framer penstock.Framer, record []byte) bool {
+	var d jsonview.Doc
+	framer.Bind(&d, record)
+	return d.Format() == jsonview.JSON && d.Parse(jsonview.Limits{}) == nil && (d.Kind(0) == jsonview.Object || d.Kind(0) == jsonview.Array)
+}
+
+// lastMember finds where the last whole member of a compressed file ends. What this sink wrote ends with a whole record there.
+func (o *output) lastMember(size int64) (state, error) {
+	whole, err := o.kind.wholePart(o.f, size)
+	if err != nil || whole == 0 {
+		return state{}, err
+	}
+	src, err := o.content(whole)
+	if err != nil {
+		return state{}, err
+	}
+	defer func() { _ = src.Close() }()
+	last := &lastByte{r: src}
+	_, records, rest, err := frameAll(o.sink.codec.NewFramer(o.name), last)
+	if err != nil {
+		return state{}, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: fmt.Errorf("the file can't be gone on with: %w", err), Hint: "check that format is that of the file, or write to a new one"}
+	}
+	if len(bytes.TrimSpace(rest)) > 0 {
+		records++
+	}
+	return state{whole: whole, records: records, addEnd: last.any && last.b != '\n' && last.b != '\r'}, nil
+}
+
+// lastByte remembers the last byte that was read.
+type lastByte struct {
+	r   io.Reader
+	b   byte
+	any bool
+}
+
+// Read implements io.Reader.
+func (l *lastByte) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p)
+	if n > 0 {
+		l.b, l.any = p[n-1], true
+	}
+	return n, err
+}
+
+// frameAll frames a stream whose end may be torn: it gives how many bytes belong to whole records, how many those
+// are, and what is left.
+func frameAll(framer penstock.Framer, src io.Reader) (whole, records int64, rest []byte, err error) {
 	buf := make([]byte, 0, bufferSize)
-	rest := buf
+	rest = buf
 	for {
-		n, _, err := framer.Frame(rest, false)
+		n, record, err := framer.Frame(rest, false)
 		if n > 0 {
 			rest = rest[n:]
 			whole += int64(n)
+			if record != nil || err != nil { // one that can't be read is whole too: somebody wrote it
+				records++
+			}
 			continue
 		}
 		if err != nil {
-			return 0, false, fmt.Errorf("the file can't be gone on with: %w", err)
+			return 0, 0, nil, err
 		}
 		if len(rest) == cap(buf) {
 			buf = make([]byte, 0, 2*cap(buf))
 		}
 		buf = append(buf[:0], rest...)
-		n, err = src.Read(buf[len(buf):cap(buf)])
+		n, err = io.ReadAtLeast(src, buf[len(buf):cap(buf)], 1)
 		buf = buf[:len(buf)+n]
 		rest = buf
-		if n > 0 {
-			continue
+		switch {
+		case n > 0:
+		case errors.Is(err, io.EOF):
+			return whole, records, rest, nil
+		default:
+			return 0, 0, nil, err
 		}
-		if !errors.Is(err, io.EOF) {
-			return 0, false, err
+	}
+}
+
+// splitNear finds a place near the end of a file at which a record begins: 0 if there is none but the beginning.
+func (o *output) splitNear(s penstock.Splitter, size int64) (int64, error) {
+	for window := int64(64 << 10); window < size; window *= 4 {
+		from := size - window
+		data := make([]byte, window)
+		if _, err := o.f.ReadAt(data, from); err != nil && !errors.Is(err, io.EOF) {
+			return 0, err
 		}
-		break
+		if at := s.Split(data); at >= 0 {
+			return from + int64(at), nil
+		}
+		if window > 64<<20 {
+			break
+		}
 	}
-	tail := bytes.TrimRight(rest, " \t\r\n")
-	if len(tail) == 0 {
-		return whole, false, nil
+	return 0, nil
+}
+
+// syncEvery is after how many bytes the sink syncs by itself, so that a power cut can tear no more than the end of a file.
+const syncEvery = 64 << 20
+
+// pageSize is what file systems write at once: parts of it are not lost alone.
+const pageSize = 4096
+
+// hole finds the first hole near the end of a file, which a power cut may leave there: the length of the file was
+// stored, and what was written later too, but not this part, which reads as zeros. It gives size if there is none.
+// Text has no zeros; so that a stray one in somebody's data is left alone, a hole is long, or reaches to the end of a page or of the file.
+func (o *output) hole(size int64) (int64, error) {
+	buf := make([]byte, bufferSize)
+	start := int64(-1) // of the zeros that are being read
+	for pos := max(0, size-2*syncEvery); pos < size; {
+		n, err := o.f.ReadAt(buf[:min(int64(len(buf)), size-pos)], pos)
+		if n == 0 {
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			return 0, err
+		}
+		for i := 0; i < n; {
+			if start < 0 {
+				k := bytes.IndexByte(buf[i:n], 0)
+				if k < 0 {
+					break
+				}
+				i += k
+				start = pos + int64(i)
+			}
+			for i < n && buf[i] == 0 {
+				i++
+			}
+			if end := pos + int64(i); i < n {
+				if end-start >= 64 || end%pageSize == 0 {
+					return start, nil
+				}
+				start = -1
+			}
+		}
+		pos += int64(n)
 	}
-	var d jsonview.Doc
-	framer.Bind(&d, tail)
-	if d.Format() == jsonview.JSON && d.Parse(jsonview.Limits{}) == nil && (d.Kind(0) == jsonview.Object || d.Kind(0) == jsonview.Array) {
-		return size, true, nil
+	if start >= 0 {
+		return start, nil
 	}
-	return whole, false, nil
+	return size, nil
 }
