@@ -129,6 +129,9 @@ func (d *dumper) details(i int, n *Node) {
 		d.printf(" [%s]", strings.Join(op.complete(), ", "))
 		d.into(op.Into.String())
 	case *Call:
+		if op.Maybe {
+			d.printf(" [may miss]")
+		}
 		d.connection(op.Endpoint)
 		d.into(op.Into.String())
 	case *Send:

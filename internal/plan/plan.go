@@ -225,7 +225,10 @@ type Group struct {
 
 // Call asks an endpoint and stores the reply.
 type Call struct {
-	Endpoint   *Endpoint
+	Endpoint *Endpoint
+	// Maybe says that this is a look-up, which may miss: the reply is then absent (a mock says so with
+	// null).
+	Maybe      bool
 	Into       step.Target
 	Idempotent bool // the default retry applies
 	Local      bool // answers from memory: no window

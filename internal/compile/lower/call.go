@@ -19,7 +19,7 @@ func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
 	if reply.Maybe {
 		typ = types.OptionalOf(typ)
 	}
-	op := &plan.Call{Endpoint: ep, Into: b.target(into(s))}
+	op := &plan.Call{Endpoint: ep, Maybe: reply.Maybe, Into: b.target(into(s))}
 	for _, option := range []string{"key", "body"} {
 		if t.Has(option) {
 			b.diags().Errorf(t.AtKey(option), "unsupported", option, "say it in the configuration of `"+t.Connector+"`",
