@@ -69,7 +69,7 @@ func TestTheBudgetStopsTheReader(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var written atomic.Int64
 			src := &flood{total: 3000, batch: 10, size: 1000, written: &written, eleventh: make(chan struct{})}
-			f := &plan.Flow{Name: "f", Order: plan.None, Budget: budget, Concurrency: 2, Sources: []*plan.Endpoint{endpoint("in")},
+			f := &plan.Flow{Name: "f", Order: plan.None, Budget: budget, Concurrency: 2, Sources: []*plan.Endpoint{sourceEndpoint()},
 				Nodes: next(plan.Node{Op: &plan.Call{Endpoint: endpoint("ask"), Window: 1000}})}
 			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
 				switch role {

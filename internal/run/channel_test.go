@@ -16,7 +16,7 @@ func chained(in *lines, out *record, capacity int, middle ...plan.Node) (*plan.P
 	p := &plan.Plan{
 		Channels: []*plan.Channel{{Name: "c", Capacity: capacity}},
 		Flows: []*plan.Flow{
-			{Name: "first", Order: plan.Total, Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(to)},
+			{Name: "first", Order: plan.Total, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(to)},
 			{Name: "second", Order: plan.Total, Sources: []*plan.Endpoint{{Name: "second/from", Channel: "c"}}, Nodes: next(append(middle, send("out"))...)},
 		},
 	}
@@ -113,7 +113,7 @@ func TestStopDrainsWhatIsInFlight(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		src := &endless{lines: lines{docs: docs(500, `{"n":%d,"k":"a"}`), batch: 9}, stop: cancel}
 		out := &record{}
-		f := &plan.Flow{Name: "f", Order: order, Key: field("k"), Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(send("out")), OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 5, Factor: 2}}}
+		f := &plan.Flow{Name: "f", Order: order, Key: field("k"), Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(send("out")), OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 5, Factor: 2}}}
 		r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
 			switch role {
 			case RoleSource:
@@ -142,7 +142,7 @@ func TestStopLeavesOpenGroupsUnsettled(t *testing.T) {
 	defer cancel()
 	src := &endless{lines: lines{docs: docs(5, `{"n":%d}`), batch: 2}, stop: cancel}
 	out := &record{}
-	f := &plan.Flow{Name: "f", Order: plan.Total, Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(plan.Node{Name: "g", Op: &plan.Group{Size: 100, AtEnd: true}}, send("out"))}
+	f := &plan.Flow{Name: "f", Order: plan.Total, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(plan.Node{Name: "g", Op: &plan.Group{Size: 100, AtEnd: true}}, send("out"))}
 	r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
 		switch role {
 		case RoleSource:

@@ -162,6 +162,11 @@ func (a answer) Call(_ context.Context, f *penstock.Frame, into *penstock.Messag
 	return nil
 }
 
+// sourceEndpoint is told the fate of every message.
+func sourceEndpoint() *plan.Endpoint {
+	return &plan.Endpoint{Name: "in", Driver: &penstock.Driver{Spec: penstock.Spec{Settle: penstock.Each}}}
+}
+
 func endpoint(name string) *plan.Endpoint { return &plan.Endpoint{Name: name} }
 
 func next(nodes ...plan.Node) []plan.Node {
@@ -208,7 +213,9 @@ func (b *bench) try(t testing.TB, ctx context.Context) (*Summary, error) {
 	if b.flow.OnError.Retry.Attempts == 0 {
 		b.flow.OnError.Retry = plan.Retry{Attempts: 5, Factor: 2}
 	}
-	b.flow.Sources = []*plan.Endpoint{endpoint("in")}
+	if b.flow.Sources == nil {
+		b.flow.Sources = []*plan.Endpoint{sourceEndpoint()}
+	}
 	r, err := New(&plan.Plan{Flows: []*plan.Flow{b.flow}}, Options{
 		Clock: b.clock, DeadLetters: t.TempDir(),
 		Replace: func(_ *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {

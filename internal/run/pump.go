@@ -22,8 +22,10 @@ type pump struct {
 	spare  pool[intake]
 
 	mu        sync.Mutex
-	complete  map[uint64]*intake // settled out of order
-	ready     []*intake          // in order, waiting for the settler
+	complete  map[uint64]fates   // of intakes that ended before one that was read earlier
+	ready     []penstock.Outcome // in order, waiting for the settler
+	standFor  int                // messages that ready speaks of
+	intakes   int                // intakes that ready speaks of
 	readSeq   uint64             // intakes read by this pump
 	nextSeq   uint64             // the next to settle
 	wake      chan struct{}
@@ -34,7 +36,7 @@ type pump struct {
 }
 
 func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
-	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]*intake{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	if w, ok := s.(Waiter); ok {
 		w.Waits(f.r.idle, f.r.busy)
 		p.waits = true
@@ -225,108 +227,5 @@ func (p *pump) signal() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
-	}
-}
-
-// completed takes an intake whose messages have all ended.
-func (p *pump) completed(in *intake) {
-	p.mu.Lock()
-	if p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each {
-		p.ready = append(p.ready, in)
-	} else {
-		p.complete[in.read] = in
-		for {
-			next, ok := p.complete[p.nextSeq]
-			if !ok {
-				break
-			}
-			delete(p.complete, p.nextSeq)
-			p.nextSeq++
-			p.ready = append(p.ready, next)
-		}
-	}
-	p.mu.Unlock()
-	p.signal()
-}
-
-// flushEvery is how long the settler of a source that keeps positions gathers before it
-// makes the sinks durable: nobody waits for its acknowledgement, and an fsync has its price.
-const flushEvery = 100 * time.Millisecond
-
-// settle tells the source what has become of its messages, after everything they left
-// behind is durable. It returns when the source has ended and everything is settled, or
-// the run was aborted.
-func (p *pump) settle(ctx context.Context) error {
-	defer close(p.done)
-	var outcomes []penstock.Outcome
-	each := p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each
-	var last time.Time
-	for {
-		p.mu.Lock()
-		ready := p.ready
-		p.ready = nil
-		finished := p.ended && (p.forgotten || p.open == len(ready))
-		p.mu.Unlock()
-		if len(ready) > 0 {
-			if wait := flushEvery - time.Since(last); !each && !finished && wait > 0 {
-				// Gather some more, unless the source ends meanwhile.
-				p.mu.Lock()
-				p.ready = append(ready, p.ready...)
-				p.mu.Unlock()
-				p.linger(wait)
-				last = time.Time{}
-				continue
-			}
-			last = time.Now()
-			if err := p.flow.flushSinks(ctx); err != nil {
-				return err
-			}
-			outcomes = outcomes[:0]
-			for _, in := range ready {
-				for i := range in.tracks {
-					outcomes = append(outcomes, penstock.Outcome{Pos: in.tracks[i].pos, Err: in.tracks[i].err})
-				}
-			}
-			if err := p.source.Settle(ctx, outcomes); err != nil {
-				return &penstock.Error{Code: penstock.CodeOf(err), Op: "settle " + p.ep.Name, Err: err}
-			}
-			for _, in := range ready {
-				in.part()
-			}
-			p.flow.stats.Settled.Add(int64(len(outcomes)))
-			p.mu.Lock()
-			p.open -= len(ready)
-			p.mu.Unlock()
-		}
-		if finished {
-			return nil
-		}
-		select {
-		case <-p.wake:
-		case <-p.flow.abort:
-			return nil
-		}
-	}
-}
-
-// linger waits for up to d, or until the source has ended and all is complete.
-func (p *pump) linger(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	for {
-		p.mu.Lock()
-		over := p.ended && (p.forgotten || p.open == len(p.ready))
-		p.mu.Unlock()
-		if over {
-			return
-		}
-		select {
-		case <-t.C:
-			p.signal()
-			return
-		case <-p.wake:
-		case <-p.flow.abort:
-			return
-		}
 	}
 }

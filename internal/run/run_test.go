@@ -55,6 +55,7 @@ func TestEveryMessageEndsOnceAndIsSettled(t *testing.T) {
 				if len(b.source.settled) != 1000 || sum.Flows[0].Unsettled != 0 {
 					t.Fatalf("%d settled", len(b.source.settled))
 				}
+				slices.SortFunc(b.source.settled, func(a, b penstock.Outcome) int { return int(a.Pos.Offset - b.Pos.Offset) })
 				for i, o := range b.source.settled {
 					if o.Pos.Offset != int64(i) || o.Err != nil {
 						t.Fatalf("outcome %d is %+v", i, o)
@@ -71,6 +72,28 @@ func number(s string) int {
 	var n int
 	_, _ = fmt.Sscanf(s[strings.Index(s, `"n":`)+4:], "%d", &n)
 	return n
+}
+
+func TestCumulativeSettlingTellsHowFarEachStreamIs(t *testing.T) {
+	for _, order := range orders {
+		out := &record{}
+		b := &bench{
+			flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 4, Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(send("out"))},
+			source: &lines{docs: docs(1000, `{"n":%d,"k":"a"}`), batch: 9},
+			sinks:  map[string]*record{"out": out},
+		}
+		sum := b.run(t)
+		last := int64(-1)
+		for _, o := range b.source.settled {
+			if o.Pos.Offset <= last || o.Err != nil {
+				t.Fatalf("%s: %+v after %d", order, o, last)
+			}
+			last = o.Pos.Offset
+		}
+		if last != 999 || sum.Flows[0].Unsettled != 0 {
+			t.Errorf("%s: settled up to %d, %d messages not", order, last, sum.Flows[0].Unsettled)
+		}
+	}
 }
 
 func TestBranchesRejoinInOrder(t *testing.T) {

@@ -104,7 +104,7 @@ func TestEngineTimeCompletesIdleGroups(t *testing.T) {
 			c := newClock()
 			src := &fed{more: make(chan string)}
 			got, idle := make(chan string, 10), make(chan struct{}, 1)
-			f := &plan.Flow{Name: "f", Order: order, Concurrency: lanesFor(order), Key: field("k"), Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(
+			f := &plan.Flow{Name: "f", Order: order, Concurrency: lanesFor(order), Key: field("k"), Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(
 				plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Idle: 2 * time.Second}}, send("out")), OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 1}}}
 			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Clock: c, OnIdle: func() {
 				select {
