@@ -152,13 +152,12 @@ func (c *compiler) checkUse(ch *channel) {
 	case len(ch.readers) == 0 && !sent:
 		c.diags.Warnf(ch.pos, "unused", ch.name, "remove it", "no flow uses channel %s", ch.name)
 	case len(ch.readers) == 0:
-		pos := ch.pos
-		if len(ch.senders) > 0 {
-			pos = ch.senders[0].Pos
-		} else {
-			pos = ch.dead[0]
+		var pos []penstock.Pos
+		for _, s := range ch.senders {
+			pos = append(pos, s.Pos)
 		}
-		c.diags.Errorf(pos, "no-reader", ch.name, "read it with `from: { channel: "+ch.name+" }`, or send to `drop: {}`",
+		pos = append(pos, ch.dead...)
+		c.diags.Errorf(pos[0], "no-reader", ch.name, "read it with `from: { channel: "+ch.name+" }`, or send to `drop: {}`",
 			"no flow reads channel %s; a channel in memory holds no more than its capacity, so its senders would block", ch.name)
 	case !sent:
 		c.diags.Warnf(ch.readers[0], "no-sender", ch.name, "send to it with `to: { channel: "+ch.name+" }`", "no flow sends to channel %s, so nothing will ever come", ch.name)

@@ -82,7 +82,7 @@ func newLayout(g Graph) *layout {
 	return l
 }
 
-func (l *layout) addBox(n Node, band int) *box {
+func (l *layout) addBox(n Node, band int) {
 	b := &box{node: n, band: band}
 	b.w = float64(utf8.RuneCountInString(n.Title)) * boldWidth
 	for _, s := range n.Lines {
@@ -99,7 +99,6 @@ func (l *layout) addBox(n Node, band int) *box {
 	l.boxes[n.ID] = b
 	l.order = append(l.order, n.ID)
 	l.bands[band].boxes = append(l.bands[band].boxes, b)
-	return b
 }
 
 // stacked orders the flows: one that feeds another stands above it, as far as they don't go round.

@@ -115,7 +115,7 @@ func (d *drawing) link(lk link) {
 		class, marker = "f x", "ax"
 	}
 	from, to := lk.via[0], lk.via[len(lk.via)-1]
-	path := ""
+	var path string
 	if from.band != to.band || to.rank <= from.rank {
 		path = d.aroundPath(from, to)
 	} else {
@@ -170,7 +170,7 @@ func (d *drawing) folded(from *box, x, y float64, to *box, tx float64) string {
 	}
 	d.folds[bd]++
 	off := float64(d.folds[bd]) * step
-	right, left := bd.x+bd.w-off, bd.x+clusterPad/2-step+off
+	right, left := bd.x+bd.w-off+step/2, bd.x+clusterPad/2-step+off
 	gut := bd.tops[to.line] - off - 2
 	s := rounded([][2]float64{{x, y}, {right, y}, {right, gut}, {left, gut}, {left, to.midY()}, {tx, to.midY()}})
 	return "L" + strings.TrimPrefix(s, "M")

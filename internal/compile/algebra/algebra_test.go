@@ -58,7 +58,7 @@ func TestUnite(t *testing.T) {
 	if u := UniteAll(); u.Kind != types.Never {
 		t.Errorf("of nothing: %s", u)
 	}
-	var many *types.Type = types.NeverType
+	many := types.NeverType
 	for i := range 12 {
 		many = Unite(many, types.ListOf(enum(strings.Repeat("x", i+1))))
 		many = Unite(many, obj(req(strings.Repeat("x", i+1), types.IntType)))
@@ -205,11 +205,9 @@ func TestPaths(t *testing.T) {
 			case "drop":
 				got, err = Drop(tc.t, steps(t, tc.path))
 			}
-			text := ""
+			text := got.String()
 			if err != nil {
 				text = err.Error()
-			} else {
-				text = got.String()
 			}
 			if text != tc.want {
 				t.Errorf("got  %s\nwant %s", text, tc.want)
