@@ -112,7 +112,6 @@ A first flow:
 		PersistentPreRun:           func(*cobra.Command, []string) { p.started = true },
 	}
 	root.SetVersionTemplate("penstock {{.Version}}\n")
-	root.SetHelpCommandGroupID("about")
 	root.AddGroup(
 		&cobra.Group{ID: "make", Title: "Make and run:"},
 		&cobra.Group{ID: "look", Title: "Look into:"},
@@ -126,6 +125,7 @@ A first flow:
 		c.GroupID = "look"
 		root.AddCommand(c)
 	}
+	root.SetHelpCommand(p.helpCommand())
 	for _, c := range []*cobra.Command{p.versionCommand(), p.completionCommand()} {
 		c.GroupID = "about"
 		root.AddCommand(c)

@@ -74,18 +74,33 @@ type plain struct {
 func (p *plain) every() time.Duration { return plainEvery }
 func (p *plain) done()                {}
 
+// maxPlain is up to how many flows have a line each; more share one.
+const maxPlain = 10
+
 func (p *plain) show(s *control.Summary) {
 	p.rates.add(s)
 	var b strings.Builder
+	line := func(name string, read, sent, dead int64, perSecond float64) {
+		fmt.Fprintf(&b, "%s  %s: read %s, sent %s", elapsed(s.Seconds), name, count(read), count(sent))
+		if dead > 0 {
+			fmt.Fprintf(&b, ", dead %s", count(dead))
+		}
+		fmt.Fprintf(&b, ", %s\n", rate(perSecond))
+	}
+	var sent int64
+	var perSecond float64
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		fmt.Fprintf(&b, "%s  %s: read %s, sent %s", elapsed(s.Seconds), f.Name, count(f.Read), count(f.Total()))
-		if f.Dead > 0 {
-			fmt.Fprintf(&b, ", dead %s", count(f.Dead))
+		sent += f.Total()
+		perSecond += p.rates.of(i)
+		if len(s.Flows) <= maxPlain {
+			line(f.Name, f.Read, f.Total(), f.Dead, p.rates.of(i))
 		}
-		fmt.Fprintf(&b, ", %s\n", rate(p.rates.of(i)))
 	}
-	_, _ = io.WriteString(p.w, b.String())
+	if len(s.Flows) > maxPlain {
+		line(fmt.Sprintf("%d flows", len(s.Flows)), s.Read(), sent, s.Dead(), perSecond)
+	}
+	_, _ = io.WriteString(p.w, b.String()) // where standard error is gone there is nobody to tell
 }
 
 // lines writes a JSON object a line.

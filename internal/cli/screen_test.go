@@ -113,3 +113,11 @@ func TestPlainProgress(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+func TestManyFlowsShareALine(t *testing.T) {
+	var out bytes.Buffer
+	(&plain{w: &out}).show(snapshot(5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11))
+	if got, want := out.String(), "5.0s  11 flows: read 66, sent 0, 13/s\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
