@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"penstock.dev/penstock/internal/compile"
-	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 )
@@ -70,19 +69,8 @@ func (s *suite) run(ctx context.Context, r *resource.Resource) (Case, []edit) {
 	spec := r.Spec.(*resource.Test)
 	c := Case{Name: r.Name(), Pos: r.Metadata.At("name"), Flow: spec.Flow.Name}
 	started := time.Now()
-	t := &test{suite: s, spec: spec, name: r.Name()}
+	t := &test{suite: s, spec: spec, name: r.Name(), pos: c.Pos}
 	t.run(ctx)
 	c.Failures, c.Passed, c.Elapsed = t.failures, len(t.failures) == 0, time.Since(started)
 	return c, t.edits
-}
-
-// params gives the parameters their values for a test.
-func (t *test) params() bool {
-	l := &diag.List{}
-	values := t.suite.set.ParamsWith(t.spec.Params, l)
-	for _, d := range l.Sorted() {
-		t.fail(d.Pos, "%s", d.Message)
-	}
-	_ = values
-	return l.Len() == 0
 }

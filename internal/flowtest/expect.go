@@ -1,0 +1,281 @@
+package flowtest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/types"
+)
+
+// found is what an expectation looks at.
+type found struct {
+	what    string // "channel orders"
+	records []*record
+	trees   []*penstock.Tree
+	body    *types.Type
+}
+
+// expect holds what left the flow against one expectation.
+func (w *world) expect(e *resource.Expect) {
+	f := w.look(e)
+	if f == nil || !w.filter(e, f) {
+		return
+	}
+	for _, r := range f.records {
+		f.trees = append(f.trees, r.tree)
+	}
+	if e.Count != nil && *e.Count != len(f.trees) {
+		w.differ(e.At("count"), w.aside(f), "%s: expected %s, found %d", f.what, plural(*e.Count, "message"), len(f.trees))
+	}
+	switch {
+	case e.Matches != nil:
+		w.matches(e, f)
+	case e.Exactly != nil:
+		w.exactly(e, f)
+	case e.Golden != "":
+		w.golden(e, f)
+	}
+}
+
+// differ adds a failure with a diff.
+func (w *world) differ(pos penstock.Pos, diff, format string, args ...any) {
+	w.test.failures = append(w.test.failures, Failure{Pos: pos, Message: fmt.Sprintf(format, args...), Diff: diff})
+}
+
+// look gathers what an expectation looks at; nil after a failure.
+func (w *world) look(e *resource.Expect) *found {
+	switch {
+	case !e.Channel.IsZero():
+		name := e.Channel.Name
+		return w.at(e.At("channel"), "channel "+name, w.channelType(name), func(ep *plan.Endpoint) bool { return ep.Channel == name }, nil)
+	case e.File != "":
+		return w.at(e.At("file"), "file "+e.File, types.DynType, func(ep *plan.Endpoint) bool {
+			t, ok := pathOf(ep.Config)
+			return ok && ep.Channel == "" && samePath(t.Source, e.File)
+		}, func(r *record) bool { return r.file != "" && samePath(r.file, e.File) })
+	case e.Dead:
+		return &found{what: "dead letters", body: types.DynType, records: w.log.find(func(r *record) bool { return r.dead })}
+	}
+	if w.reply == nil {
+		w.differ(e.At("reply"), "", "flow %s has a `to`, so it gives no reply; look at %s", w.flow.Name, w.destinations())
+		return nil
+	}
+	return &found{what: "reply", body: w.flow.Output, records: w.log.find(func(r *record) bool { return r.ep == w.reply })}
+}
+
+func (w *world) channelType(name string) *types.Type {
+	for _, c := range w.test.suite.plan.Channels {
+		if c.Name == name && c.Type != nil {
+			return c.Type
+		}
+	}
+	return types.DynType
+}
+
+// at looks at the endpoints that are meant, or at the records that are. To look where the flow never
+// sends anything is a mistake.
+func (w *world) at(pos penstock.Pos, what string, body *types.Type, meant func(*plan.Endpoint) bool, also func(*record) bool) *found {
+	f := &found{what: what, body: body}
+	var eps []*plan.Endpoint
+	for _, ep := range w.sinks() {
+		if meant(ep) {
+			eps = append(eps, ep)
+		}
+	}
+	f.records = w.log.find(func(r *record) bool {
+		return r.ep != nil && slices.Contains(eps, r.ep) || also != nil && also(r)
+	})
+	if len(eps) == 0 && len(f.records) == 0 && !w.mayWrite(pos, what) {
+		return nil
+	}
+	return f
+}
+
+// mayWrite says whether anything could come to a place that nothing came to: a file may be named by what a
+// path comes to in a message that wasn't sent.
+func (w *world) mayWrite(pos penstock.Pos, what string) bool {
+	if name, ok := strings.CutPrefix(what, "file "); ok {
+		for _, ep := range w.sinks() {
+			if t, ok := pathOf(ep.Config); ok && (!t.Constant || samePath(w.constant(t), name)) {
+				return true
+			}
+		}
+	}
+	w.differ(pos, "", "flow %s never sends to %s; it sends to %s", w.flow.Name, what, w.destinations())
+	return false
+}
+
+// constant is a path that no message changes.
+func (w *world) constant(t penstock.Template) string {
+	if t.Program == nil {
+		return t.Source
+	}
+	var a penstock.Arena
+	return plain(t.Program.Eval(&penstock.Frame{Msg: &penstock.Message{}, Runtime: w.runtime, Arena: &a}))
+}
+
+// sinks lists the endpoints that the flow sends to, in the order of its steps.
+func (w *world) sinks() []*plan.Endpoint {
+	var out []*plan.Endpoint
+	for ep, at := range w.places {
+		if _, ok := at.node.Op.(*plan.Send); ok {
+			out = append(out, ep)
+		}
+	}
+	slices.SortFunc(out, func(a, b *plan.Endpoint) int { return w.places[a].index - w.places[b].index })
+	if ep := w.flow.OnError.DeadLetter; ep != nil {
+		out = append(out, ep)
+	}
+	return out
+}
+
+// destinations names the places that a test can look at.
+func (w *world) destinations() string {
+	var out []string
+	for _, ep := range w.sinks() {
+		if !slices.Contains(out, ep.Label) {
+			out = append(out, ep.Label)
+		}
+	}
+	return strings.Join(append(out, "dead letters"), ", ")
+}
+
+// filter keeps the records for which the expectation's condition holds; false after a failure.
+func (w *world) filter(e *resource.Expect, f *found) bool {
+	failures := len(w.test.failures)
+	when := w.test.condition(e.When, f.body)
+	if when == nil {
+		return len(w.test.failures) == failures
+	}
+	f.what += " when " + e.When.Source
+	var kept []*record
+	for _, r := range f.records {
+		var a penstock.Arena
+		v := when.Eval(&penstock.Frame{Msg: r.msg, Runtime: w.runtime, Arena: &a})
+		if v.IsError() {
+			w.differ(e.When.Pos, "message: "+clip(text(r.tree))+"\n", "%s: the condition failed: %v", f.what, v.Err())
+			return false
+		}
+		if isTrue(v) {
+			kept = append(kept, r)
+		}
+	}
+	f.records = kept
+	return true
+}
+
+// matches wants documents that are part of the messages.
+func (w *world) matches(e *resource.Expect, f *found) {
+	want := trees(e.Matches)
+	got := assign
+	if !e.Unordered {
+		got = subsequence
+	}
+	at := got(want, f.trees)
+	for i, j := range at {
+		if j >= 0 {
+			continue
+		}
+		pos, lines := want[i].Pos, []string(nil)
+		k, diff := nearest(want[i], f.trees, func(j int) bool { return !slices.Contains(at, j) }, true)
+		switch {
+		case k >= 0 && len(diff) > 0:
+			pos = first(diff[0].pos, pos)
+			lines = describe(fmt.Sprintf("nearest is message %d of %d", k+1, len(f.trees)), diff)
+		case k >= 0:
+			lines = []string{fmt.Sprintf("message %d of %d would match, but it comes too early; if the order doesn't matter, say `unordered: true`", k+1, len(f.trees))}
+		default:
+			lines = []string{"all messages match others before it"}
+			if len(f.trees) == 0 {
+				lines = []string{"there are no messages"}
+			}
+		}
+		w.differ(pos, strings.Join(lines, "\n")+"\n"+w.aside(f), "%s: no message matches %s", f.what, clip(text(want[i])))
+	}
+}
+
+func trees(list []penstock.Tree) []*penstock.Tree {
+	out := make([]*penstock.Tree, len(list))
+	for i := range list {
+		out[i] = &list[i]
+	}
+	return out
+}
+
+// exactly wants documents that are the messages.
+func (w *world) exactly(e *resource.Expect, f *found) {
+	want := trees(*e.Exactly)
+	pairs, same := w.pairs(want, f, e.Unordered)
+	if same {
+		return
+	}
+	if w.test.suite.o.Update {
+		err := w.test.rewrite(e, pairs, f.trees)
+		if err == nil {
+			return
+		}
+		w.differ(e.AtKey("exactly"), "", "%s: can't be updated in place: %v", f.what, err)
+	}
+	diff, pos := show(pairs, want, f.trees)
+	w.differ(first(pos, e.AtKey("exactly")), diff+w.aside(f), "%s: %s", f.what, counts(len(want), len(f.trees)))
+}
+
+func counts(want, got int) string {
+	if want == got {
+		return fmt.Sprintf("not the %s expected", plural(want, "message"))
+	}
+	return fmt.Sprintf("expected %s, found %d", plural(want, "message"), got)
+}
+
+// pairs sets what is expected against what was found, and says whether they are the same.
+func (w *world) pairs(want []*penstock.Tree, f *found, unordered bool) ([]pair, bool) {
+	a, b := canons(want), canons(f.trees)
+	pairs := align(a, b)
+	if unordered {
+		pairs = multiset(a, b)
+	}
+	same := true
+	for _, p := range pairs {
+		same = same && p.want >= 0 && p.got >= 0 && a[p.want] == b[p.got]
+	}
+	return pairs, same
+}
+
+func canons(ts []*penstock.Tree) []string {
+	out := make([]string, len(ts))
+	for i, t := range ts {
+		out[i] = canon(t)
+	}
+	return out
+}
+
+// aside tells of dead letters, where something else is missing: they are often the reason.
+func (w *world) aside(f *found) string {
+	if strings.HasPrefix(f.what, "dead letters") {
+		return ""
+	}
+	dead := w.log.find(func(r *record) bool { return r.dead })
+	if len(dead) == 0 {
+		return ""
+	}
+	why := ""
+	if v := dead[0].msg.Meta.Get("dead"); !v.IsAbsent() {
+		if out, err := v.AppendJSON(nil); err == nil {
+			if t, err := parse(out); err == nil {
+				for _, k := range []string{"step", "code", "message"} {
+					if x := field(&t, k); x != nil && x.Text != "" {
+						why += ": " + clip(x.Text)
+					}
+				}
+			}
+		}
+	}
+	if len(dead) == 1 {
+		return "a message was dead-lettered" + why + "\n"
+	}
+	return fmt.Sprintf("%d messages were dead-lettered; the first%s\n", len(dead), why)
+}
