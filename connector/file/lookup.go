@@ -40,6 +40,7 @@ type lookup struct {
 	env    penstock.Env
 	codec  penstock.Codec
 	path   string
+	null   *jsonview.Doc // the body of a miss, shared
 
 	table atomic.Pointer[table]
 	next  atomic.Int64 // when to look at the file again: Unix nanoseconds
@@ -59,13 +60,15 @@ func newLookup(r *penstock.Registry, c LookupConfig, env penstock.Env) (*lookup,
 	if err != nil {
 		return nil, err
 	}
-	if c.Value.Program == nil {
+	if c.Value.IsZero() {
 		return nil, penstock.E(penstock.Config, "file.lookup", "value", "there is no value to look for")
 	}
 	if c.Column == "" {
 		return nil, penstock.E(penstock.Config, "file.lookup", "column", "there is no column to look in")
 	}
-	return &lookup{config: c, env: env, codec: codec, path: path}, nil
+	l := &lookup{config: c, env: env, codec: codec, path: path, null: new(jsonview.Doc)}
+	l.null.Reset(jsonview.JSON, []byte("null"))
+	return l, l.null.Parse(jsonview.Limits{})
 }
 
 // Open implements penstock.Caller: it reads the file.
@@ -97,20 +100,30 @@ func (l *lookup) Call(_ context.Context, f *penstock.Frame, into *penstock.Messa
 	if t == nil {
 		return penstock.E(penstock.Internal, "file.lookup", l.path, "the look-up is not open")
 	}
-	row, found, err := t.find(l.config.Value.Program.Eval(f), f.Arena)
+	v := penstock.StringValue(l.config.Value.Source)
+	if p := l.config.Value.Program; p != nil {
+		v = p.Eval(f)
+	}
+	row, found, err := t.find(v, f.Arena)
 	if err != nil {
 		return err
 	}
-	if !found {
-		into.Body.Reset(jsonview.JSON, nullText)
+	switch {
+	case !found:
+		into.Body = l.null
 		into.Meta.Set("absent", penstock.True)
-		return nil
+	case len(t.docs) > 0:
+		into.Body = &t.docs[row]
+	default:
+		// A document of the message's own, unless what stands there is a reply already, which is shared.
+		if into.Body == nil || into.Body.Parsed() {
+			into.Body = new(jsonview.Doc)
+		}
+		r := t.rows[row]
+		into.Body.Reset(jsonview.JSON, t.text[r.start:r.end:r.end])
 	}
-	t.answer(row, into)
 	return nil
 }
-
-var nullText = []byte("null")
 
 // refresh reads the file again if it has changed. Calls that come meanwhile are answered from the rows that are there.
 func (l *lookup) refresh(now time.Time) {

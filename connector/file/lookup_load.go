@@ -241,16 +241,6 @@ func (t *table) index(l *lookup) error {
 	return nil
 }
 
-// answer makes row the body of a reply. A parsed row is shared: it is only ever read.
-func (t *table) answer(row int32, into *penstock.Message) {
-	if len(t.docs) > 0 {
-		into.Body = &t.docs[row]
-		return
-	}
-	r := t.rows[row]
-	into.Body.Reset(jsonview.JSON, t.text[r.start:r.end:r.end])
-}
-
 // bad is the error for a row that is no row.
 func (l *lookup) bad(line int, err error) error {
 	code := penstock.CodeOf(err)

@@ -357,6 +357,25 @@ func TestLookupConcurrent(t *testing.T) {
 	wg.Wait()
 }
 
+// TestLookupReusedReply: a reply is shared, so that whoever asks with the same message again must not spoil it.
+func TestLookupReusedReply(t *testing.T) {
+	g := rig(t, "c.csv", "country,n\nDE,1\nFR,2\n", nil)
+	if err := g.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	into := g.batch.NewMessage()
+	m := g.batch.Append()
+	for _, c := range []struct{ body, want string }{{"DE", `{"country":"DE","n":"1"}`}, {"IT", "null"}, {"FR", `{"country":"FR","n":"2"}`}, {"DE", `{"country":"DE","n":"1"}`}, {"IT", "null"}} {
+		m.Body.Reset(jsonview.JSON, []byte(`{"c":"`+c.body+`"}`))
+		if err := g.Call(context.Background(), g.batch.Frame(m), into); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(into.Body.AppendJSON(nil, 0)); got != c.want {
+			t.Errorf("%s: %s, want %s", c.body, got, c.want)
+		}
+	}
+}
+
 // TestLookupLarge looks up in more rows than are kept parsed.
 func TestLookupLarge(t *testing.T) {
 	var b strings.Builder
