@@ -14,7 +14,6 @@ import (
 // or are dyn.
 func (c *compiler) inOrder() []*resource.Resource {
 	flows := c.set.Of(resource.KindFlow)
-	g := &graph{index: map[*resource.Resource]int{}, low: map[*resource.Resource]int{}, on: map[*resource.Resource]bool{}}
 	readers := map[string][]*resource.Resource{}
 	for _, f := range flows {
 		for _, in := range f.Spec.(*resource.Flow).Inputs() {
@@ -23,52 +22,86 @@ func (c *compiler) inOrder() []*resource.Resource {
 			}
 		}
 	}
-	// The edge of a channel with a schema is left out: its type is known before.
-	g.next = func(f *resource.Resource) []*resource.Resource {
-		var out []*resource.Resource
-		for _, name := range sends(f.Spec.(*resource.Flow)) {
-			if ch := c.channels[name]; ch != nil && ch.schema == nil {
-				out = append(out, readers[name]...)
+	feeds := func(through func(*channel) bool) func(*resource.Resource) []*resource.Resource {
+		return func(f *resource.Resource) []*resource.Resource {
+			var out []*resource.Resource
+			for _, name := range sends(f.Spec.(*resource.Flow)) {
+				if ch := c.channels[name]; ch != nil && through(ch) {
+					out = append(out, readers[name]...)
+				}
 			}
-		}
-		return out
-	}
-	for _, f := range flows {
-		if _, seen := g.index[f]; !seen {
-			g.visit(f)
+			return out
 		}
 	}
-	slices.Reverse(g.components)
+	all := feeds(func(*channel) bool { return true })
+	for _, comp := range components(flows, all) {
+		if round(comp, all) {
+			c.warnRound(comp)
+		}
+	}
+	// The edge of a channel with a schema is left out: its type is known before.
+	untyped := feeds(func(ch *channel) bool { return ch.schema == nil })
 	var out []*resource.Resource
-	for _, comp := range g.components {
-		c.breakCycle(comp, g.next)
+	for _, comp := range components(flows, untyped) {
+		if round(comp, untyped) {
+			c.breakCycle(comp)
+		}
 		out = append(out, comp...)
 	}
 	return out
 }
 
-// breakCycle makes the channels dyn through which the flows of a component feed each other.
-func (c *compiler) breakCycle(comp []*resource.Resource, next func(*resource.Resource) []*resource.Resource) {
-	if len(comp) == 1 && !slices.Contains(next(comp[0]), comp[0]) {
-		return
+// round reports whether the flows of a component feed each other, or one itself.
+func round(comp []*resource.Resource, next func(*resource.Resource) []*resource.Resource) bool {
+	return len(comp) > 1 || slices.Contains(next(comp[0]), comp[0])
+}
+
+// warnRound says what channels in memory do where messages go round.
+func (c *compiler) warnRound(comp []*resource.Resource) {
+	between := c.between(comp)
+	var names []string
+	for _, ch := range between {
+		names = append(names, ch.name)
 	}
+	c.diags.Warnf(between[0].pos, "cycle", between[0].name, "let every message leave the circle at some time, and give the channels room with `capacity`",
+		"messages go round through %s (%s); when the channels are full, the flows wait for each other for ever", strings.Join(names, ", "), flowNames(comp))
+}
+
+// between lists the channels through which the flows of a component feed each other.
+func (c *compiler) between(comp []*resource.Resource) []*channel {
+	var out []*channel
+	for _, f := range comp {
+		for _, in := range f.Spec.(*resource.Flow).Inputs() {
+			ch := c.channels[in.Channel.Name]
+			if ch != nil && !slices.Contains(out, ch) && slices.ContainsFunc(comp, func(s *resource.Resource) bool {
+				return slices.Contains(sends(s.Spec.(*resource.Flow)), ch.name)
+			}) {
+				out = append(out, ch)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *channel) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+func flowNames(comp []*resource.Resource) string {
 	var names []string
 	for _, f := range comp {
 		names = append(names, f.Name())
 	}
 	slices.Sort(names)
-	for _, f := range comp {
-		for _, in := range f.Spec.(*resource.Flow).Inputs() {
-			ch := c.channels[in.Channel.Name]
-			if ch == nil || ch.schema != nil || ch.cyclic || !slices.ContainsFunc(comp, func(s *resource.Resource) bool {
-				return slices.Contains(sends(s.Spec.(*resource.Flow)), in.Channel.Name)
-			}) {
-				continue
-			}
-			ch.cyclic = true
-			c.diags.Warnf(ch.pos, "cycle", in.Channel.Name, "give the channel a `schema`",
-				"messages go round through channel %s (%s), so their type can't be inferred", in.Channel.Name, strings.Join(names, ", "))
+	return strings.Join(names, ", ")
+}
+
+// breakCycle makes the channels dyn through which the flows of a component feed each other.
+func (c *compiler) breakCycle(comp []*resource.Resource) {
+	for _, ch := range c.between(comp) {
+		if ch.schema != nil || ch.cyclic {
+			continue
 		}
+		ch.cyclic = true
+		c.diags.Warnf(ch.pos, "untyped-cycle", ch.name, "give the channel a `schema`",
+			"what goes round through channel %s (%s) has no type that could be inferred", ch.name, flowNames(comp))
 	}
 }
 
@@ -89,7 +122,18 @@ func sends(f *resource.Flow) []string {
 	return out
 }
 
-// graph finds the strongly connected components of the flows (Tarjan, 1972): readers first.
+// components finds the strongly connected components of flows (Tarjan, 1972), those that feed others first.
+func components(flows []*resource.Resource, next func(*resource.Resource) []*resource.Resource) [][]*resource.Resource {
+	g := &graph{next: next, index: map[*resource.Resource]int{}, low: map[*resource.Resource]int{}, on: map[*resource.Resource]bool{}}
+	for _, f := range flows {
+		if _, seen := g.index[f]; !seen {
+			g.visit(f)
+		}
+	}
+	slices.Reverse(g.components)
+	return g.components
+}
+
 type graph struct {
 	next       func(*resource.Resource) []*resource.Resource
 	index, low map[*resource.Resource]int
