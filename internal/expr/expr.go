@@ -70,9 +70,7 @@ type Compiled struct {
 	scope  *scope.Scope
 	oracle penstock.Program
 	facts  map[int64]*types.Type // types by node, ours
-	exact  *types.Type           // Type as the schema has it, with layouts: how a path is copied
 	raw    bool                  // the outermost call is raw()
-	path   bool                  // is a path: what it finds can be copied as it stands
 }
 
 // EvalOracle evaluates with cel-go on the rewritten tree, whatever Program is.

@@ -320,19 +320,27 @@ func (in *inferrer) list(e ast.Expr, c context) result {
 	return result{t: types.ListOf(elem)}
 }
 
-// unite is algebra.Unite, with texts of one enumeration each taken for any text.
-func (in *inferrer) unite(a, b *types.Type) *types.Type { return algebra.Unite(general(a), general(b)) }
+// unite is algebra.Unite, with texts of one enumeration each taken for any text, and forms
+// of one kind for the form that readers take the other for as well.
+func (in *inferrer) unite(a, b *types.Type) *types.Type {
+	a, b = general(a), general(b)
+	if a != b && a.Kind == b.Kind && (a.DecimalText != b.DecimalText || a.Layout == "" != (b.Layout == "")) {
+		u := *a
+		u.DecimalText = a.DecimalText || b.DecimalText
+		if u.Layout == "" {
+			u.Layout = b.Layout
+		}
+		u.Nullable, u.Labels = a.Nullable || b.Nullable, a.Labels.With(b.Labels)
+		return &u
+	}
+	return algebra.Unite(a, b)
+}
 
-// general is t as a computed value has it: a literal is any text, and a scalar is written in
-// the standard way, whatever layout it was read in.
+// general forgets that a literal is one certain text. The layout of a time stays: a list
+// of what was read may be written as it was read, and readers take either form.
 func general(t *types.Type) *types.Type {
 	if t.Kind == types.String && len(t.Enum) == 1 && t.Name == "" && t.Labels.IsZero() && !t.Nullable {
 		return types.StringType
-	}
-	if t.Kind != types.Optional && t.Kind != types.List && (t.Layout != "" || t.DecimalText) {
-		n := *t
-		n.Layout, n.DecimalText = "", false
-		return &n
 	}
 	return t
 }

@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"sync"
 
-	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/operators"
-
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/expr/fast"
@@ -101,7 +98,7 @@ func (p *Profile) analyse(r *reporter, sc *scope.Scope) *Compiled {
 	if r.failed {
 		return nil
 	}
-	return &Compiled{Type: general(t), exact: t, path: res.read != nil && isPath(a.Expr()), Reads: in.reads, Constant: !in.varies, Typed: in.typed, Total: in.total, Optional: t.Kind == types.Optional,
+	return &Compiled{Type: general(t), Reads: in.reads, Constant: !in.varies, Typed: in.typed, Total: in.total, Optional: t.Kind == types.Optional,
 		Volatile: in.volatile, AST: a, Source: r.src.text, Pos: r.src.at(0), prof: p, scope: sc, facts: in.facts}
 }
 
@@ -263,21 +260,4 @@ func kindOf(v penstock.Value) string {
 		return kindWord(d.Kind(n))
 	}
 	return kindWords[v.Kind()]
-}
-
-// isPath says that e selects and indexes, and nothing else, so that what it finds stands in
-// the message.
-func isPath(e ast.Expr) bool {
-	switch e.Kind() {
-	case ast.IdentKind:
-		return true
-	case ast.SelectKind:
-		return !e.AsSelect().IsTestOnly() && isPath(e.AsSelect().Operand())
-	case ast.CallKind:
-		switch e.AsCall().FunctionName() {
-		case opIndex, operators.OptIndex, operators.OptSelect:
-			return isPath(e.AsCall().Args()[0])
-		}
-	}
-	return false
 }

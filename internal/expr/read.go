@@ -137,8 +137,8 @@ func readNode(d *jsonview.Doc, n jsonview.Node, t *ptypes.Type, p *place) ref.Va
 		}
 	case ptypes.Decimal:
 		s, ok := number()
-		if t.DecimalText && !record {
-			s, ok = text()
+		if !ok && t.DecimalText {
+			s, ok = text() // what was computed is a number, what was copied a text
 		}
 		if ok {
 			x, err := penstock.ParseDecimal(s)

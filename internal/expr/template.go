@@ -215,7 +215,7 @@ func (p *Profile) literal(text string, pos penstock.Pos, place Place) *Compiled 
 		v = penstock.ListValue(&penstock.List{Elems: []penstock.Value{v}})
 	}
 	c := constantProgram(v)
-	return &Compiled{Program: c, Type: templateType(place), exact: templateType(place), Constant: true, Fast: true, Source: text, Pos: pos, prof: p, oracle: c}
+	return &Compiled{Program: c, Type: templateType(place), Constant: true, Fast: true, Source: text, Pos: pos, prof: p, oracle: c}
 }
 
 // constantProgram always gives the same value.
@@ -265,7 +265,6 @@ func (p *Profile) assemble(r *reporter, segments []segment, parts []*Compiled, p
 		return nil
 	}
 	out.Type = labelled(out.Type, labels)
-	out.exact = out.Type
 	out.Program = join(segments, parts, place, func(c *Compiled) penstock.Program { return c.Program })
 	out.oracle = join(segments, parts, place, func(c *Compiled) penstock.Program { return c.oracle })
 	return out

@@ -114,9 +114,5 @@ func (b *treeBuilder) leaf(t penstock.Tree) (*fast.Node, *types.Type) {
 	}
 	o.Typed, o.Total = o.Typed+c.Typed, o.Total+c.Total
 	o.Constant, o.Fast, o.Volatile = o.Constant && c.Constant, o.Fast && c.Fast, o.Volatile || c.Volatile
-	typ := c.Type
-	if c.path {
-		typ = c.exact // a path is copied as it stands
-	}
-	return &fast.Node{Kind: fast.Leaf, Program: c.Program}, typ
+	return &fast.Node{Kind: fast.Leaf, Program: c.Program}, c.Type
 }
