@@ -10,12 +10,14 @@ import (
 	"penstock.dev/penstock/internal/policy"
 )
 
-// exhausted marks an error whose retry was used up inside a branch: the nodes around it
-// only pass it on (LANGUAGE.md §5: retries never multiply).
+// exhausted is a failure inside a branch, with the step that it comes from. Where a retry was
+// used up, or was not allowed, the nodes around it only pass it on (LANGUAGE.md §5: retries never
+// multiply); a branch without one leaves the retry to the node around it.
 type exhausted struct {
 	err      error
 	step     string
 	attempts int
+	final    bool // a retry acted, or was declined: nobody outside may try again
 }
 
 func (e *exhausted) Error() string { return e.err.Error() }
@@ -60,7 +62,7 @@ func (x *exec) inner(n *node) *plan.Retry {
 
 func again(r *plan.Retry, attempt int, err error) bool {
 	var ex *exhausted
-	return r != nil && !errors.As(err, &ex) && policy.Again(*r, attempt, err)
+	return r != nil && (!errors.As(err, &ex) || !ex.final) && policy.Again(*r, attempt, err)
 }
 
 // failed decides what becomes of messages that failed at a node: another try now or
@@ -136,7 +138,7 @@ func (x *exec) giveUp(w *work, n *node, f failure, attempt int) {
 	}
 	if x.results != nil {
 		if ex == nil {
-			f.err = &exhausted{err: f.err, step: step, attempts: attempts}
+			f.err = &exhausted{err: f.err, step: step, attempts: attempts, final: x.inherit != nil || x.retryOf(n) != nil}
 		}
 		x.results.failed(f.m, f.err)
 		return
