@@ -78,7 +78,7 @@ func (r *Records) Head() error {
 // Next appends the next messages of the stream to into: at least one, or an error, io.EOF at the
 // end. A record that can't be framed is a message that is marked as failed (see [Batch.Fail]) with its
 // bytes as body. What makes the rest of the stream unreadable is the error of this call and all
-// later ones, after the messages before it.
+// later ones, after the messages before it; an error of Read is told once, after what it gave.
 func (r *Records) Next(into *Batch) error {
 	start := len(into.Msgs)
 	most := r.MaxMessages
@@ -86,7 +86,8 @@ func (r *Records) Next(into *Batch) error {
 		most = recordMessages
 	}
 	buf := r.resume(into)
-	for r.over == nil {
+	var failed error
+	for r.over == nil && failed == nil {
 		n, err := r.cut(into, buf, start+most)
 		buf = buf[n:]
 		full := len(into.Msgs) >= start+most
@@ -95,16 +96,20 @@ func (r *Records) Next(into *Batch) error {
 			r.over = err
 		case r.eof && !full:
 			r.over = io.EOF
-		case full, len(into.Msgs) > start && (!r.Fill || cap(buf)-len(buf) < recordBlock/8):
+		case full, len(into.Msgs) > start && (r.fail != nil || !r.Fill || cap(buf)-len(buf) < recordBlock/8):
 			r.rest = append(r.rest[:0], buf...)
 			return nil
 		default:
-			buf, r.over = r.more(into, buf, most)
+			buf, failed = r.more(into, buf, most)
 		}
 	}
-	r.rest = r.rest[:0]
+	r.rest = append(r.rest[:0], buf...)
 	if len(into.Msgs) > start {
+		r.fail = failed
 		return nil
+	}
+	if failed != nil {
+		return failed
 	}
 	return r.over
 }
@@ -125,7 +130,7 @@ func (r *Records) resume(into *Batch) []byte {
 
 // more reads after buf, into larger memory if buf has no room left.
 func (r *Records) more(into *Batch, buf []byte, most int) ([]byte, error) {
-	if room := cap(buf) - len(buf); room < recordBlock/8 && room < len(buf) {
+	if cap(buf)-len(buf) < recordBlock/8 {
 		bigger := into.arena.Alloc(max(2*len(buf), recordBlock))[:len(buf)]
 		copy(bigger, buf)
 		buf = bigger
@@ -138,8 +143,9 @@ func (r *Records) more(into *Batch, buf []byte, most int) ([]byte, error) {
 			limit = want
 		}
 	}
-	if r.fail != nil {
-		return buf, r.fail
+	if err := r.fail; err != nil {
+		r.fail = nil
+		return buf, err
 	}
 	for range 100 {
 		n, err := r.Read(buf[len(buf):limit])

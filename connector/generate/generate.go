@@ -129,9 +129,13 @@ func (s *source) wait(ctx context.Context) (int64, error) {
 			return due, nil
 		}
 		at := float64(s.next-s.base) / rate.Count * float64(rate.Per)
-		timer, stop := s.env.Clock.NewTimer(time.Duration(math.Ceil(at)) - now.Sub(s.begun))
+		left := time.Duration(math.Ceil(at)) - now.Sub(s.begun)
+		if left <= 0 {
+			return 1, nil // the division above was rounded down
+		}
+		timer, stop := s.env.Clock.NewTimer(left)
 		select {
-		case now = <-timer:
+		case <-timer:
 		case <-ctx.Done():
 			stop()
 			return 0, ctx.Err()
