@@ -16,6 +16,8 @@ func arith(o ops.Operator, a, b code) code {
 	general := func(f *penstock.Frame, x, y penstock.Value) penstock.Value { return ops.Arith(o, x, y, f.Arena) }
 	x := code{typ: t}
 	switch {
+	case t == types.StringType:
+		return concatenation(a, b)
 	case a.typ.Kind == types.Double && b.typ.Kind == types.Double && o != ops.OpMod:
 		x.eval = doubles(o, l, r, general)
 	case a.typ.Kind == types.Int && b.typ.Kind == types.Int:
@@ -34,6 +36,53 @@ func arith(o ops.Operator, a, b code) code {
 		}
 	}
 	return x
+}
+
+// concatenation is + of texts; a chain of them is put together once.
+func concatenation(a, b code) code {
+	var parts []code
+	for _, x := range []code{a, b} {
+		if x.texts != nil {
+			parts = append(parts, x.texts...)
+		} else {
+			parts = append(parts, x)
+		}
+	}
+	const most = 8 // values that fit on the stack
+	if len(parts) > most {
+		parts = []code{a, b}
+	}
+	return code{typ: types.StringType, texts: parts, eval: func(f *penstock.Frame) penstock.Value {
+		var room [most]penstock.Value
+		vs := room[:len(parts)]
+		size := 0
+		for i := range parts {
+			if vs[i] = parts[i].eval(f); vs[i].Kind() != penstock.KindString {
+				return addAll(f, parts, vs, i)
+			}
+			size += len(vs[i].Str())
+		}
+		if size > ops.MaxText {
+			return ops.TooLarge
+		}
+		out := f.Arena.Alloc(size)[:0]
+		for i := range vs {
+			out = append(out, vs[i].Str()...)
+		}
+		return ops.TextValue(out)
+	}}
+}
+
+// addAll adds one by one, since part i is no text after all. The parts before it have been evaluated.
+func addAll(f *penstock.Frame, parts []code, vs []penstock.Value, i int) penstock.Value {
+	sum := vs[0]
+	for j := 1; j < len(parts); j++ {
+		if j > i {
+			vs[j] = parts[j].eval(f)
+		}
+		sum = ops.Arith(ops.OpAdd, sum, vs[j], f.Arena)
+	}
+	return sum
 }
 
 // arithType is the type of a result, where those of the operands tell.

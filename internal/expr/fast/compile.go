@@ -77,6 +77,7 @@ type code struct {
 	path  string // of a path, for messages
 	// write, where it is not nil, appends the value as JSON without making it first.
 	write emitter
+	texts []code // of a chain of +: the texts that are put together
 	// made, of a list that a comprehension makes: pushes the elements one by one, without the list.
 	made *producer
 }

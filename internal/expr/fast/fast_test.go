@@ -1,6 +1,8 @@
 package fast_test
 
 import (
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -98,6 +100,36 @@ func show(v penstock.Value) string {
 		return "error: " + v.Err().Error()
 	}
 	return v.String()
+}
+
+// TestConcurrent: one program, many goroutines with a frame each. It says something with -race.
+func TestConcurrent(t *testing.T) {
+	p := compile(t, newEnv(t), `body.lines.exists(l, l.sku == "y") && body.address.city == "Köln" && body.?any.?o.k.z.orValue(0) == 1`, order())
+	other := strings.Replace(sample, `"id":"A-1",`, ``, 1) // another shape for the hints
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for range 50 {
+				f := newFrame([]string{sample, other}[i%2])
+				if v := p.Eval(f); !v.Bool() {
+					t.Error(show(v))
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestUnsupported: what is refused is named.
+func TestUnsupported(t *testing.T) {
+	a, iss := newEnv(t).Compile(`"%d".format([1])`)
+	if iss.Err() != nil {
+		t.Fatal(iss.Err())
+	}
+	_, err := fast.Compile(fast.Input{AST: a.NativeRep()})
+	if err == nil || err.Error() != "not supported by the fast evaluator: the function format with 2 arguments" {
+		t.Errorf("got %v", err)
+	}
 }
 
 // schemas are the ways to know the body: by its schema, and not at all.

@@ -147,12 +147,16 @@ func flatten(f *penstock.Frame, vs []penstock.Value) penstock.Value {
 	if depth < 0 {
 		return ops.Errorf("flatten to a negative depth: %d", depth)
 	}
-	return listOf(flattenInto(f, nil, vs[0], depth))
+	out := flattenInto(f, nil, vs[0], depth)
+	if len(out) > ops.MaxElems {
+		return ops.TooLarge
+	}
+	return listOf(out)
 }
 
 func flattenInto(f *penstock.Frame, out []penstock.Value, l penstock.Value, depth int64) []penstock.Value {
 	it := ops.Elems(l)
-	for e, more := it.Next(); more; e, more = it.Next() {
+	for e, more := it.Next(); more && len(out) <= ops.MaxElems; e, more = it.Next() {
 		if depth > 0 && ops.IsList(e) {
 			out = flattenInto(f, out, e, depth-1)
 			continue

@@ -280,7 +280,7 @@ func (r *reader) plainly(d *jsonview.Doc, n jsonview.Node) bool {
 		return k == jsonview.Array
 	case types.Map, types.Object:
 		return k == jsonview.Object
-	case types.Dyn, types.Union:
+	case types.Dyn:
 		return k != jsonview.Invalid
 	}
 	return false

@@ -166,7 +166,9 @@ func (c *compiler) replacePattern(xs []code) code {
 			if out, err = expand(out, re, s, m, vs[2].Str()); err.IsError() {
 				return err
 			}
-			last = m[1]
+			if last = m[1]; len(out) > ops.MaxText {
+				return ops.TooLarge
+			}
 		}
 		return ops.TextValue(append(out, s[last:]...))
 	})

@@ -6,12 +6,8 @@ import (
 	"strconv"
 	"strings"
 
-	"cel.dev/cel-go/common/ast"
-	celtypes "cel.dev/cel-go/common/types"
-
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/expr/ops"
-	"penstock.dev/penstock/internal/expr/scope"
 	"penstock.dev/penstock/jsonview"
 	"penstock.dev/penstock/types"
 )
@@ -56,156 +52,6 @@ const (
 	stepIndex
 	stepComputed
 )
-
-// ident compiles a name: a variable of a comprehension, a root of the scope, a type.
-func (c *compiler) ident(e ast.Expr) (code, error) {
-	name := strings.TrimPrefix(e.AsIdent(), ".")
-	for i := len(c.locals) - 1; i >= 0; i-- {
-		if c.locals[i].name == name {
-			return c.locals[i].code, nil
-		}
-	}
-	if r, ok := c.in.Scope.Root(name); ok {
-		return c.root(r)
-	}
-	// The checker writes a qualified name that is declared as a whole as one identifier.
-	if root, field, dotted := strings.Cut(name, "."); dotted {
-		if r, ok := c.in.Scope.Root(root); ok {
-			x, err := c.root(r)
-			for _, part := range strings.Split(field, ".") {
-				if err == nil {
-					x, err = c.extend(x, step{name: part})
-				}
-			}
-			return x, err
-		}
-	}
-	if t := c.in.AST.GetType(e.ID()); t != nil && t.Kind() == celtypes.TypeKind {
-		return constant(penstock.TypeValue(name), types.DynType), nil
-	}
-	if ref, ok := c.in.AST.ReferenceMap()[e.ID()]; ok && ref.Value != nil {
-		return code{}, refuse("the constant %s", name)
-	}
-	return code{}, refuse("the name %s", name)
-}
-
-// root compiles a bare root of the scope.
-func (c *compiler) root(r *scope.Root) (code, error) {
-	t := r.Type
-	if t == nil {
-		t = types.DynType
-	}
-	switch r.Source {
-	case scope.Body:
-		return c.pathCode(&chain{base: bodyRoot, body: true, root: r.Name}, t), nil
-	case scope.Key:
-		return code{eval: func(f *penstock.Frame) penstock.Value { return penstock.StringValue(f.Msg.Key) },
-			typ: types.StringType}, nil
-	case scope.Now:
-		return code{eval: func(f *penstock.Frame) penstock.Value { return penstock.TimestampValue(f.Now()) },
-			typ: types.TimestampType}, nil
-	case scope.Slot:
-		slot := r.Slot
-		return c.pathCode(&chain{root: r.Name, base: func(f *penstock.Frame) penstock.Value {
-			return variable(f.Msg.Vars, slot)
-		}}, t), nil
-	case scope.Meta:
-		return c.pathCode(&chain{base: metaMap, root: r.Name}, t), nil
-	case scope.Vars, scope.Params:
-		params, fields := r.Source == scope.Params, r.Fields
-		return c.pathCode(&chain{root: r.Name, base: func(f *penstock.Frame) penstock.Value {
-			return slotMap(f, params, fields)
-		}}, t), nil
-	}
-	return code{}, refuse("the root %s", r.Name)
-}
-
-// variable reads a slot; one that was never set is absent.
-func variable(vars []penstock.Value, slot int) penstock.Value {
-	if uint(slot) < uint(len(vars)) {
-		return vars[slot]
-	}
-	return penstock.Absent
-}
-
-func bodyRoot(f *penstock.Frame) penstock.Value {
-	d := f.Msg.Body
-	if d.Kind(0) == jsonview.Invalid {
-		return ops.Unparsed(d)
-	}
-	return penstock.NodeValue(d, 0)
-}
-
-// metaMap makes a map of all headers, for the few who read meta whole.
-func metaMap(f *penstock.Frame) penstock.Value {
-	entries := f.Msg.Meta.Entries()
-	m := &penstock.Map{Entries: make([]penstock.Entry, len(entries))}
-	for i, e := range entries {
-		m.Entries[i] = penstock.Entry{Key: penstock.StringValue(e.Name), Value: e.Value}
-	}
-	return penstock.MapValue(m)
-}
-
-// slotMap makes a map of all vars or params that are there.
-func slotMap(f *penstock.Frame, params bool, fields []scope.Field) penstock.Value {
-	m := &penstock.Map{Entries: make([]penstock.Entry, 0, len(fields))}
-	from := f.Msg.Vars
-	if params {
-		from = f.Runtime.Params
-	}
-	for i := range fields {
-		if v := variable(from, fields[i].Slot); !v.IsAbsent() {
-			m.Entries = append(m.Entries, penstock.Entry{Key: penstock.StringValue(fields[i].Name), Value: v})
-		}
-	}
-	return penstock.MapValue(m)
-}
-
-// member finds root.name for the roots whose fields are no entries of a container. ok is false for
-// all others.
-func (c *compiler) member(e ast.Expr, name string) (ch *chain, t *types.Type, ok bool) {
-	if e.Kind() != ast.IdentKind {
-		return nil, nil, false
-	}
-	id := strings.TrimPrefix(e.AsIdent(), ".")
-	for i := range c.locals {
-		if c.locals[i].name == id {
-			return nil, nil, false
-		}
-	}
-	r, found := c.in.Scope.Root(id)
-	if !found {
-		return nil, nil, false
-	}
-	switch r.Source {
-	case scope.Meta:
-		t = fieldType(r.Type, name)
-		for i := range r.Fields {
-			if r.Fields[i].Name == name && r.Fields[i].Type != nil {
-				t = r.Fields[i].Type
-			}
-		}
-		return &chain{root: join(r.Name, name), base: func(f *penstock.Frame) penstock.Value {
-			return f.Msg.Meta.Get(name)
-		}}, t, true
-	case scope.Vars, scope.Params:
-		for i := range r.Fields {
-			if r.Fields[i].Name != name {
-				continue
-			}
-			slot := r.Fields[i].Slot
-			if t = r.Fields[i].Type; t == nil {
-				t = types.DynType
-			}
-			base := func(f *penstock.Frame) penstock.Value { return variable(f.Msg.Vars, slot) }
-			if r.Source == scope.Params {
-				base = func(f *penstock.Frame) penstock.Value { return variable(f.Runtime.Params, slot) }
-			}
-			return &chain{root: join(r.Name, name), base: base}, t, true
-		}
-	}
-	return nil, nil, false
-}
 
 // pathCode makes the code of a path. t is the type of what it finds.
 func (c *compiler) pathCode(ch *chain, t *types.Type) code {
@@ -312,18 +158,16 @@ func (s *step) tagged(f *penstock.Frame, v penstock.Value) (bad penstock.Value) 
 	if v.Kind() != penstock.KindNode {
 		return penstock.Absent
 	}
-	d, n := v.Node()
-	tag := d.Field(n, s.from.Discriminator, nil)
-	if d.Kind(tag) == jsonview.String {
-		have := text(f, d, tag)
-		for i, want := range s.from.Tags {
-			if want == have && i < len(s.from.Variants) {
-				return penstock.Absent
-			}
-		}
+	if d, n := v.Node(); variant(f, s.from, d, n) != nil {
+		return penstock.Absent
 	}
-	return penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable, Path: s.path,
-		Err: fmt.Errorf("the field %s does not name one of the alternatives", s.from.Discriminator)})
+	return untagged(s.from, s.path)
+}
+
+// untagged is the error for an object that is none of a union's alternatives.
+func untagged(t *types.Type, path string) penstock.Value {
+	return penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable, Path: path,
+		Err: fmt.Errorf("the field %s does not name one of the alternatives", t.Discriminator)})
 }
 
 // join writes a field after a path as the language has it.
@@ -525,171 +369,4 @@ func (s *step) noContainer(v penstock.Value) penstock.Value {
 	}
 	return penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable, Path: s.path,
 		Err: fmt.Errorf("a value of type %s has no elements", what)})
-}
-
-// selection compiles operand.field and has(operand.field).
-func (c *compiler) selection(e ast.Expr) (code, error) {
-	sel := e.AsSelect()
-	if sel.IsTestOnly() {
-		return c.has(sel.Operand(), sel.FieldName())
-	}
-	if ch, t, ok := c.member(sel.Operand(), sel.FieldName()); ok {
-		return c.pathCode(ch, t), nil
-	}
-	x, err := c.compile(sel.Operand())
-	if err != nil {
-		return x, err
-	}
-	return c.extend(c.narrowed(x, sel.Operand().ID()), step{name: sel.FieldName()})
-}
-
-func (c *compiler) has(operand ast.Expr, field string) (code, error) {
-	if ch, t, ok := c.member(operand, field); ok {
-		base, r := ch.base, newReader(t, ch.root, field)
-		return code{typ: types.BoolType, eval: func(f *penstock.Frame) penstock.Value {
-			v := base(f)
-			if v.IsAbsent() {
-				return penstock.False
-			}
-			if v = r.read(f, v); v.IsError() {
-				return v
-			}
-			return penstock.True
-		}}, nil
-	}
-	x, err := c.compile(operand)
-	if err != nil {
-		return x, err
-	}
-	x = c.narrowed(x, operand.ID())
-	ch := chainOf(x)
-	last := step{name: field, path: join(x.path, field)}
-	if err := last.taken(x.typ); err != nil {
-		return x, err
-	}
-	ch.steps = append(ch.steps, last)
-	r := newReader(stepType(x.typ, &last), last.path, field)
-	out := code{typ: types.BoolType, eval: func(f *penstock.Frame) penstock.Value { return ch.present(f, r) }}
-	if ch.body && !ch.optional() {
-		out.eval = func(f *penstock.Frame) penstock.Value {
-			d, n := f.Msg.Body, jsonview.Node(0)
-			for i := range ch.steps {
-				s := &ch.steps[i]
-				if s.kind != stepField || s.from != nil {
-					return ch.present(f, r)
-				}
-				if n = d.Field(n, s.name, &s.hint); n == jsonview.None {
-					return ch.present(f, r)
-				}
-			}
-			if r.plainly(d, n) {
-				return penstock.True
-			}
-			return ch.present(f, r)
-		}
-	}
-	return fold(out, x), nil
-}
-
-// optionalStep compiles operand.?field and operand[?key].
-func (c *compiler) optionalStep(operand, key ast.Expr) (code, error) {
-	if name, ok := stringLiteral(key); ok {
-		if ch, t, ok := c.member(operand, name); ok {
-			ch.optBase = true
-			if t.Kind == types.Optional {
-				t = t.Elem
-			}
-			found := ch.base
-			ch.base = func(f *penstock.Frame) penstock.Value {
-				v := found(f)
-				if in, ok := ops.Unbox(v); ok {
-					return in
-				}
-				return v
-			}
-			return c.pathCode(ch, t), nil
-		}
-	}
-	return c.indexStep(operand, key, true)
-}
-
-// indexed compiles operand[key].
-func (c *compiler) indexed(operand, key ast.Expr) (code, error) {
-	if name, ok := stringLiteral(key); ok {
-		if ch, t, ok := c.member(operand, name); ok {
-			return c.pathCode(ch, t), nil
-		}
-	}
-	return c.indexStep(operand, key, false)
-}
-
-func (c *compiler) indexStep(operand, key ast.Expr, opt bool) (code, error) {
-	x, err := c.compile(operand)
-	if err != nil {
-		return x, err
-	}
-	x = c.narrowed(x, operand.ID())
-	k, err := c.compile(key)
-	if err != nil {
-		return x, err
-	}
-	if t := x.typ; !k.con && (t.Kind == types.Object || t.Kind == types.Optional && t.Elem.Kind == types.Object) {
-		return computedField(x, k, opt), nil
-	}
-	s := step{kind: stepComputed, key: k.eval, opt: opt}
-	if k.con {
-		switch k.val.Kind() {
-		case penstock.KindString:
-			s = step{name: k.val.Str(), opt: opt}
-		case penstock.KindInt:
-			s = step{kind: stepIndex, pos: k.val.Int(), opt: opt}
-		}
-	}
-	out, err := c.extend(x, s)
-	if err != nil {
-		return out, err
-	}
-	return fold(out, x, k), nil
-}
-
-// computedField is object[key] with a key that is known at run time, and so is the field's type.
-func computedField(x, k code, opt bool) code {
-	of, key, t := x.eval, k.eval, x.typ
-	if t.Kind == types.Optional {
-		of, t, opt = x.optional(), t.Elem, true
-	}
-	find := func(f *penstock.Frame) (v, name penstock.Value) {
-		if v = of(f); v.IsAbsent() || v.IsError() {
-			return v, v
-		}
-		if ops.IsList(v) {
-			return (&reader{typ: t, path: x.path}).mismatch(v), v
-		}
-		name = key(f)
-		if v = ops.Lookup(v, name); v.Kind() == penstock.KindNode && name.Kind() == penstock.KindString {
-			return materialize(f, v, fieldType(t, name.Str()), join(x.path, name.Str())), name
-		}
-		return v, name
-	}
-	if opt {
-		return newOptional(func(f *penstock.Frame) penstock.Value {
-			v, _ := find(f)
-			return v
-		}, types.DynType)
-	}
-	return code{typ: types.DynType, path: x.path + "[]", eval: func(f *penstock.Frame) penstock.Value {
-		v, name := find(f)
-		if v.IsAbsent() {
-			return ops.Missing(of(f), name)
-		}
-		return v
-	}}
-}
-
-func stringLiteral(e ast.Expr) (string, bool) {
-	if e.Kind() != ast.LiteralKind {
-		return "", false
-	}
-	s, ok := e.AsLiteral().(celtypes.String)
-	return string(s), ok
 }

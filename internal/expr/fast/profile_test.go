@@ -76,6 +76,42 @@ func TestProfile(t *testing.T) {
 	}
 }
 
+// TestUnion: alternatives that a field tells apart.
+func TestUnion(t *testing.T) {
+	f := func(name string, t *types.Type) types.Field { return types.Field{Name: name, Type: t, Required: true} }
+	card := &types.Type{Kind: types.Object, Name: "card", Fields: []types.Field{f("kind", types.StringType), f("at", types.TimestampType), f("fee", types.DecimalType), f("number", types.StringType)}}
+	cash := &types.Type{Kind: types.Object, Name: "cash", Fields: []types.Field{f("kind", types.StringType), f("at", types.StringType), f("fee", types.DecimalType), f("till", types.IntType)}}
+	pay := &types.Type{Kind: types.Union, Variants: []*types.Type{card, cash}, Discriminator: "kind", Tags: []string{"card", "cash"}}
+	body := &types.Type{Kind: types.Object, Name: "sale", Fields: []types.Field{f("pay", pay), f("all", types.ListOf(pay))}}
+	p, _ := profileOf(t)
+	sc := bodyScope(body)
+	compared := 0
+	for _, src := range []string{`body.pay.kind`, `body.pay.kind == "card"`, `body.pay.fee`, `body.pay.fee * 2`, `body.pay`, `body.all`, `body.pay == body.all[0]`, `body.pay in body.all`, `has(body.pay.kind)`, `body.all.map(x, x.fee).sum()`,
+		`body.pay.kind == "card" ? body.pay.number : "-"`, `body.pay.kind == "card" && body.pay.at > timestamp("2024-01-01T00:00:00Z")`, `body.all.exists(x, x.kind == "cash" && x.till > 1)`, `body.all.filter(x, x.kind == "card")`, `body.?pay.?fee`, `[body.pay, body.all[1]].size()`} {
+		var l diag.List
+		c := p.Expr(src, penstock.Pos{File: "f.yaml", Line: 1, Col: 1}, sc, nil, &l)
+		if c == nil {
+			t.Errorf("%s: %v", src, l.Sorted())
+			continue
+		}
+		if !c.Fast {
+			t.Logf("%s is left to cel-go", src)
+			continue
+		}
+		compared++
+		for _, b := range []string{`{"pay":{"kind":"card","at":"2024-05-05T00:00:00Z","fee":1.10,"number":"4711"},"all":[{"kind":"card","at":"2024-05-05T00:00:00Z","fee":1.10,"number":"4711"},{"kind":"cash","at":"x","fee":2.2,"till":3}]}`,
+			`{"pay":{"kind":"cash","at":"x","fee":2.2,"till":3},"all":[]}`, `{"pay":{"kind":"gold","fee":1},"all":[{"kind":"gold"}]}`, `{"pay":{},"all":[{}]}`, `{"pay":7,"all":[null]}`, `{"pay":{"kind":1,"fee":2},"all":7}`} {
+			got, want := settle(c.Program.Eval(profileFrame(b))), settle(c.EvalOracle(profileFrame(b)))
+			if got != want {
+				t.Errorf("%s of %.60s\n got %s\nwant %s", src, b, got, want)
+			}
+		}
+	}
+	if compared < 12 {
+		t.Errorf("only %d expressions are fast", compared)
+	}
+}
+
 var bodies = []string{sample, `{}`, `null`, `[1]`, `"x"`, `{`, strings.NewReplacer(`"A-1"`, `null`, `12.50`, `"x"`, `"DE"`, `3`, `"2024-01-01T00:00:00Z"`, `null`, `"1.5s"`, `7`).Replace(sample),
 	`{"lines":[],"tags":[],"any":{"i":9223372036854775807,"d":-0.0,"s":"","l":[],"o":{}},"count":0,"amount":0,"total":0,"opt":null,"none":""}`}
 

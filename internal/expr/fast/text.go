@@ -170,6 +170,9 @@ func split(_ *penstock.Frame, vs []penstock.Value) penstock.Value {
 	if len(vs) == 3 {
 		n = int(vs[2].Int())
 	}
+	if len(vs[0].Str()) > ops.MaxElems && n != 0 && strings.Count(vs[0].Str(), vs[1].Str()) >= ops.MaxElems {
+		return ops.TooLarge
+	}
 	return textList(strings.SplitN(vs[0].Str(), vs[1].Str(), n))
 }
 
@@ -178,7 +181,11 @@ func replace(_ *penstock.Frame, vs []penstock.Value) penstock.Value {
 	if len(vs) == 4 {
 		n = int(vs[3].Int())
 	}
-	return penstock.StringValue(strings.Replace(vs[0].Str(), vs[1].Str(), vs[2].Str(), n))
+	s, by := vs[0].Str(), vs[2].Str()
+	if len(by) > 1 && (len(s)+1)*len(by) > ops.MaxText && len(s)+strings.Count(s, vs[1].Str())*len(by) > ops.MaxText {
+		return ops.TooLarge
+	}
+	return penstock.StringValue(strings.Replace(s, vs[1].Str(), by, n))
 }
 
 // offset gives the byte position of a code point; −1 if the string is shorter.
@@ -308,7 +315,9 @@ func (c *compiler) join(xs []code) code {
 			if !first {
 				out = append(out, s.Str()...)
 			}
-			out = append(out, v.Str()...)
+			if out = append(out, v.Str()...); len(out) > ops.MaxText {
+				return ops.TooLarge
+			}
 		}
 	}}
 }

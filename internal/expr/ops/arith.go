@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"errors"
 	"math"
 	"math/bits"
 	"time"
@@ -90,6 +91,9 @@ func Arith(o Operator, a, b penstock.Value, ar *penstock.Arena) penstock.Value {
 	case bytes2:
 		if o == OpAdd {
 			x, y := a.Bytes(), b.Bytes()
+			if len(x)+len(y) > MaxText {
+				return TooLarge
+			}
 			return penstock.BytesValue(append(append(alloc(ar, len(x)+len(y)), x...), y...))
 		}
 	case timeTime, timeDur, durTime, durDur:
@@ -242,8 +246,21 @@ func decimalArith(o Operator, x, y penstock.Decimal) penstock.Value {
 	return penstock.DecimalValue(z)
 }
 
+// MaxText and MaxElems bound what an expression may build in one go, in bytes of a text and in
+// elements of a list, so that a few nested doublings cannot take all memory.
+const (
+	MaxText  = 64 << 20
+	MaxElems = 4 << 20
+)
+
+// TooLarge is the error for what is over MaxText or MaxElems.
+var TooLarge = penstock.ErrorValue(&penstock.Error{Code: penstock.TooLarge,
+	Err: errors.New("the expression makes a text of over 64 MiB or a list of over 4 Mi elements")})
+
 func concat(x, y string, ar *penstock.Arena) penstock.Value {
 	switch {
+	case len(x)+len(y) > MaxText:
+		return TooLarge
 	case x == "":
 		return penstock.StringValue(y)
 	case y == "":

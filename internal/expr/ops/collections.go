@@ -285,6 +285,9 @@ func ConcatLists(a, b penstock.Value) penstock.Value {
 	if Len(b) == 0 {
 		return a
 	}
+	if n+Len(b) > MaxElems {
+		return TooLarge
+	}
 	elems := make([]penstock.Value, 0, n+Len(b))
 	for _, l := range [...]penstock.Value{a, b} {
 		it := Elems(l)
