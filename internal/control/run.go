@@ -57,14 +57,24 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	if err := s.fillSecrets(pl); err != nil {
 		return nil, err
 	}
+	started := make(chan struct{})
 	r, err := run.New(pl, run.Options{
-		Logger: o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
+		OnStart: func() { close(started) },
+		Logger:  o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
 		Stdin: o.Stdin, Stdout: o.Stdout,
 	})
 	if err != nil {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "start", Err: err}
 	}
 	view := c.viewOf(pl)
+	snapshot := func() *run.Summary {
+		select {
+		case <-started: // before, the run is being made and must not be looked at
+			return r.Snapshot()
+		default:
+			return &run.Summary{}
+		}
+	}
 	type result struct {
 		sum *run.Summary
 		err error
@@ -73,7 +83,7 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {
-				done <- result{r.Snapshot(), fault("run", v, debug.Stack())}
+				done <- result{snapshot(), fault("run", v, debug.Stack())}
 			}
 		}()
 		sum, err := r.Run(ctx)
@@ -91,10 +101,10 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 			return newSummary(res.sum, view), res.err
 		case <-o.Abort:
 			stop()
-			return newSummary(r.Snapshot(), view), ErrAborted
+			return newSummary(snapshot(), view), ErrAborted
 		case <-tick:
-			if o.Progress != nil {
-				o.Progress(newSummary(r.Snapshot(), view))
+			if sum := newSummary(snapshot(), view); o.Progress != nil && len(sum.Flows) > 0 {
+				o.Progress(sum)
 			}
 		}
 	}
@@ -104,7 +114,7 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 func fault(op string, v any, stack []byte) error {
 	return &penstock.Error{
 		Code: penstock.Internal, Op: op, Err: &Fault{Cause: v, Stack: stack},
-		Hint: "this is a fault of penstock itself: please report it, with --log-level debug for the details",
+		Hint: "this is a fault of penstock itself, please report it; PENSTOCK_DEBUG=1 shows where it happened",
 	}
 }
 

@@ -71,6 +71,18 @@ func config(t *testing.T, text string) control.Project {
 	return control.Project{Paths: []string{dir}}
 }
 
+// firstWrite keeps what is written, and tells when something was.
+type firstWrite struct {
+	bytes.Buffer
+	done chan struct{}
+	once sync.Once
+}
+
+func (w *firstWrite) Write(b []byte) (int, error) {
+	defer w.once.Do(func() { close(w.done) })
+	return w.Buffer.Write(b)
+}
+
 const pipe = `apiVersion: penstock.dev/v1alpha1
 kind: Flow
 metadata: { name: pipe }
@@ -101,10 +113,10 @@ func TestProgressIsShownAsTimeGoesOn(t *testing.T) {
 		err error
 	}
 	done := make(chan result)
-	var out bytes.Buffer
+	out := &firstWrite{done: make(chan struct{})}
 	go func() {
 		sum, err := s.Run(context.Background(), c, control.RunOptions{
-			Stdin: in, Stdout: &out, DeadLetters: t.TempDir(), Every: 7 * time.Second,
+			Stdin: in, Stdout: out, DeadLetters: t.TempDir(), Every: 7 * time.Second,
 			Progress: func(s *control.Summary) { snapshots <- s },
 		})
 		done <- result{sum, err}
@@ -114,11 +126,15 @@ func TestProgressIsShownAsTimeGoesOn(t *testing.T) {
 			break
 		}
 	}
+	if _, err := io.WriteString(feed, `{"a":2}`+"\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-out.done
 	clk.advance(7 * time.Second)
 	if s := <-snapshots; s.Seconds > 7 || len(s.Flows) != 1 || s.Flows[0].Name != "pipe" {
 		t.Errorf("the snapshot is %+v", s)
 	}
-	if _, err := io.WriteString(feed, `{"a":1}{"a":2}{"a":3}`); err != nil {
+	if _, err := io.WriteString(feed, `{"a":1}{"a":3}`); err != nil {
 		t.Fatal(err)
 	}
 	_ = feed.Close()
