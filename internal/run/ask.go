@@ -26,6 +26,9 @@ type task func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*re
 // as many as the window allows: off the lane where the order permits, else the batch
 // waits for all of its own while the lanes beside it go on.
 func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slots, t task) {
+	if d := n.patience(); d > 0 {
+		t = x.f.within(d, n.Name, t)
+	}
 	switch {
 	case !n.waits:
 		kept := ms[:0]
@@ -140,23 +143,45 @@ func (f *flow) assign(b *penstock.Batch, m *penstock.Message, into step.Target, 
 }
 
 // call asks the node's endpoint for each message.
-func (x *exec) call(w *work, pc int, n *node, op *plan.Call, ms []*penstock.Message) {
+func (x *exec) call(w *work, pc int, n *node, ms []*penstock.Message) {
 	c := n.caller
 	x.ask(w, pc, n, ms, c.window, func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error) {
-		d := n.Timeout
-		if d == 0 {
-			d = op.Endpoint.Timeout
-		}
-		ctx, cancel := x.f.timeout(ctx, d)
-		defer cancel()
 		into := b.NewMessage()
 		into.Body.Reset(jsonview.JSON, []byte("null"))
 		if err := c.c.Call(ctx, b.Frame(m), into); err != nil {
-			return nil, x.f.timedOut(ctx, d, n.Name, err)
+			return nil, err
 		}
 		absent := into.Meta.Get("absent")
 		return &reply{doc: into.Body, absent: absent.Kind() == penstock.KindBool && absent.Bool()}, nil
 	})
+}
+
+// patience is how long one try of the node may take: the step's timeout, or its connection's.
+// 0 is without end.
+func (n *node) patience() time.Duration {
+	if n.Timeout > 0 {
+		return n.Timeout
+	}
+	switch op := n.Op.(type) {
+	case *plan.Call:
+		return op.Endpoint.Timeout
+	case *plan.Send:
+		return op.Endpoint.Timeout
+	}
+	return 0
+}
+
+// within bounds each run of a task. What comes too late is no answer, even if it comes.
+func (f *flow) within(d time.Duration, name string, t task) task {
+	return func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error) {
+		ctx, cancel := f.timeout(ctx, d)
+		defer cancel()
+		r, err := t(ctx, b, m)
+		if err = f.timedOut(ctx, d, name, err); err != nil {
+			return nil, err
+		}
+		return r, nil
+	}
 }
 
 // timeout bounds a try by the run's clock.
@@ -180,6 +205,9 @@ func (f *flow) timeout(ctx context.Context, d time.Duration) (context.Context, c
 // timedOut names a time-out as such, whatever the driver made of it.
 func (f *flow) timedOut(ctx context.Context, d time.Duration, name string, err error) error {
 	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		if err == nil {
+			err = context.DeadlineExceeded
+		}
 		return &penstock.Error{Code: penstock.Timeout, Op: name, Err: fmt.Errorf("no answer within %s: %w", d, err), Hint: "raise the step's timeout, or look at the other side"}
 	}
 	return err

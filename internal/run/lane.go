@@ -240,7 +240,7 @@ func (x *exec) op(w *work, pc int, n *node, ms []*penstock.Message) []failure {
 	case *plan.Send:
 		x.send(w, n, op, ms)
 	case *plan.Call:
-		x.call(w, pc, n, op, ms)
+		x.call(w, pc, n, ms)
 	case *plan.Fork:
 		x.fork(w, pc, n, op, ms)
 	case *plan.Loop:

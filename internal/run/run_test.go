@@ -400,6 +400,54 @@ func TestFailureInsideABranchIsNotRetriedAgainOutside(t *testing.T) {
 	}
 }
 
+func TestTheRetryOfAForEachRepeatsIt(t *testing.T) {
+	body := next(plan.Node{Name: "inner", Op: &plan.Call{Endpoint: endpoint("ask"), Idempotent: true}})
+	for _, order := range orders {
+		var calls atomic.Int64
+		out := &record{}
+		b := &bench{
+			flow: &plan.Flow{Name: "f", Order: order, Slots: 1, Nodes: next(
+				plan.Node{Name: "each", Retry: &plan.Retry{Attempts: 3}, Op: &plan.Fork{Branches: []plan.Sub{{Nodes: body}}, Each: field("list"), As: 0, Index: -1, Concurrency: 1}}, send("out"))},
+			source: &lines{docs: []string{`{"list":[1,2]}`}},
+			sinks:  map[string]*record{"out": out},
+			callers: map[string]penstock.Caller{"ask": answer(func(string) (string, error) {
+				if n := calls.Add(1); n == 2 || n == 4 {
+					return "", penstock.E(penstock.Unavailable, "ask", "", "down")
+				}
+				return "1", nil
+			})},
+		}
+		b.run(t)
+		if calls.Load() != 6 || len(out.got) != 1 || out.got[0] != "[1,1]" {
+			t.Errorf("%s: %d calls, %v, dead %v", order, calls.Load(), out.got, b.dead.metas)
+		}
+	}
+}
+
+func TestACallThatIsNotIdempotentIsNotRepeatedEvenInABranch(t *testing.T) {
+	body := next(plan.Node{Name: "inner", Op: &plan.Call{Endpoint: endpoint("ask")}})
+	for _, declared := range []bool{false, true} {
+		var calls atomic.Int64
+		b := &bench{
+			flow: &plan.Flow{Name: "f", Order: plan.Total, Nodes: next(plan.Node{Name: "fork", Op: &plan.Fork{Branches: []plan.Sub{{Name: "a", Nodes: body}}}}),
+				OnError: plan.ErrorPolicy{Declared: declared, Retry: plan.Retry{Attempts: 4}}},
+			source: &lines{docs: []string{`{}`}},
+			callers: map[string]penstock.Caller{"ask": answer(func(string) (string, error) {
+				calls.Add(1)
+				return "", penstock.E(penstock.Unavailable, "ask", "", "down")
+			})},
+		}
+		b.run(t)
+		want := int64(1)
+		if declared {
+			want = 4
+		}
+		if calls.Load() != want || len(b.dead.got) != 1 {
+			t.Errorf("declared %v: %d calls", declared, calls.Load())
+		}
+	}
+}
+
 func TestLoop(t *testing.T) {
 	out := &record{}
 	body := next(plan.Node{Op: &plan.Apply{Step: parsed(func(b *penstock.Batch, m *penstock.Message) error {

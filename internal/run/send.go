@@ -21,7 +21,8 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		x.give(ms)
 		return
 	}
-	ctx, cancel := x.f.timeout(x.ctx, n.Timeout)
+	patience := n.patience()
+	ctx, cancel := x.f.timeout(x.ctx, patience)
 	defer cancel()
 	b := w.batch
 	own := b.Msgs
@@ -45,7 +46,7 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		return
 	case errors.As(err, &each):
 	default:
-		err = x.f.timedOut(ctx, n.Timeout, n.Name, err)
+		err = x.f.timedOut(ctx, patience, n.Name, err)
 	}
 	// Some or all failed. Outgoing copies carry the Seq of their message by index.
 	sent := x.take()
