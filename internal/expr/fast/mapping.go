@@ -271,7 +271,7 @@ func (r *reader) plainly(d *jsonview.Doc, n jsonview.Node) bool {
 	case types.Double:
 		return k == jsonview.Number
 	case types.Decimal:
-		return k == jsonview.Number && !r.typ.DecimalText
+		return k == jsonview.Number
 	case types.Int:
 		return k == jsonview.Number && d.IsInt(n)
 	case types.Bool:

@@ -143,7 +143,7 @@ func (r *reader) read(f *penstock.Frame, v penstock.Value) penstock.Value {
 			return penstock.False
 		}
 	case types.Decimal:
-		if r.typ.DecimalText && isText || (record || !r.typ.DecimalText) && isNumber {
+		if isNumber || r.typ.DecimalText && isText { // what was computed is a number also where a text is declared
 			return r.decimal(r.text(f, d, n), v)
 		}
 	case types.Timestamp:
