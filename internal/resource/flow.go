@@ -90,7 +90,7 @@ type Target struct {
 	Place
 	// Name of the Schema of the messages. On a source everything that is read is checked against it, and a message that differs fails; on a sink it types what is sent; on a call it types the reply.
 	Schema Ref `json:"schema"`
-	// The message's key: on a source what it becomes as it is read, on a sink what is sent, on a call what is looked up. Left out, the message's own key stays.
+	// The message's key: on a source what it becomes as it is read, on a sink what is sent. Left out, the message's own key stays.
 	Key penstock.Expr `json:"key"`
 	// What is sent in place of the message's body, a data tree. The message itself stays as it is. Only where something is sent.
 	Body penstock.Tree `json:"body"`
