@@ -31,6 +31,10 @@ func (o *output) takeUp(size int64) error {
 		if err := o.f.Truncate(s.whole); err != nil {
 			return err
 		}
+		// Before anything is written there: else a power cut could bring the torn end back in front of it.
+		if err := o.f.Sync(); err != nil {
+			return o.sink.fail(o.writing, err)
+		}
 	}
 	if s.addEnd {
 		o.buf = append(o.buf, '\n')
