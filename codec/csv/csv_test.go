@@ -342,6 +342,9 @@ func TestWriteErrors(t *testing.T) {
 		{Config{}, []string{`{"a":1}`, `{"a":2,"b":3}`}, "body.b: there is no column", "a\n1\n"},
 		{Config{Quote: "none"}, []string{`{"a":1}`, `{"a":"x,y"}`}, "without quotes", "a\n1\n"},
 		{Config{}, []string{`{"a":1}`, "{"}, "invalid JSON", "a\n1\n"},
+		{Config{Quote: "none"}, []string{`{"a":"x,y"}`}, "without quotes", ""},
+		{Config{Quote: "none"}, []string{`{"a":"x,y"}`, `{"b":1}`, `{"b":"x,y"}`}, "without quotes", "b\n1\n"},
+		{Config{Encoding: "iso-8859-1"}, []string{`{"a":"€"}`, `{"a":1}`, `{"a":"€"}`}, "does not exist", "a\n1\n"},
 	} {
 		e := codecOf(t, c.config, penstock.CodecOptions{}).NewEncoder()
 		out := e.Begin(nil)

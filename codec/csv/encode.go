@@ -140,8 +140,19 @@ func (e *encoder) Append(dst []byte, d *jsonview.Doc) ([]byte, error) {
 // End implements penstock.Encoder.
 func (e *encoder) End(dst []byte) []byte { return dst }
 
-// row appends the object n of d.
+// row appends the object n of d. A row that can't be written leaves no trace: neither does the stream have its
+// header yet, nor were the columns chosen by it.
 func (e *encoder) row(dst []byte, d *jsonview.Doc, n jsonview.Node) ([]byte, error) {
+	header, columns := e.header, e.columns
+	out, err := e.write(dst, d, n)
+	if err != nil {
+		e.header, e.columns = header, columns
+		return dst, err
+	}
+	return out, nil
+}
+
+func (e *encoder) write(dst []byte, d *jsonview.Doc, n jsonview.Node) ([]byte, error) {
 	if d.Kind(n) != jsonview.Object {
 		return dst, &penstock.Error{Code: penstock.Unprocessable, Op: "csv", Err: fmt.Errorf("a row is made of an object, not of %s", article(d.Kind(n))),
 			Hint: "map the body to an object with a field for each column"}
@@ -180,11 +191,7 @@ func (e *encoder) row(dst []byte, d *jsonview.Doc, n jsonview.Node) ([]byte, err
 	if found < d.Len(n) && !e.choose {
 		return dst, e.surplus(d, n)
 	}
-	result, err := e.finish(out, row)
-	if err != nil {
-		return dst, err
-	}
-	return result, nil
+	return e.finish(out, row)
 }
 
 // surplus is the error for an object with a field that is no column.
