@@ -20,9 +20,9 @@ import (
 	"penstock.dev/penstock/jsonview"
 )
 
-// faults is the file system of the machine with a limited disk.
+// faults is a file system with a limited disk.
 type faults struct {
-	osFS
+	fsys
 	room     *int64 // bytes that can still be written; nil: as many as there are
 	syncFail error  // what every fsync says from now on
 	opens    []error
@@ -41,7 +41,7 @@ func (f *faults) OpenFile(name string, flag int) (file, int64, error) {
 			return nil, 0, &os.PathError{Op: "open", Path: name, Err: err}
 		}
 	}
-	g, size, err := f.osFS.OpenFile(name, flag)
+	g, size, err := f.fsys.OpenFile(name, flag)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -67,7 +67,7 @@ func (g *faultyFile) Sync() error {
 	if g.f.syncFail != nil {
 		return g.f.syncFail
 	}
-	return nil
+	return g.file.Sync()
 }
 
 // newFaultSink makes a sink; edit changes its configuration.
@@ -174,10 +174,9 @@ func checkOrder(t testing.TB, got []int, acknowledged int) {
 func TestSinkDiskFull(t *testing.T) {
 	ctx := context.Background()
 	for _, name := range []string{"o.jsonl", "o.csv", "o.jsonl.gz", "o.jsonl.zst"} {
-		for room := int64(0); room < 3000; room += 37 {
-			path := filepath.Join(t.TempDir(), name)
-			left := room
-			s := newFaultSink(t, &faults{room: &left}, path, appending)
+		for room := int64(0); room < 3000; room += 79 {
+			disk, left := newCutDisk(), room
+			s := newFaultSink(t, &faults{fsys: disk, room: &left}, name, appending)
 			if err := s.Open(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -205,16 +204,16 @@ func TestSinkDiskFull(t *testing.T) {
 				t.Fatalf("Close: %v", err)
 			}
 			codec := s.codec
-			s = newFaultSink(t, noSync{}, path, appending)
+			s = newFaultSink(t, disk, name, appending)
 			if err := errors.Join(s.Open(ctx), s.Write(ctx, numberedBatch(acknowledged, acknowledged+3)), s.Close(ctx)); err != nil {
 				t.Fatal(err)
 			}
-			got := readNumbers(t, codec, path)
+			got := parseNumbers(t, codec, name, disk.content(t, name))
 			checkOrder(t, got, acknowledged+3)
 			if len(got) != acknowledged+3 {
 				t.Errorf("%s, %d bytes: %d records, %d were acknowledged and 3 came later", name, room, len(got), acknowledged)
 			}
-			if _, err := os.Stat(path + tornSuffix); err == nil {
+			if disk.names[name+tornSuffix] != nil {
 				t.Errorf("%s, %d bytes: something torn was left", name, room)
 			}
 		}
@@ -229,7 +228,7 @@ func TestSinkDiskFullReplace(t *testing.T) {
 		t.Fatal(err)
 	}
 	left := int64(1000)
-	s := newFaultSink(t, &faults{room: &left}, path, nil)
+	s := newFaultSink(t, &faults{fsys: noSync{}, room: &left}, path, nil)
 	if err := errors.Join(s.Open(ctx), s.Write(ctx, numberedBatch(0, 100))); err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +248,7 @@ func TestSinkSyncFails(t *testing.T) {
 	ctx := context.Background()
 	for _, mode := range []string{"replace", "append"} {
 		path := filepath.Join(t.TempDir(), "o.jsonl")
-		fs := &faults{}
+		fs := &faults{fsys: noSync{}}
 		s := newFaultSink(t, fs, path, func(c *SinkConfig, _ *penstock.Env) { c.Mode = mode })
 		if err := errors.Join(s.Open(ctx), s.Write(ctx, numberedBatch(0, 5)), s.Flush(ctx), s.Write(ctx, numberedBatch(5, 9))); err != nil {
 			t.Fatal(err)
@@ -327,7 +326,7 @@ func TestSinkDenied(t *testing.T) {
 func TestSinkTransientOpen(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
-	fs := &faults{opens: []error{nil, syscall.EMFILE}}
+	fs := &faults{fsys: noSync{}, opens: []error{nil, syscall.EMFILE}}
 	s := newFaultSink(t, fs, "", func(c *SinkConfig, _ *penstock.Env) {
 		c.Path = penstock.Template{Source: "${body.f}", Program: lookupValue{"f", new(jsonview.Hint)}}
 	})
@@ -391,8 +390,8 @@ func TestTakeUpAnything(t *testing.T) {
 	ctx := context.Background()
 	random := rand.New(rand.NewPCG(1, 2))
 	for _, name := range []string{"o.jsonl", "o.csv", "o.jsonl.gz", "o.jsonl.zst"} {
-		path := filepath.Join(t.TempDir(), name)
-		s := newFaultSink(t, noSync{}, path, appending)
+		disk := newCutDisk()
+		s := newFaultSink(t, disk, name, appending)
 		err := s.Open(ctx)
 		for i := 0; i < 60; i += 10 {
 			err = errors.Join(err, s.Write(ctx, numberedBatch(i, i+10)), s.Flush(ctx))
@@ -400,10 +399,7 @@ func TestTakeUpAnything(t *testing.T) {
 		if err := errors.Join(err, s.Close(ctx)); err != nil {
 			t.Fatal(err)
 		}
-		whole, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		whole := disk.names[name].data
 		for range 150 {
 			// Up to cut everything is as it was written; then there may be a hole, or nothing.
 			cut := random.IntN(len(whole) + 1)
@@ -414,14 +410,12 @@ func TestTakeUpAnything(t *testing.T) {
 					data = append(data, whole[cut:]...)
 				}
 			}
-			if err := os.WriteFile(path, data, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			s := newFaultSink(t, noSync{}, path, appending)
+			disk.names[name] = &inode{data: data}
+			s := newFaultSink(t, disk, name, appending)
 			if err := errors.Join(s.Open(ctx), s.Write(ctx, numberedBatch(0, 2)), s.Close(ctx)); err != nil {
 				t.Fatalf("%s cut at %d: %v", name, cut, err)
 			}
-			got := readNumbers(t, s.codec, path)
+			got := parseNumbers(t, s.codec, name, disk.content(t, name))
 			if n := len(got) - 2; n < 0 || got[n] != 0 || got[n+1] != 1 {
 				t.Fatalf("%s cut at %d: the new records are not at the end of %v", name, cut, got)
 			}
