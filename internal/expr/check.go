@@ -158,10 +158,10 @@ func (p *Profile) functionNames() []string {
 }
 
 var (
-	undeclared  = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
-	noOverload1 = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to`)
-	expected    = regexp.MustCompile(`^expected type '([^']*)' but found '([^']*)'`)
-	objectName  = regexp.MustCompile(`@[0-9]+`)
+	undeclared = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
+	noMatch    = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to`)
+	expected   = regexp.MustCompile(`^expected type '([^']*)' but found '([^']*)'`)
+	objectName = regexp.MustCompile(`@[0-9]+`)
 )
 
 // namespaces are the names before the point of cel-go's functions.
@@ -198,7 +198,7 @@ func (p *Profile) checkErrors(r *reporter, a *ast.AST, text common.Source, errs 
 			p.undeclared(r, nodes[e.ExprID], char, m[1], ce)
 			continue
 		}
-		if m := noOverload1.FindStringSubmatch(e.Message); m != nil {
+		if m := noMatch.FindStringSubmatch(e.Message); m != nil {
 			p.noOverload(r, a, nodes[e.ExprID], char, m[1])
 			continue
 		}

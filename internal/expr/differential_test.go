@@ -58,9 +58,14 @@ func TestDifferential(t *testing.T) {
 		n = 500
 	}
 	p := newProfile(t)
-	sc := orderScope()
+	typed, untyped := orderScope(), orderScope()
+	untyped.Roots[0].Type = nil
 	compiled, fast, failed := 0, 0, 0
 	for seed := range uint64(n) {
+		sc := typed
+		if seed%4 == 3 {
+			sc = untyped
+		}
 		c := generated(p, sc, seed)
 		if c == nil {
 			continue

@@ -64,7 +64,7 @@ func (p *Profile) mismatch(r *reporter, char int, name string, operands []*types
 		hint = "convert one: decimal(…) or double(…)"
 		if x := exprs[has(types.Double)]; x.Kind() == ast.LiteralKind {
 			if _, ok := x.AsLiteral().(celtypes.Double); ok {
-				at := span0(r, x)
+				at := span(r.ast, x.ID())
 				hint = "write `decimal(\"" + numberAt(r.src, at) + "\")`"
 			}
 		}
@@ -79,13 +79,6 @@ func (p *Profile) mismatch(r *reporter, char int, name string, operands []*types
 		msg = fmt.Sprintf("%s has no element for a key of type %s", names[0], names[len(names)-1])
 	}
 	r.add(diag.Error, char, "type-mismatch", sym, hint, msg)
-}
-
-func span0(r *reporter, e ast.Expr) int {
-	if r.ast == nil {
-		return 0
-	}
-	return span(r.ast, e.ID())
 }
 
 // numberAt gives the number literal that begins at a character.

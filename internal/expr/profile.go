@@ -126,7 +126,7 @@ func fits(have, want *types.Type) bool {
 	case have.Kind == types.Null:
 		return want.Nullable || want.Kind == types.Null
 	case want.Kind == types.Optional:
-		return fits(element2(have), want.Elem)
+		return fits(unwrapped(have), want.Elem)
 	case want.Kind == types.Union || have.Kind == types.Union:
 		return true
 	case have.Kind == types.Int && (want.Kind == types.Double || want.Kind == types.Decimal):
@@ -141,7 +141,8 @@ func fits(have, want *types.Type) bool {
 	return true
 }
 
-func element2(t *types.Type) *types.Type {
+// unwrapped is what an optional holds, any other type itself.
+func unwrapped(t *types.Type) *types.Type {
 	if t.Kind == types.Optional {
 		return t.Elem
 	}

@@ -58,7 +58,7 @@ func (b *treeBuilder) node(t penstock.Tree) (*fast.Node, *types.Type) {
 		for _, e := range t.Elems {
 			child, typ := b.node(e)
 			n.Elems = append(n.Elems, child)
-			elem = in.unite(elem, element2(typ))
+			elem = in.unite(elem, unwrapped(typ))
 		}
 		return n, types.ListOf(elem)
 	case penstock.TreeMap:
@@ -67,7 +67,7 @@ func (b *treeBuilder) node(t penstock.Tree) (*fast.Node, *types.Type) {
 		for i, e := range t.Elems {
 			child, typ := b.node(e)
 			n.Elems = append(n.Elems, child)
-			o.Fields = append(o.Fields, types.Field{Name: t.Keys[i], Type: element2(typ), Required: typ.Kind != types.Optional})
+			o.Fields = append(o.Fields, types.Field{Name: t.Keys[i], Type: unwrapped(typ), Required: typ.Kind != types.Optional})
 		}
 		return n, o
 	}
