@@ -1,6 +1,8 @@
 package fast
 
 import (
+	"errors"
+
 	"cel.dev/cel-go/common/ast"
 
 	"penstock.dev/penstock"
@@ -51,7 +53,7 @@ func (c *compiler) list(e ast.Expr) (code, error) {
 		out := append(dst, '[')
 		for _, w := range writers {
 			var err error
-			if out, err = w(out, f); err == errOmit {
+			if out, err = w(out, f); errors.Is(err, errOmit) {
 				continue
 			} else if err != nil {
 				return dst, err
@@ -191,7 +193,7 @@ func (w *objectWriter) write(dst []byte, f *penstock.Frame) ([]byte, error) {
 		mark := len(out)
 		out = append(out, w.names[i]...)
 		var err error
-		if out, err = part(out, f); err == errOmit {
+		if out, err = part(out, f); errors.Is(err, errOmit) {
 			out = out[:mark]
 			continue
 		} else if err != nil {

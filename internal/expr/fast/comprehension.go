@@ -288,14 +288,13 @@ func (c *compiler) binding(x ast.ComprehensionExpr) (code, error) {
 	defer c.pop(1)
 	set := init.eval
 	bound := &c.locals[len(c.locals)-1].code
-	switch {
-	case init.typ.Kind == types.Optional:
+	if init.typ.Kind == types.Optional {
 		// The slot has what the optional holds: no box.
 		set = init.optional()
 		*bound = newOptional(func(f *penstock.Frame) penstock.Value { return f.Locals[slot] }, init.typ.Elem)
 		bound.path = init.path
 		bound.chain = &chain{root: init.path, optBase: true, base: bound.inner}
-	default:
+	} else {
 		*bound = c.slotCode(slot, init.typ, init.path)
 	}
 	res, err := c.compile(x.Result())

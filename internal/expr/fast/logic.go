@@ -25,11 +25,11 @@ func and(a, b code) code {
 			if !v.Bool() {
 				return v
 			}
-			if w := r(f); w.Kind() == penstock.KindBool {
-				return w
-			} else {
+			w := r(f)
+			if w.Kind() != penstock.KindBool {
 				return notBool("&&", w)
 			}
+			return w
 		}
 		if w := r(f); w.Kind() == penstock.KindBool && !w.Bool() {
 			return w
@@ -47,11 +47,11 @@ func or(a, b code) code {
 			if v.Bool() {
 				return v
 			}
-			if w := r(f); w.Kind() == penstock.KindBool {
-				return w
-			} else {
+			w := r(f)
+			if w.Kind() != penstock.KindBool {
 				return notBool("||", w)
 			}
+			return w
 		}
 		if w := r(f); w.Kind() == penstock.KindBool && w.Bool() {
 			return w

@@ -39,7 +39,7 @@ func (p *producer) write(dst []byte, f *penstock.Frame) ([]byte, error) {
 			return closeWith(out, ']'), nil
 		}
 		var err error
-		if out, err = p.part(out, f); err == errOmit {
+		if out, err = p.part(out, f); errors.Is(err, errOmit) {
 			continue
 		} else if err != nil {
 			return dst, err

@@ -132,7 +132,7 @@ func (m *mapping) Append(dst []byte, f *penstock.Frame) ([]byte, error) {
 			out = append(out, o.text...)
 			var err error
 			if out, err = o.emit(out, f); err != nil {
-				if err != errOmit {
+				if !errors.Is(err, errOmit) {
 					return dst, at(err, o.path)
 				}
 				out = out[:mark]

@@ -107,7 +107,7 @@ func TestTemplate(t *testing.T) {
 		{[]fast.Part{part("body.gone")}, "error: body.gone: no such key: gone"},
 	} {
 		v := fast.NewTemplate(c.parts...).Eval(newFrame(sample))
-		got := ""
+		var got string
 		if v.IsError() {
 			got = show(v)
 		} else {

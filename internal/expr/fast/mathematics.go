@@ -200,10 +200,7 @@ func decimalFunction(name string, v penstock.Value) penstock.Value {
 func extreme(name string, a, b penstock.Value, want int) penstock.Value {
 	c, bad := ops.Compare(a, b)
 	if bad.IsError() {
-		if _, ok := bad.Err().(*penstock.Error); !ok {
-			return ops.NoOverload(name, a, b)
-		}
-		return bad
+		return ops.NoOrder(name, bad)
 	}
 	if c == want {
 		a = b

@@ -36,7 +36,7 @@ func newReader(t *types.Type, path, last string) *reader {
 
 // mismatch is the error for a value of another kind than the static type says.
 func (r *reader) mismatch(v penstock.Value) penstock.Value {
-	found := ""
+	var found string
 	if d, n := v.Node(); v.Kind() == penstock.KindNode {
 		switch k := d.Kind(n); k {
 		case jsonview.Number, jsonview.String:
@@ -66,7 +66,7 @@ func clipText(b []byte) string {
 }
 
 func wanted(t *types.Type) string {
-	s := ""
+	var s string
 	switch t.Kind {
 	case types.Null:
 		return "null"
@@ -284,8 +284,8 @@ func (r *reader) bytes(f *penstock.Frame, d *jsonview.Doc, n jsonview.Node) pens
 
 // eval makes the closure that reads what raw finds.
 func (r *reader) eval(raw eval) eval {
-	switch {
-	case r.typ.Kind == types.String:
+	switch r.typ.Kind {
+	case types.String:
 		return func(f *penstock.Frame) penstock.Value {
 			v := raw(f)
 			if v.Kind() == penstock.KindNode {
@@ -295,7 +295,7 @@ func (r *reader) eval(raw eval) eval {
 			}
 			return r.rest(f, v)
 		}
-	case r.typ.Kind == types.Double:
+	case types.Double:
 		return func(f *penstock.Frame) penstock.Value {
 			v := raw(f)
 			if v.Kind() == penstock.KindNode {
@@ -306,7 +306,7 @@ func (r *reader) eval(raw eval) eval {
 			}
 			return r.rest(f, v)
 		}
-	case r.typ.Kind == types.Int:
+	case types.Int:
 		return func(f *penstock.Frame) penstock.Value {
 			v := raw(f)
 			if v.Kind() == penstock.KindNode {

@@ -3,6 +3,7 @@ package ops
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"math"
 	"strings"
 
@@ -58,12 +59,18 @@ func Relate(r Relation, a, b penstock.Value) penstock.Value {
 		if bad == errNaNOrder {
 			return penstock.False
 		}
-		if e, ok := bad.Err().(*overloadError); ok {
-			return NoOverload(r.String(), e.a, e.b)
-		}
-		return bad
+		return NoOrder(r.String(), bad)
 	}
 	return penstock.BoolValue(r.Holds(c))
+}
+
+// NoOrder gives the error that Compare gave to a function or operator its name.
+func NoOrder(op string, bad penstock.Value) penstock.Value {
+	var e *overloadError
+	if errors.As(bad.Err(), &e) {
+		return NoOverload(op, e.a, e.b)
+	}
+	return bad
 }
 
 // overloadError carries the operands to whoever knows the operator's name.

@@ -203,7 +203,7 @@ func ParseTimestamp(s string) (t time.Time, ok bool) {
 	hour, d := digits(s[11:13])
 	minute, e := digits(s[14:16])
 	sec, g := digits(s[17:19])
-	if !(a && b && c && d && e && g) || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || sec > 59 ||
+	if !a || !b || !c || !d || !e || !g || month < 1 || month > 12 || day < 1 || hour > 23 || minute > 59 || sec > 59 ||
 		day > daysIn(year, month) {
 		return t, false
 	}

@@ -33,7 +33,6 @@ var (
 	errNaNOrder     = fail("NaN cannot be ordered")
 	errTimeRange    = fail("timestamp overflow: the years 0001 to 9999 are supported")
 	errDurRange     = fail("duration overflow")
-	errNone         = fail("optional.none() has no value")
 )
 
 func fail(msg string) penstock.Value {
