@@ -83,8 +83,14 @@ func window(line string, col int, text string) (shown, before string, carets int
 	runes := []rune(line)
 	at := min(max(col-1, 0), len(runes))
 	carets = 1
-	if first, _, _ := strings.Cut(text, "\n"); first != "" && strings.HasPrefix(string(runes[at:]), first) {
-		carets = utf8.RuneCountInString(first)
+	if first, _, _ := strings.Cut(text, "\n"); first != "" {
+		rest := string(runes[at:])
+		switch {
+		case strings.HasPrefix(rest, first):
+			carets = utf8.RuneCountInString(first)
+		case strings.HasPrefix(rest, `"`+first) || strings.HasPrefix(rest, "'"+first):
+			carets = 1 + utf8.RuneCountInString(first)
+		}
 	}
 	if len(runes) > windowWidth {
 		from := max(0, min(at-windowWidth/2, len(runes)-windowWidth))

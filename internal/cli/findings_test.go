@@ -32,6 +32,12 @@ func TestShowFinding(t *testing.T) {
 			want:  "f.yaml:1:6: warning: m\n    1 | 漢: é x\n      |       ^\n",
 		},
 		{
+			name:  "a place at the quote of a text",
+			file:  "a: \"b c\"\n",
+			found: control.Finding{Severity: control.Error, Pos: penstock.Pos{File: "f.yaml", Line: 1, Col: 4}, Text: "b c", Message: "m"},
+			want:  "f.yaml:1:4: error: m\n    1 | a: \"b c\"\n      |    ^^^^\n",
+		},
+		{
 			name:  "a tab stays a tab",
 			file:  "\tabc\n",
 			found: control.Finding{Severity: control.Error, Pos: penstock.Pos{File: "f.yaml", Line: 1, Col: 2}, Text: "elsewhere", Message: "m"},
