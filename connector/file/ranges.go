@@ -209,12 +209,13 @@ func (s *source) readSpan(r *ranges, name string, p span, at penstock.Position) 
 			return false
 		}
 		c.batch.Reset()
-		c.err = o.records.Next(&c.batch)
-		switch {
-		case errors.Is(c.err, io.EOF):
+		err := o.records.Next(&c.batch)
+		if errors.Is(err, io.EOF) {
 			r.free <- c // it came from there
 			return true
-		case !send(c) || c.err != nil:
+		}
+		c.err = err
+		if !send(c) || err != nil { // once sent, c is another's
 			return false
 		}
 	}
