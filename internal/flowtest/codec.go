@@ -87,14 +87,6 @@ func pathOf(config any) (found penstock.Template, ok bool) {
 	return found, ok
 }
 
-// keyed says that a caller's configuration looks something up by key.
-func keyed(config any) bool {
-	return fields(config, func(v reflect.Value, name string) bool {
-		e, ok := v.Interface().(penstock.Expr)
-		return ok && name == "Key" && !e.IsZero()
-	})
-}
-
 // fields visits the fields of a configuration until visit is satisfied.
 func fields(config any, visit func(v reflect.Value, name string) bool) bool {
 	if config == nil {

@@ -17,6 +17,7 @@ type found struct {
 	records []*record
 	trees   []*penstock.Tree
 	body    *types.Type
+	dead    bool
 }
 
 // expect holds what left the flow against one expectation.
@@ -29,7 +30,7 @@ func (w *world) expect(e *resource.Expect) {
 		f.trees = append(f.trees, r.tree)
 	}
 	if e.Count != nil && *e.Count != len(f.trees) {
-		w.differ(e.At("count"), w.aside(f), "%s: expected %s, found %d", f.what, plural(*e.Count, "message"), len(f.trees))
+		w.differ(e.At("count"), f.list()+w.aside(f), "%s: expected %s, found %d", f.what, plural(*e.Count, "message"), len(f.trees))
 	}
 	switch {
 	case e.Matches != nil:
@@ -58,7 +59,7 @@ func (w *world) look(e *resource.Expect) *found {
 			return ok && ep.Channel == "" && samePath(t.Source, e.File)
 		}, func(r *record) bool { return r.file != "" && samePath(r.file, e.File) })
 	case e.Dead:
-		return &found{what: "dead letters", body: types.DynType, records: w.log.find(func(r *record) bool { return r.dead })}
+		return &found{what: "dead letters", dead: true, body: types.DynType, records: w.log.find(func(r *record) bool { return r.dead })}
 	}
 	if w.reply == nil {
 		w.differ(e.At("reply"), "", "flow %s has a `to`, so it gives no reply; look at %s", w.flow.Name, w.destinations())
@@ -189,7 +190,7 @@ func (w *world) matches(e *resource.Expect, f *found) {
 		case k >= 0:
 			lines = []string{fmt.Sprintf("message %d of %d would match, but it comes too early; if the order doesn't matter, say `unordered: true`", k+1, len(f.trees))}
 		default:
-			lines = []string{"all messages match others before it"}
+			lines = []string{"each of the " + plural(len(f.trees), "message") + " matches another"}
 			if len(f.trees) == 0 {
 				lines = []string{"there are no messages"}
 			}
@@ -255,27 +256,50 @@ func canons(ts []*penstock.Tree) []string {
 
 // aside tells of dead letters, where something else is missing: they are often the reason.
 func (w *world) aside(f *found) string {
-	if strings.HasPrefix(f.what, "dead letters") {
+	if f.dead {
 		return ""
 	}
 	dead := w.log.find(func(r *record) bool { return r.dead })
-	if len(dead) == 0 {
+	switch len(dead) {
+	case 0:
 		return ""
+	case 1:
+		return "a message was dead-lettered: " + dead[0].reason() + "\n"
 	}
-	why := ""
-	if v := dead[0].msg.Meta.Get("dead"); !v.IsAbsent() {
-		if out, err := v.AppendJSON(nil); err == nil {
-			if t, err := parse(out); err == nil {
-				for _, k := range []string{"step", "code", "message"} {
-					if x := field(&t, k); x != nil && x.Text != "" {
-						why += ": " + clip(x.Text)
-					}
-				}
-			}
+	return fmt.Sprintf("%d messages were dead-lettered; the first: %s\n", len(dead), dead[0].reason())
+}
+
+// list shows the messages that were found, the dead letters with their reasons.
+func (f *found) list() string {
+	var b strings.Builder
+	for i, r := range f.records {
+		if i == shown {
+			fmt.Fprintf(&b, "… and %d more\n", len(f.records)-shown)
+			break
+		}
+		fmt.Fprintf(&b, "message %d: %s\n", i+1, clip(text(r.tree)))
+		if f.dead {
+			fmt.Fprintf(&b, "  %s\n", r.reason())
 		}
 	}
-	if len(dead) == 1 {
-		return "a message was dead-lettered" + why + "\n"
+	return b.String()
+}
+
+// reason is why a message was dead-lettered: the step, the code and what is wrong.
+func (r *record) reason() string {
+	out, err := r.msg.Meta.Get("dead").AppendJSON(nil)
+	if err != nil {
+		return "for no reason"
 	}
-	return fmt.Sprintf("%d messages were dead-lettered; the first%s\n", len(dead), why)
+	t, err := parse(out)
+	if err != nil {
+		return "for no reason"
+	}
+	var parts []string
+	for _, k := range []string{"step", "code", "message"} {
+		if x := field(&t, k); x != nil && x.Text != "" {
+			parts = append(parts, clip(x.Text))
+		}
+	}
+	return strings.Join(parts, ": ")
 }

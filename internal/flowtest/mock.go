@@ -24,7 +24,7 @@ type mocks struct {
 	w     *world
 	all   []*mock
 	mu    sync.Mutex
-	wants map[*plan.Endpoint]error // calls that no mock answered, with the first reason
+	wants map[*plan.Endpoint]Failure // calls that no mock answered, with the first reason
 }
 
 type mock struct {
@@ -36,7 +36,7 @@ type mock struct {
 }
 
 func newMocks(w *world) *mocks {
-	ms := &mocks{w: w, wants: map[*plan.Endpoint]error{}}
+	ms := &mocks{w: w, wants: map[*plan.Endpoint]Failure{}}
 	for i := range w.test.spec.Mocks {
 		spec := &w.test.spec.Mocks[i]
 		m := &mock{spec: spec, left: -1}
@@ -95,7 +95,7 @@ func (ms *mocks) pick(ep *plan.Endpoint, step string, f *penstock.Frame) (found 
 		if m.when != nil {
 			v := m.when.Eval(f)
 			if v.IsError() {
-				return nil, false, ms.missing(ep, fmt.Errorf("%s: the condition of a mock failed: %w", m.spec.When.Pos, v.Err()))
+				return nil, false, ms.missing(ep, m.spec.When.Pos, "the condition of a mock for %s failed: %v", ms.w.called(ep), v.Err())
 			}
 			if !isTrue(v) {
 				continue
@@ -106,9 +106,9 @@ func (ms *mocks) pick(ep *plan.Endpoint, step string, f *penstock.Frame) (found 
 		}
 	}
 	if stood {
-		return nil, false, ms.missing(ep, fmt.Errorf("none of the mocks for %s answers the message %s", ms.w.called(ep), clip(bodyText(f.Msg))))
+		return nil, false, ms.missing(ep, ms.w.places[ep].node.Pos, "none of the mocks for %s answers the message %s", ms.w.called(ep), clip(bodyText(f.Msg)))
 	}
-	return nil, false, ms.missing(ep, fmt.Errorf("there is no mock for %s", ms.w.called(ep)))
+	return nil, false, ms.missing(ep, ms.w.places[ep].node.Pos, "there is no mock for %s; add `{ step: %s, reply: … }` to the test's `mocks`", ms.w.called(ep), step)
 }
 
 // fails uses up one failure.
@@ -128,22 +128,27 @@ func isTrue(v penstock.Value) bool {
 }
 
 // missing notes that a call had no answer: the test fails, whatever the flow makes of it.
-func (ms *mocks) missing(ep *plan.Endpoint, err error) error {
+func (ms *mocks) missing(ep *plan.Endpoint, pos penstock.Pos, format string, args ...any) error {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	if ms.wants[ep] == nil {
-		ms.wants[ep] = err
+	message := fmt.Sprintf(format, args...)
+	if _, twice := ms.wants[ep]; !twice {
+		ms.wants[ep] = Failure{Pos: pos, Message: message}
 	}
-	return &penstock.Error{Code: penstock.Config, Op: "mock", Err: err}
+	return &penstock.Error{Code: penstock.Config, Op: "mock", Err: errors.New(message)}
 }
 
 // missed lists the calls that no mock answered, in the order of the flow.
-func (ms *mocks) missed() []*plan.Endpoint {
+func (ms *mocks) missed() []Failure {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(ms.wants), func(a, b *plan.Endpoint) int {
+	var out []Failure
+	for _, ep := range slices.SortedFunc(maps.Keys(ms.wants), func(a, b *plan.Endpoint) int {
 		return cmp.Compare(ms.w.places[a].index, ms.w.places[b].index)
-	})
+	}) {
+		out = append(out, ms.wants[ep])
+	}
+	return out
 }
 
 // called names a call in messages.
@@ -185,7 +190,7 @@ func (c *mockCaller) Call(_ context.Context, f *penstock.Frame, into *penstock.M
 		return c.fail(m.spec.Fail)
 	}
 	into.Body.Reset(jsonview.JSON, m.reply)
-	if m.spec.Reply.Kind == penstock.TreeNull && keyed(c.ep.Config) {
+	if call, ok := c.at.node.Op.(*plan.Call); ok && call.Maybe && m.spec.Reply.Kind == penstock.TreeNull {
 		into.Meta.Set("absent", penstock.True) // a keyed look-up that misses
 	}
 	return nil

@@ -2,6 +2,7 @@ package flowtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -44,21 +45,34 @@ func (t *test) run(ctx context.Context) {
 		return
 	}
 	if err := w.play(); err != nil {
-		t.fail(t.pos, "%v", err)
+		at := &misplaced{pos: t.pos, err: err}
+		_ = errors.As(err, &at)
+		t.fail(at.pos, "%v", at.err)
 	}
 	cancel()
 	if w.pace.running {
 		<-w.pace.done
 	}
-	for _, ep := range w.mocks.missed() {
-		t.fail(w.places[ep].node.Pos, "%v; add one to `mocks`", w.mocks.wants[ep])
-	}
+	t.failures = append(t.failures, w.mocks.missed()...)
 	if len(t.failures) > 0 {
 		return
 	}
 	for i := range t.spec.Expect {
 		w.expect(&t.spec.Expect[i])
 	}
+}
+
+// misplaced is an error of a line of a script.
+type misplaced struct {
+	pos penstock.Pos
+	err error
+}
+
+// Error is what is wrong, without the place.
+func (e *misplaced) Error() string { return e.err.Error() }
+
+func wrong(pos penstock.Pos, format string, args ...any) error {
+	return &misplaced{pos, fmt.Errorf(format, args...)}
 }
 
 // params gives the integration's parameters their values for this test.
@@ -109,7 +123,7 @@ func (w *world) stopped() error {
 	if w.pace.err != nil {
 		return w.pace.err
 	}
-	return fmt.Errorf("the flow ended before the script did")
+	return errors.New("the flow ended before the script did")
 }
 
 func (w *world) act(a *resource.Action) error {
@@ -120,7 +134,7 @@ func (w *world) act(a *resource.Action) error {
 		}
 	case a.Start:
 		if w.pace.running {
-			return fmt.Errorf("%s: the flow was started before", a.Pos)
+			return wrong(a.Pos, "the flow was started before")
 		}
 		if err := w.start(); err != nil {
 			return err
@@ -135,7 +149,7 @@ func (w *world) act(a *resource.Action) error {
 func (w *world) send(s *resource.SendAction) error {
 	n := max(s.Source, 1)
 	if n > len(w.flow.Sources) {
-		return fmt.Errorf("%s: flow %s has %s, not %d", s.At("source"), w.flow.Name, plural(len(w.flow.Sources), "source"), n)
+		return wrong(s.At("source"), "flow %s has %s, not %d", w.flow.Name, plural(len(w.flow.Sources), "source"), n)
 	}
 	ep := w.flow.Sources[n-1]
 	fd := w.feeds[ep]
@@ -150,7 +164,7 @@ func (w *world) send(s *resource.SendAction) error {
 			data, err = unpacked(s.Path, data)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.At("file"), err)
+			return wrong(s.At("file"), "%w", err)
 		}
 		return w.records(fd, ep, s, s.File, data, meta)
 	case s.Text != nil:
@@ -182,7 +196,7 @@ func (w *world) records(fd *feed, ep *plan.Endpoint, s *resource.SendAction, nam
 	}
 	codec := w.test.suite.codec(ep, ep.Type, s.File, from)
 	if codec == nil {
-		return fmt.Errorf("%s: the source %s has no format, so it takes `body` and `bodies` only", s.Pos, ep.Label)
+		return wrong(s.Pos, "the source %s has no format, so it takes `body` and `bodies` only", ep.Label)
 	}
 	fd.add(sending{records: stream(codec, driver, name, data), meta: meta})
 	return nil
