@@ -208,10 +208,10 @@ func wholeZstd(r io.ReaderAt, size int64) (int64, error) {
 		}
 		if at > size-2*syncEvery {
 			if err := z.Reset(io.NewSectionReader(r, whole, at-whole)); err != nil {
-				return whole, nil //nolint:nilerr // the frame is broken: the file is whole up to it
+				return whole, nil // the frame is broken: the file is whole up to it
 			}
 			if _, err := io.Copy(io.Discard, z); err != nil {
-				return whole, nil //nolint:nilerr // the same
+				return whole, nil
 			}
 		}
 		whole = at

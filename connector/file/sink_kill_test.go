@@ -184,10 +184,10 @@ func TestSinkKilledReplace(t *testing.T) {
 	random := rand.New(rand.NewPCG(5, 6))
 	path := filepath.Join(t.TempDir(), "o.jsonl")
 	codec := newFaultSink(t, osFS{}, path, nil).codec
-	const total, runs = 2000, 20
+	const total, runs = 1000, 15
 	complete := 0
 	for range runs {
-		acknowledged, closed := killChild(t, "replace", 0, 0, total, path, random.IntN(150))
+		acknowledged, closed := killChild(t, "replace", 0, 0, total, path, random.IntN(75))
 		if closed {
 			complete++
 		}
