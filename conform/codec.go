@@ -303,6 +303,8 @@ func BenchmarkCodec(b *testing.B, h CodecHarness) {
 	data := h.write(b, c, bodies)
 	b.SetBytes(int64(len(data) / len(bodies)))
 	var d jsonview.Doc
+	b.ReportAllocs()
+	b.ResetTimer()
 	for n := 0; n < b.N; {
 		f := c.NewFramer("test")
 		for rest := data; n < b.N; n++ {

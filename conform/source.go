@@ -327,6 +327,8 @@ func BenchmarkSource(b *testing.B, h SourceHarness) {
 			}
 		}
 	}
+	b.ReportAllocs()
+	b.ResetTimer()
 	for n := 0; n < b.N; {
 		if s == nil {
 			s = mk(b)
