@@ -3,10 +3,8 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"penstock.dev/penstock"
@@ -83,7 +81,7 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {
-				done <- result{snapshot(), fault("run", v, debug.Stack())}
+				done <- result{snapshot(), run.NewFault("run", v)}
 			}
 		}()
 		sum, err := r.Run(ctx)
@@ -110,22 +108,8 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	}
 }
 
-// fault is the error of a panic: a mistake in this program, never in what it was given.
-func fault(op string, v any, stack []byte) error {
-	return &penstock.Error{
-		Code: penstock.Internal, Op: op, Err: &Fault{Cause: v, Stack: stack},
-		Hint: "this is a fault of penstock itself, please report it; PENSTOCK_DEBUG=1 shows where it happened",
-	}
-}
-
 // Fault is a panic of this program, caught.
-type Fault struct {
-	Cause any
-	Stack []byte
-}
-
-// Error gives the cause without the stack.
-func (f *Fault) Error() string { return fmt.Sprintf("unexpected fault: %v", f.Cause) }
+type Fault = run.Fault
 
 // endpoints visits everything that a flow writes to: what it sends to, and its dead letter.
 func endpoints(f *plan.Flow, visit func(*plan.Endpoint)) {

@@ -73,15 +73,19 @@ func (x *exec) away(w *work, pc int, m *penstock.Message, window *slots, t task)
 }
 
 // windowed runs a task in memory of its own once the window has room.
-func (f *flow) windowed(ctx context.Context, window *slots, m *penstock.Message, t task) (*reply, error) {
+func (f *flow) windowed(ctx context.Context, window *slots, m *penstock.Message, t task) (r *reply, err error) {
 	if !window.take(ctx.Done()) {
 		return nil, ctx.Err()
 	}
 	defer window.give()
 	b := f.batches.get()
 	b.Runtime = f.r.runtime
-	r, err := t(ctx, b, m)
-	if err != nil {
+	defer func() {
+		if v := recover(); v != nil { // a driver's: this message fails, the others go on
+			r, err = nil, NewFault(f.plan.Name, v)
+		}
+	}()
+	if r, err = t(ctx, b, m); err != nil {
 		f.recycle(b)
 		return nil, err
 	}

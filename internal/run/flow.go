@@ -186,17 +186,24 @@ func (f *flow) run(reading context.Context) error {
 		lanes.Go(l.loop)
 	}
 	for _, p := range f.pumps {
-		settlers.Go(func() { errs <- p.settle(f.ctx) })
+		settlers.Go(func() {
+			defer f.guard("settle")
+			errs <- p.settle(f.ctx)
+		})
 	}
 	timers, stopTimers := context.WithCancel(f.ctx)
 	var clocks sync.WaitGroup
 	for _, g := range f.groups {
 		if g.timed() {
 			f.r.busy()
-			clocks.Go(func() { g.watch(timers) })
+			clocks.Go(func() {
+				defer f.guard(g.n.Name)
+				g.watch(timers)
+			})
 		}
 	}
 	f.r.all(len(f.pumps), func(i int) {
+		defer f.guard("from")
 		if err := f.pumps[i].read(reading); err != nil {
 			f.r.abort(err)
 		}

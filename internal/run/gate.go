@@ -10,6 +10,7 @@ type gate struct {
 	cond    cond
 	next    uint64
 	busy    bool
+	closed  bool                // the run was aborted: nobody waits any more
 	aside   int                 // those who wait to come in between: they go first
 	skipped map[uint64]struct{} // turns given up before they came
 }
@@ -23,7 +24,7 @@ func newGate(r *Runner) *gate {
 // enter waits for the turn of seq.
 func (g *gate) enter(seq uint64) {
 	g.mu.Lock()
-	for g.next != seq || g.busy || g.aside > 0 {
+	for !g.closed && (g.next != seq || g.busy || g.aside > 0) {
 		g.cond.wait()
 	}
 	g.busy = true
@@ -62,11 +63,19 @@ func (g *gate) skip(seq uint64) {
 	g.mu.Unlock()
 }
 
+// abort lets everyone in: nothing that they do counts any more.
+func (g *gate) abort() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+	g.cond.wake()
+}
+
 // between runs f in the tail without a turn.
 func (g *gate) between(f func()) {
 	g.mu.Lock()
 	g.aside++
-	for g.busy {
+	for g.busy && !g.closed {
 		g.cond.wait()
 	}
 	g.aside--

@@ -10,6 +10,7 @@ import (
 // loop runs the lane until its queue is closed and everything that left it came back.
 func (l *lane) loop() {
 	defer l.f.r.idle()
+	defer l.f.guard("lane")
 	for {
 		switch w, ok := l.in.next(l); {
 		case !ok:

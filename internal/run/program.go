@@ -93,7 +93,9 @@ func (f *flow) buildOp(n *node) (err error) {
 	case *plan.Apply:
 		n.step = op.Step
 		if b, ok := op.Step.(binder); ok {
-			n.step = b.Bind(f.env(f.plan.Name+"/"+n.Name, nil))
+			env := f.env(f.plan.Name+"/"+n.Name, nil)
+			env.Logger = f.r.opts.Logger // what a step logs names flow and step itself
+			n.step = b.Bind(env)
 		}
 	case *plan.Send:
 		n.waits = true

@@ -47,7 +47,7 @@ type Options struct {
 	// OnIdle is told when the run has nothing to do but wait for its clock or its sources. It must
 	// not block, nor ask the run anything but Idle.
 	OnIdle func()
-	// OnSettled is told the fate of source messages, in tests.
+	// OnStart is told when everything is open and reading begins.
 	OnStart func()
 }
 
@@ -198,6 +198,9 @@ func (r *Runner) abort(err error) {
 				q.abort()
 			}
 			f.budget.close()
+			if f.gate != nil {
+				f.gate.abort()
+			}
 		}
 		for _, c := range r.channels {
 			for _, s := range c.subs {

@@ -147,6 +147,7 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		defer x.f.outstanding(-1)
 		defer x.f.tapSlots.give()
 		defer x.f.recycle(b)
+		defer x.f.guard(n.Name)
 		count := len(b.Msgs)
 		err := n.sink.write(x.ctx, b)
 		var each *penstock.BatchError
