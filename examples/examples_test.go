@@ -26,8 +26,8 @@ var examples = []struct {
 	params map[string]string
 }{
 	{"orders", map[string]string{"drop": "orders/data", "reference": "orders/reference", "out": "out"}},
-	{"patterns", map[string]string{"input": "patterns/input", "out": "out"}},
-	{"verbs", map[string]string{"input": "verbs/input", "out": "out"}},
+	{"patterns", map[string]string{"samples": "patterns/samples", "out": "out"}},
+	{"verbs", map[string]string{"samples": "verbs/samples", "out": "out"}},
 }
 
 // TestFolders finds a new example that the list above lacks.
