@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	celtypes "cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/ext"
 
 	"penstock.dev/penstock"
@@ -129,6 +131,30 @@ func TestUnsupported(t *testing.T) {
 	_, err := fast.Compile(fast.Input{AST: a.NativeRep()})
 	if err == nil || err.Error() != "not supported by the fast evaluator: the function format with 2 arguments" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestGeneralLoop: a comprehension that is none of the macros.
+func TestGeneralLoop(t *testing.T) {
+	e := ast.NewExprFactory()
+	lit := func(id, v int64) ast.Expr { return e.NewLiteral(id, celtypes.Int(v)) }
+	build := func(step ast.Expr, result ast.Expr) *ast.AST {
+		over := e.NewList(1, []ast.Expr{lit(2, 3), lit(3, 4), lit(4, 5)}, nil)
+		cond := e.NewCall(5, "_<_", e.NewIdent(6, "acc"), lit(7, 10))
+		return ast.NewAST(e.NewComprehension(8, over, "x", "acc", lit(9, 1), cond, step, result), ast.NewSourceInfo(nil))
+	}
+	for want, a := range map[string]*ast.AST{
+		"12":                      build(e.NewCall(10, "_*_", e.NewIdent(11, "acc"), e.NewIdent(12, "x")), e.NewIdent(13, "acc")), // 1·3·4, then the condition ends it
+		"error: division by zero": build(e.NewCall(10, "_/_", e.NewIdent(11, "acc"), lit(12, 0)), e.NewIdent(13, "acc")),
+		"[4]":                     build(e.NewIdent(10, "x"), e.NewList(13, []ast.Expr{e.NewCall(14, "_-_", e.NewIdent(15, "acc"), lit(16, 1))}, nil)),
+	} {
+		p, err := fast.Compile(fast.Input{AST: a})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := show(p.Eval(newFrame("{}"))); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }
 

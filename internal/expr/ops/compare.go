@@ -234,17 +234,6 @@ func compareUintDouble(u uint64, f float64) int {
 	return compareDoubles(whole, f)
 }
 
-// EqualValue is a == b as a value: an operand that is an error is the result.
-func EqualValue(a, b penstock.Value) penstock.Value {
-	if a.IsError() {
-		return a
-	}
-	if b.IsError() {
-		return b
-	}
-	return penstock.BoolValue(Equal(a, b))
-}
-
 // Equal is CEL's ==: numbers of all kinds by value, NaN equal to nothing, lists and maps by
 // content (maps without regard to order), values of different kinds unequal. Errors equal nothing.
 func Equal(a, b penstock.Value) bool {

@@ -210,6 +210,33 @@ func TestContainers(t *testing.T) {
 	}
 }
 
+// TestText: what string() and JSON output make of values.
+func TestText(t *testing.T) {
+	for _, c := range []struct {
+		v          penstock.Value
+		text, json string
+	}{
+		{penstock.DoubleValue(1e6), "1e+06", "1000000"}, {penstock.DoubleValue(0.1), "0.1", "0.1"}, {dec(t, "1.50"), "1.50", "1.50"}, {penstock.DurationValue(1500 * time.Millisecond), "1.5s", `"1.5s"`},
+		{penstock.TimestampValue(time.Unix(0, 5e8)), "1970-01-01T00:00:00.5Z", `"1970-01-01T00:00:00.5Z"`}, {penstock.BytesValue([]byte("é")), "é", `"w6k="`}, {node(t, `1.50`), "1.5", "1.50"}, {node(t, `"a\\"`), "a\\", `"a\\"`},
+		{penstock.Null, "error: no such overload: string of null_type", "null"}, {node(t, `[1]`), "error: no such overload: string of list", "[1]"}, {None, "error: no such overload: string of optional_type", ""}, {penstock.BytesValue([]byte{0xff}), "error: invalid UTF-8 in bytes, cannot convert to string", `"/w=="`},
+		{penstock.TypeValue("int"), "error: no such overload: string of type", `"int"`}, {penstock.UintValue(7), "7", "7"}, {penstock.True, "true", "true"}, {errDivZero, "error: division by zero", ""},
+	} {
+		for _, ar := range []*penstock.Arena{nil, new(penstock.Arena)} {
+			s := ToString(c.v, ar)
+			got := text(s)
+			if !s.IsError() {
+				got = s.Str()
+			}
+			if got != c.text {
+				t.Errorf("string(%s) is %s, want %s", text(c.v), got, c.text)
+			}
+		}
+		if got, err := AppendJSON([]byte("x"), c.v); string(got) != "x"+c.json || (err != nil) != (c.json == "") {
+			t.Errorf("%s is written %s, %v", text(c.v), got, err)
+		}
+	}
+}
+
 func TestZero(t *testing.T) {
 	for _, zero := range []penstock.Value{penstock.Null, penstock.False, penstock.IntValue(0), penstock.UintValue(0), penstock.DoubleValue(0), dec(t, "0.00"), penstock.StringValue(""), penstock.DurationValue(0), node(t, `[]`), node(t, `{}`), node(t, `0`), node(t, `""`), None} {
 		if !IsZero(zero) {
