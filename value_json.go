@@ -2,6 +2,7 @@ package penstock
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -145,8 +146,8 @@ func keyText(k Value) string {
 
 // below puts step in front of the path of err.
 func below(step string, err error) error {
-	e, ok := err.(*Error)
-	if !ok {
+	var e *Error
+	if !errors.As(err, &e) {
 		return &Error{Code: Unprocessable, Op: "json", Path: step, Err: err}
 	}
 	c := *e

@@ -1,6 +1,7 @@
 package penstock
 
 import (
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -54,8 +55,8 @@ func TestValueJSON(t *testing.T) {
 		"a.b":  dict(s("a"), dict(s("b"), ErrorValue(E(Unprocessable, "", "", "bad")))),
 	} {
 		got, err := v.AppendJSON([]byte("keep"))
-		e, ok := err.(*Error)
-		if !ok || e.Path != path || string(got) != "keep" {
+		var e *Error
+		if !errors.As(err, &e) || e.Path != path || string(got) != "keep" {
 			t.Errorf("want an error at %q and dst unchanged, got %q, %v", path, got, err)
 		}
 	}

@@ -160,7 +160,6 @@ func (p *Profile) functionNames() []string {
 var (
 	undeclared = regexp.MustCompile(`^undeclared reference to '([^']*)'`)
 	noMatch    = regexp.MustCompile(`^found no matching overload for '([^']*)' applied to`)
-	expected   = regexp.MustCompile(`^expected type '([^']*)' but found '([^']*)'`)
 	objectName = regexp.MustCompile(`@[0-9]+`)
 )
 

@@ -21,7 +21,7 @@ import (
 // The defaults of Options.
 const (
 	DefaultCostLimit = 1_000_000
-	DefaultMaxDepth  = 64
+	DefaultMaxDepth  = 250
 	DefaultMaxSource = 64 << 10
 )
 

@@ -230,7 +230,7 @@ func (in *inferrer) callType(e ast.Expr, name string, args []ast.Expr, ops []res
 	case "matches", "regex.extract", "regex.extractAll", "regex.replace":
 		in.pattern(args[1])
 	case "timestamp", "duration", "decimal":
-		in.constant(e, name, args)
+		in.constant(name, args)
 	}
 	if !tolerant(name) {
 		in.notNullAll(args, ops, c)
@@ -241,7 +241,7 @@ func (in *inferrer) callType(e ast.Expr, name string, args []ast.Expr, ops []res
 // tolerant says that a function takes null like any other value.
 func tolerant(name string) bool {
 	switch name {
-	case "type", "hasValue", "json.encode", "optional.of", "optional.ofNonZeroValue", "format", "size":
+	case "type", "hasValue", "json.encode", "optional.of", "optional.ofNonZeroValue", "format":
 		return true
 	}
 	return false
@@ -385,7 +385,7 @@ func scalar(k types.Kind) *types.Type {
 func (in *inferrer) relation(e ast.Expr, name string, args []ast.Expr, ops []result) {
 	a, b := ops[0].t, ops[1].t
 	if unknown(a) || unknown(b) || a.IsNumeric() && b.IsNumeric() {
-		in.inexact(e, name, args, ops)
+		in.inexact(args, ops)
 		return
 	}
 	switch a.Kind {
@@ -398,7 +398,7 @@ func (in *inferrer) relation(e ast.Expr, name string, args []ast.Expr, ops []res
 }
 
 // inexact warns of a decimal compared with a double literal that is not what it looks like.
-func (in *inferrer) inexact(e ast.Expr, name string, args []ast.Expr, ops []result) {
+func (in *inferrer) inexact(args []ast.Expr, ops []result) {
 	for i, j := range []int{1, 0} {
 		if ops[i].t.Kind != types.Decimal || args[j].Kind() != ast.LiteralKind {
 			continue
@@ -423,7 +423,7 @@ func (in *inferrer) comparable(e ast.Expr, args []ast.Expr, a, b *types.Type) {
 		return
 	}
 	if a.IsNumeric() && b != nil && b.IsNumeric() {
-		in.inexact(e, opEq, args, []result{{t: a}, {t: b}})
+		in.inexact(args, []result{{t: a}, {t: b}})
 	}
 	if bad, of := notInEnum(a, b); bad != "" {
 		in.r.add(diag.Warning, span(in.a, e.ID()), "not-in-enum", strconv.Quote(bad), didYouMean(bad, of),
@@ -499,7 +499,7 @@ func (in *inferrer) pattern(e ast.Expr) {
 }
 
 // constant checks a conversion of a text that is written out.
-func (in *inferrer) constant(e ast.Expr, name string, args []ast.Expr) {
+func (in *inferrer) constant(name string, args []ast.Expr) {
 	text, ok := literalText(args[0])
 	if !ok {
 		return

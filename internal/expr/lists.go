@@ -54,7 +54,7 @@ func intersects(a, b traits.Lister) bool {
 }
 
 func insertAll(target, update ref.Val) ref.Val {
-	var m ref.Val = target
+	m := target
 	from := update.(traits.Mapper)
 	for _, k := range mapKeys(from) {
 		if m = insertVal(m.(traits.Mapper), k, from.Get(k)); types.IsError(m) {

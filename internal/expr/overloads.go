@@ -43,7 +43,7 @@ func (p *Profile) mismatch(r *reporter, char int, name string, operands []*types
 	}
 	sym, isOperator := symbols[name]
 	if !isOperator {
-		r.add(diag.Error, r.src.called(char, name), "type-mismatch", name, p.signatureHint(name, exprs),
+		r.add(diag.Error, r.src.called(char, name), "type-mismatch", name, signatureHint(name),
 			fmt.Sprintf("`%s` does not take (%s)", name, strings.Join(names, ", ")))
 		return
 	}
@@ -92,7 +92,7 @@ func numberAt(s source, char int) string {
 }
 
 // signatureHint shows how a function is called.
-func (p *Profile) signatureHint(name string, exprs []ast.Expr) string {
+func signatureHint(name string) string {
 	for _, f := range Functions() {
 		if f.Name == name {
 			return "it is called as " + f.Signature

@@ -41,7 +41,7 @@ var specOutside = map[string]string{
 // specDir finds the module with the specification's tests.
 func specDir(t *testing.T) string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "cel.dev/expr").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "cel.dev/expr").Output()
 	dir := filepath.Join(strings.TrimSpace(string(out)), "tests", "simple", "testdata")
 	if err != nil || dir == filepath.Join("tests", "simple", "testdata") {
 		t.Fatalf("the module cel.dev/expr is not there: %v", err)

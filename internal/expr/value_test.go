@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -193,12 +194,8 @@ func TestMismatch(t *testing.T) {
 		}
 		for name, prog := range map[string]penstock.Program{"program": compiled.Program, "cel-go": compiled.oracle} {
 			v := prog.Eval(orderFrame(c.body))
-			e, ok := (error)(nil), false
-			if v.IsError() {
-				e = v.Err()
-				_, ok = e.(*penstock.Error)
-			}
-			if !ok || !strings.HasPrefix(e.(*penstock.Error).Path, c.path) {
+			var e *penstock.Error
+			if !v.IsError() || !errors.As(v.Err(), &e) || !strings.HasPrefix(e.Path, c.path) {
 				t.Errorf("%s on %s: the %s gives %v, want an error at %s", c.src, c.body, name, v, c.path)
 			}
 		}
