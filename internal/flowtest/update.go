@@ -154,18 +154,18 @@ func rewriteFlow(src source, node *resource.Node, start int, got []*penstock.Tre
 	for i, t := range got {
 		items[i] = yamlFlow(t)
 	}
-	sep := ", "
-	if bytes.ContainsRune(src[start:end], '\n') { // one a line, as deep as it was
-		deep := node.Pos.Col - 1 + 2
-		if len(node.Elems) > 0 && node.Elems[0].Pos.Line > node.Pos.Line {
-			deep = node.Elems[0].Pos.Col - 1
-		}
-		sep = ",\n" + strings.Repeat(" ", deep)
-	}
 	if len(items) == 0 {
 		return edit{start: start, end: end, text: "[]"}, nil
 	}
-	return edit{start: start, end: end, text: "[ " + strings.Join(items, sep) + " ]"}, nil
+	ed := edit{start: start, end: end, text: "[ " + strings.Join(items, ", ") + " ]"}
+	if len(node.Elems) > 0 && node.Elems[0].Pos.Line > node.Pos.Line { // one a line, as deep as they were
+		last := src[:end-1]
+		last = last[bytes.LastIndexByte(last, '\n')+1:]
+		shut := strings.Repeat(" ", len(last)-len(bytes.TrimLeft(last, " ")))
+		deep := strings.Repeat(" ", node.Elems[0].Pos.Col-1)
+		ed.text = "[\n" + deep + strings.Join(items, ",\n"+deep) + "\n" + shut + "]"
+	}
+	return ed, nil
 }
 
 // closing finds the end of the brackets that begin at start.

@@ -1,9 +1,11 @@
 package flowtest
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/jsonview"
@@ -15,7 +17,7 @@ func yamlFlow(t *penstock.Tree) string {
 	case penstock.TreeNumber:
 		return yamlNumber(t.Text)
 	case penstock.TreeText:
-		return string(jsonview.AppendString(nil, t.Text))
+		return yamlText(t.Text)
 	case penstock.TreeList:
 		if len(t.Elems) == 0 {
 			return "[]"
@@ -31,23 +33,35 @@ func yamlFlow(t *penstock.Tree) string {
 		}
 		parts := make([]string, len(t.Keys))
 		for i, k := range t.Keys {
-			parts[i] = yamlKey(k) + ": " + yamlFlow(&t.Elems[i])
+			parts[i] = yamlText(k) + ": " + yamlFlow(&t.Elems[i])
 		}
 		return "{ " + strings.Join(parts, ", ") + " }"
 	}
 	return text(t)
 }
 
-var plainKey = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var plainText = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // special are the plain words that YAML 1.1 or 1.2 reads as something else than text.
 var special = []string{"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 
-func yamlKey(k string) string {
-	if plainKey.MatchString(k) && !slices.Contains(special, strings.ToLower(k)) {
-		return k
+// yamlText writes a text bare where nobody can take it for anything else.
+func yamlText(s string) string {
+	if plainText.MatchString(s) && !slices.Contains(special, strings.ToLower(s)) {
+		return s
 	}
-	return string(jsonview.AppendString(nil, k))
+	var b strings.Builder
+	for _, r := range string(jsonview.AppendString(nil, s)) {
+		switch {
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r <= 0xffff: // a line end to one reading and not to the other, or invisible
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
 }
 
 // yamlNumber writes a number without the exponents that YAML 1.1 takes for text: 1e3 is 1.0e+3.
