@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/compile/lower"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"

@@ -9,7 +9,7 @@ import (
 	"cel.dev/cel-go/common/ast"
 	celtypes "cel.dev/cel-go/common/types"
 
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/types"
 )

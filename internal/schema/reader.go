@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"strings"
 
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/jsonview"
 	"penstock.dev/penstock/types"
 )

@@ -3,7 +3,7 @@ package schema
 import (
 	"slices"
 
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/jsonview"
 	"penstock.dev/penstock/types"
 )

@@ -2,7 +2,7 @@ package lower
 
 import (
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/expr/scope"
 	"penstock.dev/penstock/internal/plan"

@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/step"
 	"penstock.dev/penstock/types"

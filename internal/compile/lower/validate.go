@@ -1,7 +1,7 @@
 package lower
 
 import (
-	"penstock.dev/penstock/internal/compile/algebra"
+	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/step"
 )
