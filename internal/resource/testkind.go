@@ -2,16 +2,16 @@ package resource
 
 import "penstock.dev/penstock"
 
-// Test gives messages to a flow and says what should come out. Time is virtual: it stands still but for advance.
+// Test gives messages to a flow and says what should come out. Time is virtual: it begins at 2000-01-01T00:00:00Z and stands still but for advance. uuid() counts, and retries come without jitter, so that a test gives the same result each time.
 type Test struct {
 	Place
-	// Name of the Flow. Flows that it feeds through channels run as well.
+	// Name of the Flow. It runs alone: what it sends to channels is looked at, not read by other flows.
 	Flow Ref `json:"flow" penstock:"required"`
 	// Values of the integration's parameters in this test.
 	Params map[string]*Node `json:"params"`
-	// What answers in place of the outside world.
+	// What answers in place of the outside world. A call without a mock fails the test; callers that answer from local files really run, unless a mock names their step.
 	Mocks []Mock `json:"mocks"`
-	// What happens, in order.
+	// What happens, in order. After the last line the sources end, and time goes on until the flow has ended.
 	Script []Action `json:"script" penstock:"required,nonempty"`
 	// What should have come out at the end, when all is drained.
 	Expect []Expect `json:"expect" penstock:"required,nonempty"`
@@ -35,11 +35,11 @@ type Mock struct {
 // MockFailure is how a [Mock] fails.
 type MockFailure struct {
 	Place
-	// Code of the error; a transient one (limited, unavailable, timeout) is retried.
+	// Code of the error; a transient one (limited, unavailable, timeout) is retried. With timeout the mock keeps silent for as long as the step's timeout.
 	Code penstock.Code `json:"code" penstock:"required"`
 	// What is wrong.
 	Message string `json:"message"`
-	// How often it fails; afterwards the next mock that fits acts. Left out, always.
+	// How often it fails in the test; afterwards the next mock that fits acts. Left out, always.
 	Times int `json:"times" penstock:"min=1"`
 }
 
