@@ -395,7 +395,7 @@ func wide(s string) string {
 }
 
 func TestRangesReadEverythingOnce(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	random := rand.New(rand.NewPCG(3, 4))
 	for _, c := range []struct {
 		name string
@@ -451,7 +451,7 @@ func TestRangesReadEverythingOnce(t *testing.T) {
 }
 
 func TestRangesStopAndFail(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	name := put(t, filepath.Join(t.TempDir(), "x.jsonl"), many(20_000))
 	parallel := func(s *source) { s.env.Ordered, s.env.Concurrency, s.part = false, 4, 10_000 }
 	s := openSource(t, SourceConfig{Path: text0(name)}, parallel)

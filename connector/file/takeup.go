@@ -53,7 +53,10 @@ func (o *output) takeUp(size int64) error {
 	if err != nil {
 		return err
 	}
-	return c.Continue(first)
+	if err := c.Continue(first); err != nil {
+		return &penstock.Error{Code: penstock.CodeOf(err), Op: "file.write", Path: o.name, Err: err}
+	}
+	return nil
 }
 
 // state is how a file was found.
