@@ -203,7 +203,10 @@ func (f *flow) timeout(ctx context.Context, d time.Duration) (context.Context, c
 		case <-ctx.Done():
 		}
 	}()
-	return ctx, func() { cancel(context.Canceled) }
+	return ctx, func() {
+		stop() // at once: a clock that is moved by hand must not find a timer that nobody waits for
+		cancel(context.Canceled)
+	}
 }
 
 // timedOut names a time-out as such, whatever the driver made of it.
