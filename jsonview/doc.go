@@ -198,10 +198,10 @@ func (d *Doc) Reset(f Format, src []byte) {
 // Format says what the document is.
 func (d *Doc) Format() Format { return d.format }
 
-// Bytes gives the source exactly as it came, whether parsed or not. A Record has no text of its own as a whole:
-// it gives nil, use AppendJSON.
+// Bytes gives the source exactly as it came, whether parsed or not. A Record that is cut into cells has no text of its own as a
+// whole: it gives nil, use AppendJSON. A lazy one that was not cut yet, or could not be, gives its row.
 func (d *Doc) Bytes() []byte {
-	if d.format == Record {
+	if d.format == Record && d.parsed && d.err == nil {
 		return nil
 	}
 	return d.src

@@ -51,6 +51,9 @@ func TestLazyRecord(t *testing.T) {
 	if d.Parsed() {
 		t.Error("AppendJSON changed the document")
 	}
+	if string(d.Bytes()) != "12,ann" {
+		t.Errorf("unread: bytes %q", d.Bytes())
+	}
 	var unread jsonview.Doc
 	d.CloneInto(&unread, nil)
 	if unread.Parsed() {
@@ -70,6 +73,9 @@ func TestLazyRecord(t *testing.T) {
 		if got := string(c.AppendJSON(nil, 0)); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
+		if c.Bytes() != nil {
+			t.Errorf("%s: bytes %q", name, c.Bytes())
+		}
 		if got := string(c.Original()); got != "12,ann" {
 			t.Errorf("%s: original %q", name, got)
 		}
@@ -83,6 +89,9 @@ func TestLazyRecord(t *testing.T) {
 		if err := d.Parse(jsonview.Limits{}); !errors.Is(err, errCells) {
 			t.Fatalf("error %v, want %v", err, errCells)
 		}
+	}
+	if string(d.Bytes()) != "torn" {
+		t.Errorf("refused: bytes %q", d.Bytes())
 	}
 	if got := string(d.Original()); got != "torn" || d.Kind(0) != jsonview.Invalid {
 		t.Errorf("after a failure: original %q, kind %v", got, d.Kind(0))

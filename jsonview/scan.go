@@ -344,10 +344,10 @@ func skipSpace(src []byte, i int) int {
 // failValue explains what stands at i in the place of a value.
 func failValue(src []byte, i int) *SyntaxError {
 	rest := src[i:]
-	switch {
-	case rest[0] == ']' || rest[0] == '}':
+	switch rest[0] {
+	case ']', '}':
 		return fail(src, i, "found %s where a value is needed (no comma may stand before it)", show(rest))
-	case rest[0] == '\'':
+	case '\'':
 		return fail(src, i, "found a single quote where a value is needed; strings take double quotes")
 	}
 	word := 0

@@ -43,7 +43,7 @@ func NewSample(s *Sample) (*Sample, error) {
 			set++
 		}
 	}
-	msg := ""
+	var msg string
 	switch {
 	case set != 1:
 		msg = "needs exactly one of every and rate"

@@ -61,7 +61,7 @@ func TestMap(t *testing.T) {
 	if got := body(m); got != `[1, 2]` {
 		t.Error(got)
 	}
-	batch, m = one(t, &Map{Program: constant(penstock.ErrorValue(errBoom))}, `{"a":1}`)
+	batch, _ = one(t, &Map{Program: constant(penstock.ErrorValue(errBoom))}, `{"a":1}`)
 	wantError(t, batch.Err(0), penstock.Unprocessable, "map: /: division by zero")
 	batch, _ = one(t, &Map{Program: field("a"), Into: path(t, "body.a.b")}, `{"a":1}`)
 	wantError(t, batch.Err(0), penstock.Unprocessable, "map: body.a: is a number, not an object")

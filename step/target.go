@@ -23,7 +23,7 @@ const (
 // PathStep is one field name, or a list index where Name is empty.
 type PathStep = penstock.PathStep
 
-// Each, as the Index of a PathStep, stands for every element of a list and for every field of an object that
+// Each is the Index of a PathStep that stands for every element of a list and for every field of an object that
 // no other path of the same step names. Only [Mask] and [Remove] know it: it is how a class of the schema reaches
 // into lists.
 const Each = -1
@@ -257,7 +257,7 @@ func sizeOf(v penstock.Value) int {
 // at puts a place before an error of writing there.
 func at(path string, err error) error {
 	var e *penstock.Error
-	if !errors.As(err, &e) || error(e) != err {
+	if !errors.As(err, &e) || error(e) != err { //nolint:errorlint // only an unwrapped error is changed in place
 		return &penstock.Error{Code: penstock.CodeOf(err), Path: path, Err: err}
 	}
 	c := *e
@@ -276,7 +276,7 @@ func at(path string, err error) error {
 // failed gives err the verb of the step.
 func failed(verb string, err error) error {
 	var e *penstock.Error
-	if errors.As(err, &e) && error(e) == err && e.Op == "" {
+	if errors.As(err, &e) && error(e) == err && e.Op == "" { //nolint:errorlint // only an unwrapped error is changed in place
 		c := *e
 		c.Op = verb
 		return &c
