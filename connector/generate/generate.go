@@ -61,6 +61,7 @@ func New(c Config, env penstock.Env) (penstock.Source, error) {
 }
 
 type source struct {
+	body   []byte // scratch
 	config Config
 	env    penstock.Env
 	next   int64     // index of the next message
@@ -149,8 +150,7 @@ func (s *source) make(into *penstock.Batch) {
 	m := into.Append()
 	m.Pos = penstock.Position{Stream: stream, Offset: s.next, Next: s.next + 1}
 	m.Meta.Set("index", penstock.IntValue(s.next))
-	arena := into.Arena()
-	body := arena.Tail(256)
+	body := s.body[:0] // not in the arena: the mapping takes memory from there while it writes
 	if s.config.Body.Mapping == nil {
 		body = append(body, `{"index":`...)
 		body = append(strconv.AppendInt(body, s.next, 10), '}')
@@ -162,7 +162,8 @@ func (s *source) make(into *penstock.Batch) {
 			body = append(body[:0], "null"...)
 		}
 	}
-	m.Body.Reset(jsonview.JSON, arena.Keep(body))
+	s.body = body
+	m.Body.Reset(jsonview.JSON, into.Arena().Copy(body))
 	s.next++
 }
 
