@@ -181,7 +181,8 @@ func (w *world) matches(e *resource.Expect, f *found) {
 		if j >= 0 {
 			continue
 		}
-		pos, lines := want[i].Pos, []string(nil)
+		pos := want[i].Pos
+		var lines []string
 		k, diff := nearest(want[i], f.trees, func(j int) bool { return !slices.Contains(at, j) }, true)
 		switch {
 		case k >= 0 && len(diff) > 0:

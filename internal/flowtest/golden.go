@@ -16,7 +16,7 @@ func (w *world) golden(e *resource.Expect, f *found) {
 	at := e.At("golden")
 	data, err := t.suite.set.ReadFile(e.GoldenPath)
 	missing := errors.Is(err, fs.ErrNotExist)
-	if err != nil && !(missing && t.suite.o.Update) {
+	if err != nil && (!missing || !t.suite.o.Update) {
 		if missing {
 			err = fmt.Errorf("%s is not there; `penstock test --update` writes it", e.Golden)
 		}
