@@ -2,6 +2,8 @@
 // patterns, what they do together. Its tests check them, run their Test resources, and run the flows themselves.
 package examples_test
 
+//go:generate go run ../cmd/penstock graph orders --out ../docs/orders.svg
+
 import (
 	"bytes"
 	"context"
@@ -138,6 +140,22 @@ func TestResults(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestPicture holds the picture of the readme to what it shows.
+func TestPicture(t *testing.T) {
+	s := &control.Service{Registry: edition.Standard()}
+	got, err := s.Check(control.Project{Paths: []string{"orders"}}, false).Graph("svg", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("../docs/orders.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Error("docs/orders.svg is not what examples/orders is now: make generate draws it")
 	}
 }
 
