@@ -70,7 +70,7 @@ func (t *table) DecodeRecord(d *jsonview.Doc, src []byte) error {
 			err error
 		)
 		if t.sep != 0 && (t.quote == 0 || bytes.IndexByte(src, t.quote) < 0) {
-			n, err = r.plain()
+			n = r.plain()
 		} else {
 			n, err = r.quoted()
 		}
@@ -105,7 +105,7 @@ type row struct {
 }
 
 // plain cuts a row without quotes.
-func (r *row) plain() (cells int, err error) {
+func (r *row) plain() (cells int) {
 	src, sep, columns := r.src, r.sep, r.columns
 	start := 0
 	for {
@@ -121,7 +121,7 @@ func (r *row) plain() (cells int, err error) {
 		}
 		cells++
 		if last {
-			return cells, nil
+			return cells
 		}
 		start = end + 1
 	}

@@ -63,7 +63,7 @@ func readAll(s *source) (out []string, err error) {
 			return out, err
 		}
 		for i, m := range b.Msgs {
-			text := ""
+			var text string
 			if err := b.Err(i); err != nil {
 				text = "!" + err.Error()
 			} else if err := m.Body.Parse(jsonview.Limits{}); err != nil {
