@@ -127,13 +127,15 @@ func matches(got, want string) bool {
 }
 
 func TestHeaderThatCantBeUsed(t *testing.T) {
-	for in, want := range map[string]string{"a,b,a\n1,2,3\n": "columns 1 and 3 have the same name", "a,\xff\n": "UTF-8", "a,\"b\n1,2\n": "never closed", "\"a\"b,c\n": "header, cell 1"} {
-		_, err := rows(t, codecOf(t, Config{}, penstock.CodecOptions{}), in, 0)
-		if in[2] == '"' { // the header is a bad record; there is none then
-			continue
-		}
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: error %v, want %q", in, err, want)
+	for in, want := range map[string]string{
+		"a,b,a\n1,2,3\n": "columns 1 and 3 have the same name", "a,\xff\n": "UTF-8", "a,\"b\n1,2\n": "never closed", "\"a\"b,c\n": "header, cell 1",
+		strings.Repeat("a", 200) + "\n1\n": "more than 100 bytes", "\"" + strings.Repeat("a\n", 200): "not closed within 100 bytes",
+	} {
+		for _, chunk := range []int{0, 1, 30} {
+			got, err := rows(t, codecOf(t, Config{}, penstock.CodecOptions{MaxRecord: 100}), in, chunk)
+			if len(got) > 0 || err == nil || !strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "never closed") {
+				t.Errorf("%q in chunks of %d: %q, error %v, want %q", in, chunk, got, err, want)
+			}
 		}
 	}
 }

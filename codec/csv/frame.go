@@ -234,14 +234,24 @@ func (f *framer) giveUp(data []byte, atEOF bool) (int, []byte, error) {
 		if !atEOF {
 			err.Err = fmt.Errorf("a quote is opened and not closed within %d bytes", f.codec.max)
 		}
+		if f.header() {
+			return 0, nil, err
+		}
 		return next, nil, err
 	}
 	f.lost, f.plain = true, 0
+	if f.header() {
+		return 0, nil, f.tooLarge()
+	}
 	if first {
 		return len(data), nil, f.tooLarge()
 	}
 	return len(data), nil, nil
 }
+
+// header says that the row is the header row: without it the rows after it can't be read, and the next one must not be
+// taken for it.
+func (f *framer) header() bool { return f.codec.header && f.table == nil && f.skip == 0 }
 
 func (f *framer) tooLarge() error {
 	return &penstock.Error{Code: penstock.TooLarge, Op: "csv", Err: fmt.Errorf("a row of more than %d bytes", f.codec.max), Hint: "raise maxRecord if it is meant"}
@@ -252,8 +262,12 @@ func (f *framer) row(data []byte, end, next int) (int, []byte, error) {
 	switch {
 	case f.lost:
 		f.lost = false
+		f.skip = max(f.skip-1, 0)
 		return next, nil, nil
+	case end > f.codec.max && f.header():
+		return 0, nil, f.tooLarge()
 	case end > f.codec.max:
+		f.skip = max(f.skip-1, 0)
 		return next, nil, f.tooLarge()
 	case f.skip > 0:
 		f.skip--
