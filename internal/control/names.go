@@ -3,11 +3,11 @@ package control
 import (
 	"strings"
 
-	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/internal/diag"
 )
 
 // Nearest is the word of choice that was probably meant by word, or "".
-func Nearest(word string, choice []string) string { return resource.Nearest(word, choice) }
+func Nearest(word string, choice []string) string { return diag.Nearest(word, choice) }
 
 // didYouMean is a hint for a name that is not there.
 func didYouMean(word string, choice []string) string {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/resource"
 )
 
@@ -74,7 +75,7 @@ func (r *Reference) Explain(word string) ([]Topic, error) {
 	}
 	e := penstock.E(penstock.NotFound, "explain", word, "there is no such kind, verb, connector, codec or error code")
 	e.Hint = "try flow, flow.onError, aggregate, file or timeout"
-	if near := resource.Nearest(head, r.Topics()); near != "" {
+	if near := diag.Nearest(head, r.Topics()); near != "" {
 		e.Hint = "did you mean `" + near + "`?"
 	}
 	if later := laterWord(head); later {
@@ -214,7 +215,7 @@ func (r *Reference) descend(e entry, parts []string) (Topic, error) {
 		f, next, ok := r.below(types, p)
 		if !ok {
 			err := penstock.E(penstock.NotFound, "explain", t.Name+"."+p, "there is no such field")
-			if near := resource.Nearest(p, r.namesBelow(types)); near != "" {
+			if near := diag.Nearest(p, r.namesBelow(types)); near != "" {
 				err.Hint = "did you mean `" + t.Name + "." + near + "`?"
 			} else if names := r.namesBelow(types); len(names) > 0 {
 				err.Hint = "there are " + strings.Join(names, ", ")

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"math"
+	"penstock.dev/penstock/internal/diag"
 	"reflect"
 	"slices"
 	"strconv"
@@ -97,7 +98,7 @@ func (d *Decoder) notAmong(n *Node, f *fieldInfo) {
 		return
 	}
 	hint := ""
-	if near := Nearest(n.Text, f.rules.enum); near != "" {
+	if near := diag.Nearest(n.Text, f.rules.enum); near != "" {
 		hint = "did you mean `" + near + "`?"
 	}
 	d.errorf(n.Pos, "wrong-value", clip(n.Text), hint, "%sis %s, not `%s`", f.subject(), orList(f.rules.enum), clip(n.Text))

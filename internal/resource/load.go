@@ -187,7 +187,7 @@ func isOurs(n *Node, text string) bool {
 	version, kind := n.Get("apiVersion"), n.Get("kind")
 	if version != nil && version.Kind == NodeText {
 		group, _, _ := strings.Cut(version.Text, "/")
-		return Nearest(group, []string{"penstock.dev"}) != ""
+		return diag.Nearest(group, []string{"penstock.dev"}) != ""
 	}
 	// Without a version only what has the whole shape of a resource counts.
 	if kind == nil || n.Get("metadata") == nil && n.Get("spec") == nil {

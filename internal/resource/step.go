@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"penstock.dev/penstock/internal/diag"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,7 +26,7 @@ func (s *Step) DecodeNode(n *Node, d *Decoder) {
 		if isUnsupported("Step", e.Key) {
 			return false
 		}
-		if near := Nearest(e.Key, slices.Concat(verbNames(), d.info(reflect.TypeFor[Step]()).names())); near != "" {
+		if near := diag.Nearest(e.Key, slices.Concat(verbNames(), d.info(reflect.TypeFor[Step]()).names())); near != "" {
 			d.errorf(e.KeyPos, "unknown-field", e.Key, "did you mean `"+near+"`?", "unknown field `%s` in a step", e.Key)
 			return true
 		}

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"penstock.dev/penstock/internal/diag"
 	"reflect"
 	"slices"
 	"strings"
@@ -93,7 +94,7 @@ func (t *Target) IsDead() (flow string, ok bool) {
 func (d *Decoder) pickConnector(found []*NodeEntry, options []string) []*NodeEntry {
 	var left []*NodeEntry
 	for _, e := range found {
-		near := Nearest(e.Key, options)
+		near := diag.Nearest(e.Key, options)
 		if e.Key == "channel" || near == "" || d.Registry != nil && d.isConnector(e.Key) {
 			left = append(left, e)
 			continue

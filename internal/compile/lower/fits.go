@@ -6,7 +6,6 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/diag"
-	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/types"
 )
 
@@ -47,7 +46,7 @@ func misspelt(missing string, found []algebra.Mismatch) string {
 			extra = append(extra, m.Extra)
 		}
 	}
-	if near := resource.Nearest(missing, extra); near != "" {
+	if near := diag.Nearest(missing, extra); near != "" {
 		return "there is `" + near + "`; is it that?"
 	}
 	return ""
