@@ -2,7 +2,6 @@ package resource
 
 import (
 	"math"
-	"penstock.dev/penstock/internal/diag"
 	"reflect"
 	"slices"
 	"strconv"
@@ -10,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/diag"
 )
 
 // scalar decodes the plain Go kinds.

@@ -1,12 +1,12 @@
 package resource
 
 import (
-	"penstock.dev/penstock/internal/diag"
 	"reflect"
 	"slices"
 	"strings"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/diag"
 )
 
 // DecodeNode reads a step: the common keys, and one verb.

@@ -1,12 +1,12 @@
 package resource
 
 import (
-	"penstock.dev/penstock/internal/diag"
 	"reflect"
 	"slices"
 	"strings"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/diag"
 )
 
 // DecodeNode reads a target: one connector or channel, and options beside it.
