@@ -54,8 +54,8 @@ type Env struct {
 	Stdout interface{ Write([]byte) (int, error) }
 	// Concurrency is how many lanes the flow has.
 	Concurrency int
-	// Ordered says that the flow needs this source's order (order: total); a source may then not read
-	// parts of it in parallel.
+	// Ordered says that the flow needs this source's order (order: total or per-key); a source may then
+	// not read parts of it in parallel.
 	Ordered bool
 }
 

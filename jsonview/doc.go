@@ -31,6 +31,8 @@
 // beyond the life of the source copies it (see [Doc.CloneInto]).
 package jsonview
 
+import "math"
+
 // Format says how the bytes of a Doc are to be read.
 type Format uint8
 
@@ -139,6 +141,7 @@ type Doc struct {
 	err    error  // what Parse found
 	work   *work  // scratch of Parse, made when first needed
 	cells  int    // Record only: cells added so far
+	maxDepth int32 // of Parse; 0 is the default
 	lazy   lazy   // Record only: how it is decoded at first read
 	format Format
 	parsed bool
@@ -177,6 +180,7 @@ func (d *Doc) Reset(f Format, src []byte) {
 	d.shape = nil
 	d.err = nil
 	d.cells = 0
+	d.maxDepth = 0
 	d.lazy.reset()
 	d.parsed = f != JSON
 	if cap(d.nodes) > keepNodes || d.work != nil && d.work.large() {
@@ -194,6 +198,10 @@ func (d *Doc) Reset(f Format, src []byte) {
 		d.nodes = append(d.nodes, node{end: uint32(len(src)), meta: uint32(Object)})
 	}
 }
+
+// SetMaxDepth bounds the nesting that a later Parse without a bound of its own accepts, until the next Reset: how the
+// codec of a stream says what its documents may be. 0 is the default.
+func (d *Doc) SetMaxDepth(n int) { d.maxDepth = int32(min(max(n, 0), math.MaxInt32)) }
 
 // Format says what the document is.
 func (d *Doc) Format() Format { return d.format }
@@ -223,6 +231,9 @@ func (d *Doc) Parse(lim Limits) error {
 		return d.decode()
 	}
 	d.parsed = true
+	if lim.MaxDepth == 0 {
+		lim.MaxDepth = int(d.maxDepth)
+	}
 	if err := d.scan(lim); err != nil {
 		d.nodes = d.nodes[:0]
 		d.err = err

@@ -16,6 +16,7 @@ import (
 // every input; a fuzz target holds them to it.
 type framer struct {
 	max   int
+	depth int // of nesting, of the documents; 0 is the default
 	array bool
 
 	begun bool // past the byte order mark
@@ -205,7 +206,12 @@ func (f *framer) punctuation(data []byte, atEOF bool) (n int, err error, done bo
 }
 
 // Bind implements penstock.Framer.
-func (f *framer) Bind(d *jsonview.Doc, record []byte) { d.Reset(jsonview.JSON, record) }
+func (f *framer) Bind(d *jsonview.Doc, record []byte) {
+	d.Reset(jsonview.JSON, record)
+	if f.depth > 0 {
+		d.SetMaxDepth(f.depth)
+	}
+}
 
 // skipSpace returns the first offset from i on that holds no white space. The record separator of RFC 7464
 // (JSON text sequences) counts as such.

@@ -19,6 +19,8 @@ type Config struct {
 	Array bool `json:"array"`
 	// Write each document over several lines, indented by two spaces, instead of on one line.
 	Pretty bool `json:"pretty"`
+	// Read: how deep arrays and objects may be nested. A document that is deeper fails with tooLarge, as what can't be read.
+	MaxDepth int `json:"maxDepth" penstock:"default=512,min=1,max=10000"`
 }
 
 // Register adds the codec.
@@ -37,6 +39,9 @@ func New(c Config, o penstock.CodecOptions) (penstock.Codec, error) {
 	if o.MaxRecord <= 0 {
 		o.MaxRecord = DefaultMaxRecord
 	}
+	if c.MaxDepth > 0 {
+		o.MaxDepth = c.MaxDepth
+	}
 	return &codec{config: c, max: o.MaxRecord, limits: jsonview.Limits{MaxDepth: o.MaxDepth, MaxBytes: o.MaxRecord}}, nil
 }
 
@@ -54,7 +59,7 @@ var (
 
 // NewFramer implements penstock.Codec.
 func (c *codec) NewFramer(string) penstock.Framer {
-	return &framer{max: c.max, array: c.config.Array, scan: scanner{array: c.config.Array}}
+	return &framer{max: c.max, depth: c.limits.MaxDepth, array: c.config.Array, scan: scanner{array: c.config.Array}}
 }
 
 // WithMaxRecord implements penstock.Limiter.

@@ -387,3 +387,17 @@ func TestRecordsOfAReader(t *testing.T) {
 		t.Errorf("%d records, %d bad, up to byte %d of %d", lines, bad, next, len(in))
 	}
 }
+
+func TestMaxDepth(t *testing.T) {
+	for depth, ok := range map[int]bool{2: false, 3: true, 0: true} {
+		c, err := New(Config{MaxDepth: depth}, penstock.CodecOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d jsonview.Doc
+		c.NewFramer("test").Bind(&d, []byte(`[[[1]]]`))
+		if err := d.Parse(jsonview.Limits{}); (err == nil) != ok {
+			t.Errorf("maxDepth %d: %v", depth, err)
+		}
+	}
+}

@@ -235,7 +235,7 @@ func (f *flow) env(name string, ep *plan.Endpoint) penstock.Env {
 	e := penstock.Env{
 		Name: name, Logger: f.r.opts.Logger.With("flow", f.plan.Name), Clock: f.r.clock, Runtime: f.r.runtime,
 		Shared: f.r.share, Stdin: f.r.opts.Stdin, Stdout: f.r.opts.Stdout,
-		Concurrency: f.width, Ordered: f.plan.Order == plan.Total || f.plan.Order == "",
+		Concurrency: f.width, Ordered: f.plan.Order != plan.None,
 	}
 	if ep != nil {
 		e.Type = ep.Type
