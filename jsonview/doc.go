@@ -135,16 +135,16 @@ const keepNodes = 1 << 16
 // Reset, Parse and the record building methods change the Doc and are not safe for concurrent use. Once Parse has
 // returned, every other method, and Parse again, only reads and may be called by many goroutines at once.
 type Doc struct {
-	src    []byte
-	nodes  []node
-	shape  *Shape // Record only
-	err    error  // what Parse found
-	work   *work  // scratch of Parse, made when first needed
-	cells  int    // Record only: cells added so far
-	maxDepth int32 // of Parse; 0 is the default
-	lazy   lazy   // Record only: how it is decoded at first read
-	format Format
-	parsed bool
+	src      []byte
+	nodes    []node
+	shape    *Shape // Record only
+	err      error  // what Parse found
+	work     *work  // scratch of Parse, made when first needed
+	cells    int    // Record only: cells added so far
+	maxDepth int32  // of Parse; 0 is the default
+	lazy     lazy   // Record only: how it is decoded at first read
+	format   Format
+	parsed   bool
 }
 
 // node is one entry of the tape: 16 bytes, so four to a cache line.
