@@ -49,7 +49,7 @@ func Run(ctx context.Context, argv ...string) (Measurement, error) {
 		return m, errors.New("this system gives no rusage: CPU and memory cannot be measured")
 	}
 	m.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	m.MaxRSS = int64(usage.Maxrss)
+	m.MaxRSS = int64(usage.Maxrss) //nolint:unconvert // 32 bits on some systems
 	if runtime.GOOS != "darwin" {
 		m.MaxRSS *= 1024 // kilobytes everywhere else
 	}

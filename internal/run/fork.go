@@ -194,8 +194,8 @@ func appendBody(dst []byte, d *jsonview.Doc) ([]byte, error) {
 }
 
 // loop runs the body until the condition holds.
-func (x *exec) loop(w *work, n *node, op *plan.Loop, ms []*penstock.Message) {
-	x.ask(w, 0, n, ms, x.f.forks, func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error) {
+func (x *exec) loop(w *work, pc int, n *node, op *plan.Loop, ms []*penstock.Message) {
+	x.ask(w, pc, n, ms, x.f.forks, func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error) {
 		return x.loopOne(ctx, b, n, op, m)
 	})
 }

@@ -244,7 +244,7 @@ func (x *exec) op(w *work, pc int, n *node, ms []*penstock.Message) []failure {
 	case *plan.Fork:
 		x.fork(w, pc, n, op, ms)
 	case *plan.Loop:
-		x.loop(w, n, op, ms)
+		x.loop(w, pc, n, op, ms)
 	case *plan.Split:
 		x.split(w, pc, n, op, ms)
 	case *plan.Group:

@@ -469,6 +469,32 @@ func TestLoop(t *testing.T) {
 	}
 }
 
+func TestLoopThatCalls(t *testing.T) {
+	for _, order := range orders {
+		out := &record{}
+		body := next(plan.Node{Op: &plan.Call{Endpoint: endpoint("ask"), Idempotent: true}})
+		until := prog(func(f *penstock.Frame) penstock.Value { return penstock.BoolValue(field("n")(f).Int() > 100) })
+		b := &bench{
+			flow: &plan.Flow{Name: "f", Order: order, Key: field("k"), Nodes: next(
+				plan.Node{Op: &plan.Apply{Step: parsed(func(*penstock.Batch, *penstock.Message) error { return nil })}},
+				plan.Node{Name: "double", Op: &plan.Loop{Until: until, Max: 10, Body: plan.Sub{Nodes: body}, Index: -1}}, send("out"))},
+			source: &lines{docs: []string{`{"n":3,"k":"a"}`, `{"n":60,"k":"a"}`}, batch: 3},
+			sinks:  map[string]*record{"out": out},
+			callers: map[string]penstock.Caller{"ask": answer(func(body string) (string, error) {
+				return fmt.Sprintf(`{"n":%d}`, 2*number(body)), nil
+			})},
+		}
+		b.run(t)
+		if order == plan.None {
+			slices.Sort(out.got)
+			slices.Reverse(out.got)
+		}
+		if !slices.Equal(out.got, []string{`{"n":192}`, `{"n":120}`}) {
+			t.Errorf("%s: %v dead %v", order, out.got, b.dead.metas)
+		}
+	}
+}
+
 func TestSplitSettlesTheParentWhenAllPartsEnded(t *testing.T) {
 	for _, order := range orders {
 		out := &record{}
