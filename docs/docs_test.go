@@ -1,0 +1,214 @@
+// Package docs_test runs the documentation: files that a page shows are written, commands are run in their
+// order, and what they print is compared with what the page says.
+package docs_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"penstock.dev/penstock/edition"
+	"penstock.dev/penstock/internal/cli"
+	"penstock.dev/penstock/internal/control"
+)
+
+var update = flag.Bool("update", false, "rewrite what the commands print in the pages")
+
+// TestMain makes this binary the program `penstock` where it is called by that name.
+func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "penstock" {
+		p := &cli.Program{
+			Service: &control.Service{Registry: edition.Standard()},
+			Version: control.VersionOf(nil, "v0.0.0-test"),
+			Stdin:   os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		}
+		os.Exit(p.Run(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// pages are run from the top to the bottom, each in an empty folder. A page is Markdown in which
+//
+//	<!-- file name -->  and then a fenced block   writes a file
+//	<!-- add name -->   and then a fenced block   adds the block to the end of a file
+//	<!-- change name: old => new -->              changes the first such text of a file, as readers do by hand
+//	<!-- print command -->  and then a block      the block is what the command prints
+//	```console                                    runs each line that begins with $, and prints what follows
+//
+// and any other block is text.
+var pages = []string{"tutorial.md"}
+
+func TestPages(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	if err := os.Symlink(self, filepath.Join(bin, "penstock")); err != nil {
+		t.Skip("no symbolic links here")
+	}
+	env := append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"), "NO_COLOR=1")
+	for _, name := range pages {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := &page{t: t, dir: t.TempDir(), env: env}
+			got := p.run(string(text))
+			if *update {
+				if err := os.WriteFile(name, []byte(got), 0o666); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// page is a page that is being run.
+type page struct {
+	t   *testing.T
+	dir string
+	env []string
+}
+
+var (
+	fence     = regexp.MustCompile("(?m)^```")
+	directive = regexp.MustCompile(`<!-- (file|add) (\S+) -->\s*$`)
+	change    = regexp.MustCompile(`<!-- change (\S+): (.+) => (.+) -->`)
+	printed   = regexp.MustCompile(`<!-- print (.+) -->\s*$`)
+)
+
+// run goes through the blocks of a page and returns it with what the commands really print.
+func (p *page) run(text string) string {
+	var out strings.Builder
+	for {
+		open := fence.FindStringIndex(text)
+		if open == nil {
+			out.WriteString(text)
+			return out.String()
+		}
+		prose := text[:open[0]]
+		for _, c := range change.FindAllStringSubmatch(prose, -1) {
+			newlines := strings.NewReplacer(`\n`, "\n")
+			p.change(c[1], newlines.Replace(c[2]), newlines.Replace(c[3]))
+		}
+		kind, rest, _ := strings.Cut(text[open[1]:], "\n")
+		end := fence.FindStringIndex(rest)
+		if end == nil {
+			p.t.Fatalf("a block is not closed: ```%s", kind)
+		}
+		block := rest[:end[0]]
+		if d := directive.FindStringSubmatch(prose); d != nil {
+			p.write(d[1] == "add", d[2], block)
+		}
+		if c := printed.FindStringSubmatch(prose); c != nil {
+			block = p.compare(c[1], block)
+		}
+		if kind == "console" {
+			block = p.console(block)
+		}
+		out.WriteString(prose + "```" + kind + "\n" + block + "```")
+		text = rest[end[1]:]
+	}
+}
+
+func (p *page) write(add bool, name, block string) {
+	p.t.Helper()
+	path := filepath.Join(p.dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		p.t.Fatal(err)
+	}
+	if add {
+		before, err := os.ReadFile(path)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		block = string(before) + block
+	}
+	if err := os.WriteFile(path, []byte(block), 0o666); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// console runs the commands of a block and returns it with their output.
+func (p *page) console(block string) string {
+	var out strings.Builder
+	for i, part := range regexp.MustCompile(`(?m)^\$ `).Split(block, -1) {
+		if i == 0 {
+			if part != "" {
+				p.t.Errorf("this stands before the first command: %s", part)
+			}
+			continue
+		}
+		command, want, _ := strings.Cut(part, "\n")
+		out.WriteString("$ " + command + "\n" + p.compare(command, want))
+	}
+	return out.String()
+}
+
+// compare runs a command and gives what it really prints, with the times of what the page says.
+func (p *page) compare(command, want string) string {
+	got := p.command(command)
+	if steady(got) == steady(want) {
+		return want
+	}
+	if !*update {
+		p.t.Errorf("$ %s\n--- printed\n%s--- the page says (go test ./docs -update rewrites it)\n%s", command, got, want)
+	}
+	return got
+}
+
+// change replaces the first occurrence of a text in a file.
+func (p *page) change(name, old, with string) {
+	path := filepath.Join(p.dir, name)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if !strings.Contains(string(text), old) {
+		p.t.Fatalf("%s has no %s", name, old)
+	}
+	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, with, 1)), 0o666); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// command runs one line in the shell, or changes the folder for those that follow.
+func (p *page) command(line string) string {
+	if dir, ok := strings.CutPrefix(line, "cd "); ok {
+		p.dir = filepath.Join(p.dir, dir)
+		return ""
+	}
+	cmd := exec.Command("sh", "-c", line)
+	cmd.Dir, cmd.Env = p.dir, p.env
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		p.t.Fatal(err)
+	}
+	return string(out)
+}
+
+// what differs from run to run
+var varying = []struct {
+	what *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`(?m)^in [0-9.]+m?s$`), "in …"},
+	{regexp.MustCompile(`(?m) +(rate|-|[0-9.,]+/s)$`), " …"},
+	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"…"`},
+}
+
+// steady is what a command printed, without times.
+func steady(s string) string {
+	for _, v := range varying {
+		s = v.what.ReplaceAllString(s, v.with)
+	}
+	return s
+}
