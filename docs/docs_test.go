@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 //	```console                                    runs each line that begins with $, and prints what follows
 //
 // and any other block is text.
-var pages = []string{"tutorial.md"}
+var pages = []string{"../README.md", "expressions.md", "testing.md", "tutorial.md"}
 
 func TestPages(t *testing.T) {
 	self, err := os.Executable()
