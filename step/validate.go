@@ -38,15 +38,27 @@ func (e *ValidationError) Error() string {
 			b.WriteString("and " + strconv.Itoa(len(e.Violations)-i) + " more")
 			break
 		}
-		b.WriteString("body")
-		if v.Path != "" && v.Path[0] != '[' && v.Path[0] != '.' {
-			b.WriteByte('.')
-		}
-		b.WriteString(v.Path)
+		b.WriteString(v.where())
 		b.WriteByte(' ')
 		b.WriteString(v.Message)
 	}
 	return b.String()
+}
+
+// Path is where the first violation is: "body.lines[0].price".
+func (e *ValidationError) Path() string {
+	if len(e.Violations) == 0 {
+		return "body"
+	}
+	return e.Violations[0].where()
+}
+
+// where is the path from the body on.
+func (v Violation) where() string {
+	if v.Path != "" && v.Path[0] != '[' && v.Path[0] != '.' {
+		return "body." + v.Path
+	}
+	return "body" + v.Path
 }
 
 // Validate checks each whole body. One that differs fails with the code unprocessable and a *[ValidationError]; one that is

@@ -1,9 +1,11 @@
 package run
 
 import (
+	"bytes"
 	"context"
-	"encoding/base64"
-	"fmt"
+	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,9 +30,10 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 	case *lineages:
 		c.Body = l.orig
 	}
+	c.Body = readable(b, c.Body)
 	c.Meta.Set("dead", x.f.deadMeta(cause, stepName, attempts, m))
 	if err := x.f.dead.write(x.ctx, b); err != nil {
-		x.f.fatal(&penstock.Error{Code: penstock.CodeOf(err), Op: "dead letter of " + x.f.plan.Name, Err: err, Hint: "the message was not settled; it is read again at the next start where its source can"})
+		x.f.fatal(&penstock.Error{Code: penstock.CodeOf(err), Op: "dead letter of " + x.f.plan.Name, Err: err, Hint: notSettled(err)})
 		x.f.log.Error("dead letter not written", "cause", cause, "error", err)
 		w.mem--
 		return
@@ -39,7 +42,37 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 	x.end(w, []*penstock.Message{m}, fateDead)
 }
 
-// deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin, time.
+// notSettled is the hint of a dead letter that could not be written, where its cause has none.
+func notSettled(err error) string {
+	var e *penstock.Error
+	if errors.As(err, &e) && e.Hint != "" {
+		return ""
+	}
+	return "the message was not settled; it is read again at the next start where its source can"
+}
+
+// readable gives d, or, where d can't be read, its bytes as text or binary: a dead letter must be
+// writable by every connector and readable by every flow, above all one that is dead for its syntax.
+func readable(b *penstock.Batch, d *jsonview.Doc) *jsonview.Doc {
+	if !d.Parsed() { // reading changes it, and other messages may be made of it
+		c := b.NewDoc()
+		d.CloneInto(c, nil)
+		d = c
+	}
+	if d.Parse(jsonview.Limits{}) == nil {
+		return d
+	}
+	raw := b.NewDoc()
+	format := jsonview.Text
+	if !utf8.Valid(d.Original()) {
+		format = jsonview.Binary
+	}
+	raw.Reset(format, d.Original())
+	return raw
+}
+
+// deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin (the stream and the line),
+// offset (the byte at which the message begins there), time.
 func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message) penstock.Value {
 	str := penstock.StringValue
 	e := errorValue(cause, stepName, attempts)
@@ -47,6 +80,11 @@ func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.
 	fields = append(fields,
 		penstock.Entry{Key: str("flow"), Value: str(f.plan.Name)},
 		penstock.Entry{Key: str("origin"), Value: str(m.Lineage.Origin())},
+	)
+	if t, ok := m.Lineage.(*track); ok && t.pos.Line > 0 { // the origin has the line
+		fields = append(fields, penstock.Entry{Key: str("offset"), Value: penstock.IntValue(t.pos.Offset)})
+	}
+	fields = append(fields,
 		penstock.Entry{Key: str("time"), Value: str(f.r.clock.Now().UTC().Format(time.RFC3339Nano))},
 	)
 	return penstock.MapValue(&penstock.Map{Entries: fields})
@@ -67,23 +105,15 @@ func (*deadFile) Open(context.Context) error { return nil }
 // Write appends one line for each message: its body as JSON, as text, or base64 where it
 // is neither, with key, meta and the reason under meta.dead.
 func (d *deadFile) Write(_ context.Context, b *penstock.Batch) error {
-	if d.file == nil {
-		if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
-			return err
-		}
-		f, err := os.OpenFile(d.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
-		if err != nil {
-			return err
-		}
-		if err := mend(f); err != nil {
-			_ = f.Close()
-			return fmt.Errorf("%s: %w", d.path, err)
-		}
-		d.file = f
+	if err := d.begin(); err != nil {
+		return d.failed(err)
 	}
 	d.buf = d.buf[:0]
 	for _, m := range b.Msgs {
-		d.buf = appendDead(d.buf, m)
+		start := len(d.buf)
+		if d.buf = appendDead(d.buf, m); bytes.IndexByte(d.buf[start:len(d.buf)-1], '\n') >= 0 {
+			d.buf = oneLine(d.buf[:start], d.buf[start:])
+		}
 	}
 	n, err := d.file.Write(d.buf)
 	if err != nil && n > 0 { // a torn line is never left for the next writer
@@ -92,7 +122,40 @@ func (d *deadFile) Write(_ context.Context, b *penstock.Batch) error {
 		}
 	}
 	d.count += len(b.Msgs)
-	return err
+	return d.failed(err)
+}
+
+// begin opens the file, where it is not open yet.
+func (d *deadFile) begin() error {
+	if d.file != nil {
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(d.path), 0o755); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(d.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	if err := mend(f); err != nil {
+		_ = f.Close()
+		return err
+	}
+	d.file = f
+	return nil
+}
+
+// failed says which file can't be written, and what to do.
+func (d *deadFile) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err // the name is said already
+	}
+	return &penstock.Error{Code: penstock.Unavailable, Op: "write", Path: d.path, Err: err,
+		Hint: "make room there, or name another folder for dead letters; the message was not settled and is read again at the next start, where its source can"}
 }
 
 // mend cuts off a torn last line, which a crash may have left.
@@ -130,7 +193,7 @@ func (d *deadFile) Flush(context.Context) error {
 	if d.file == nil {
 		return nil
 	}
-	return d.file.Sync()
+	return d.failed(d.file.Sync())
 }
 
 // Close implements penstock.Sink.
@@ -138,25 +201,27 @@ func (d *deadFile) Close(context.Context) error {
 	if d.file == nil {
 		return nil
 	}
-	if err := d.file.Sync(); err != nil {
-		return err
+	return d.failed(errors.Join(d.file.Sync(), d.file.Close()))
+}
+
+// oneLine appends line, which ends with a line end, without the white space between its tokens: a
+// document that stood over several lines keeps its layout everywhere but here.
+func oneLine(dst, line []byte) []byte {
+	var b bytes.Buffer
+	if json.Compact(&b, line) != nil {
+		return append(dst, line...) // it was made of what was read: it can't be
 	}
-	return d.file.Close()
+	return append(append(dst, b.Bytes()...), '\n')
 }
 
 func appendDead(dst []byte, m *penstock.Message) []byte {
 	dst = append(dst, `{"body":`...)
-	raw := m.Body.Bytes()
-	switch {
-	case m.Body.Parse(jsonview.Limits{}) == nil && m.Body.Format() != jsonview.Binary:
-		dst = m.Body.AppendJSON(dst, 0)
-	case utf8.Valid(raw):
-		dst = jsonview.AppendString(dst, string(raw))
+	dst = m.Body.AppendJSON(dst, 0) // readable made it so
+	switch m.Body.Format() {
+	case jsonview.Text:
 		dst = append(dst, `,"encoding":"text"`...)
-	default:
-		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, raw)
-		dst = append(dst, `","encoding":"base64"`...)
+	case jsonview.Binary:
+		dst = append(dst, `,"encoding":"base64"`...)
 	}
 	if m.Key != "" {
 		dst = append(dst, `,"key":`...)

@@ -149,11 +149,7 @@ func (x *exec) giveUp(w *work, n *node, f failure, attempt int) {
 // errorValue is the root `error` of catch and of dead letters: code, message, step,
 // path and attempts.
 func errorValue(err error, step string, attempts int) penstock.Value {
-	var path string
-	var e *penstock.Error
-	if errors.As(err, &e) {
-		path = e.Path
-	}
+	path := pathOf(err)
 	str := penstock.StringValue
 	return penstock.MapValue(&penstock.Map{Entries: []penstock.Entry{
 		{Key: str("code"), Value: str(string(penstock.CodeOf(err)))},
@@ -162,6 +158,21 @@ func errorValue(err error, step string, attempts int) penstock.Value {
 		{Key: str("path"), Value: str(path)},
 		{Key: str("attempts"), Value: penstock.IntValue(int64(attempts))},
 	}})
+}
+
+// pathOf is where a failure was, as far out in its chain as it is said.
+func pathOf(err error) string {
+	var e *penstock.Error
+	for next := err; errors.As(next, &e); next = e.Err {
+		if e.Path != "" {
+			return e.Path
+		}
+	}
+	var placed interface{ Path() string }
+	if errors.As(err, &placed) {
+		return placed.Path()
+	}
+	return ""
 }
 
 // sleep waits on the run's clock; false when the run was stopped meanwhile. Who sleeps is

@@ -180,7 +180,6 @@ func (f *flow) run(reading context.Context) error {
 		}
 	}()
 	var lanes, settlers sync.WaitGroup
-	errs := make(chan error, 2*len(f.pumps)+1)
 	for _, l := range f.lanes {
 		f.r.busy()
 		lanes.Go(l.loop)
@@ -188,7 +187,9 @@ func (f *flow) run(reading context.Context) error {
 	for _, p := range f.pumps {
 		settlers.Go(func() {
 			defer f.guard("settle")
-			errs <- p.settle(f.ctx)
+			if err := p.settle(f.ctx); err != nil {
+				f.r.abort(err) // reading on would only add to what has to be read again
+			}
 		})
 	}
 	timers, stopTimers := context.WithCancel(f.ctx)
@@ -224,15 +225,10 @@ func (f *flow) run(reading context.Context) error {
 		}
 	}
 	settlers.Wait()
-	close(errs)
-	var err error
-	for e := range errs {
-		err = errors.Join(err, e)
+	if f.ctx.Err() != nil {
+		return nil // who aborted said why
 	}
-	if err == nil && f.ctx.Err() == nil {
-		err = f.flushSinks(f.ctx)
-	}
-	return err
+	return f.flushSinks(f.ctx)
 }
 
 // complete ends the groups that the end of the sources ends; the others wait for their
