@@ -33,8 +33,11 @@ type Spec struct {
 	// Loses says, for a sink, what its "durable" does not cover (stdout, drop); empty when nothing.
 	Loses string
 	// Output is, for a source without a schema or codec, the type of its bodies, and for a caller the type
-	// of its reply; nil is dyn.
+	// of its reply; for a codec the type of a record. Nil is dyn.
 	Output *types.Type
+	// Rows says of a codec that what it decodes as a whole (a decode step) is a list of records, even where there
+	// is one or none.
+	Rows bool
 }
 
 // Env is what the engine hands to a driver beside its own configuration. Its fields are set

@@ -68,6 +68,7 @@ func Register(r *penstock.Registry) {
 	penstock.RegisterCodec(r, penstock.Spec{
 		Name:    "csv",
 		Summary: "Rows of cells (RFC 4180) with any separator, quote and encoding, each row an object; cells are coerced to the schema's types.",
+		Rows:    true,
 	}, New)
 }
 

@@ -35,7 +35,7 @@ func registry() *penstock.Registry {
 		func(struct{}, penstock.CodecOptions) (penstock.Codec, error) { return fakeCodec{}, nil })
 	penstock.RegisterCodec(r, penstock.Spec{Name: "text", Output: types.StringType},
 		func(struct{}, penstock.CodecOptions) (penstock.Codec, error) { return fakeCodec{}, nil })
-	penstock.RegisterCodec(r, penstock.Spec{Name: "csv", Output: &types.Type{Kind: types.Object, Open: true, Rest: types.StringType}},
+	penstock.RegisterCodec(r, penstock.Spec{Name: "csv", Output: &types.Type{Kind: types.Object, Open: true, Rest: types.StringType}, Rows: true},
 		func(c csvConfig, _ penstock.CodecOptions) (penstock.Codec, error) {
 			if len(c.Separator) > 1 {
 				return nil, errors.New("the separator is one character")

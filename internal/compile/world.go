@@ -11,8 +11,19 @@ import (
 )
 
 // Codec implements lower.World.
-func (c *compiler) Codec(f *penstock.Format, t *types.Type, l *diag.List) penstock.Codec {
-	return c.codec(f, penstock.CodecOptions{Type: t}, l)
+func (c *compiler) Codec(f *penstock.Format, t *types.Type, l *diag.List) (penstock.Codec, *types.Type) {
+	drv, ok := c.reg.Lookup(penstock.KindOfCodec, f.Name)
+	if !ok {
+		return nil, types.DynType // said when it was decoded
+	}
+	decoded := t
+	if t.IsDyn() && drv.Spec.Output != nil {
+		decoded = drv.Spec.Output
+	}
+	if drv.Spec.Rows {
+		decoded = types.ListOf(decoded)
+	}
+	return c.codec(f, penstock.CodecOptions{Type: t}, l), decoded
 }
 
 // Schema implements lower.World.

@@ -52,7 +52,7 @@ var verbTable = []VerbSpec{
 		Example: "- validate: { schema: order-line }"},
 	{Name: "decode", New: func() Verb { return new(DecodeBody) }, Value: true, Ack: ackNone, Order: orderNone, State: stateNone,
 		Errors:  "A body that is not in the format fails this message with invalid; the error tells the byte and the line.",
-		Type:    "The schema's type where one is named, else what the codec knows, else dyn.",
+		Type:    "The schema's type where one is named, else what the codec knows, else dyn; a format of rows (csv) gives a list of them, even of one.",
 		Pattern: "Unmarshal, Normalizer",
 		Example: "- decode: { format: { csv: {} }, schema: order-line }"},
 	{Name: "encode", New: func() Verb { return new(EncodeBody) }, Ack: ackNone, Order: orderNone, State: stateNone,

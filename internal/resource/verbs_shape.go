@@ -48,7 +48,7 @@ type DecodeBody struct {
 	Place
 	// Codec: {json: {}}, {csv: {separator: ";"}}.
 	Format penstock.Format `json:"format" penstock:"required"`
-	// Name of the Schema of the document. It types the result, and columns of text become what it says.
+	// Name of the Schema of the document, or of a row where the format has rows (csv): the result is a list of them then. It types the result, and columns of text become what it says.
 	Schema Ref `json:"schema"`
 }
 

@@ -7,7 +7,8 @@ import (
 	"penstock.dev/penstock/types"
 )
 
-// lowerDecode reads text or bytes into a document of the schema's type.
+// lowerDecode reads text or bytes into a document of the schema's type, or into a list of such
+// records where the format has many of them.
 func (b *builder) lowerDecode(s *resource.Step, v *resource.DecodeBody) {
 	t := types.DynType
 	if !v.Schema.IsZero() {
@@ -23,7 +24,7 @@ func (b *builder) lowerDecode(s *resource.Step, v *resource.DecodeBody) {
 			"decode reads text or bytes, and the body is %s here", algebra.Article(body))
 	}
 	format := v.Format
-	codec := b.f.o.World.Codec(&format, t, b.diags())
+	codec, decoded := b.f.o.World.Codec(&format, t, b.diags())
 	b.leaf(s, &step.Decode{Codec: codec, Into: b.target(into(s))}, format.Name)
-	b.state = b.put(b.state, into(s), t)
+	b.state = b.put(b.state, into(s), decoded)
 }

@@ -13,7 +13,7 @@ var encoded = algebra.Unite(types.StringType, types.BytesType)
 // lowerEncode writes the body in a format.
 func (b *builder) lowerEncode(s *resource.Step, v *resource.EncodeBody) {
 	format := v.Format
-	codec := b.f.o.World.Codec(&format, b.state.body(), b.diags())
+	codec, _ := b.f.o.World.Codec(&format, b.state.body(), b.diags())
 	b.leaf(s, &step.Encode{Codec: codec}, format.Name)
 	b.state = b.state.withBody(encoded)
 }

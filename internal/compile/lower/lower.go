@@ -20,8 +20,8 @@ import (
 type World interface {
 	// Schema finds a Schema resource; nil after a finding.
 	Schema(ref resource.Ref, l *diag.List) *Schema
-	// Codec completes a format for documents of type t; nil after a finding.
-	Codec(f *penstock.Format, t *types.Type, l *diag.List) penstock.Codec
+	// Codec completes a format for records of type t, nil after a finding, and says what a decode step makes with it.
+	Codec(f *penstock.Format, t *types.Type, l *diag.List) (penstock.Codec, *types.Type)
 	// Sink makes the endpoint that a `to` sends to; nil after a finding.
 	Sink(u Use, l *diag.List) *plan.Endpoint
 	// Caller makes the endpoint that a `call` asks, and says what it answers; nil after a finding.
