@@ -92,7 +92,7 @@ type Target struct {
 	Schema Ref `json:"schema"`
 	// The message's key: on a source what it becomes as it is read, on a sink what is sent. Left out, the message's own key stays.
 	Key penstock.Expr `json:"key"`
-	// What is sent in place of the message's body, a data tree. The message itself stays as it is. Only where something is sent.
+	// What is sent in place of the message's body, a data tree. The message itself stays as it is; the connector's own fields, such as a path, see what is sent. Only where something is sent.
 	Body penstock.Tree `json:"body"`
 	// Whether the step waits until what it sent is durable, and fails where it is not. With false a failure is counted and logged, and the message goes on. Only in a to step.
 	Wait bool `json:"wait" penstock:"default=true"`

@@ -46,7 +46,8 @@ func (b *builder) send(t *resource.Target, name string) (*plan.Send, string) {
 			sent = declared(sent, schema.Type)
 		}
 	}
-	op.Endpoint = b.f.o.World.Sink(Use{Target: t, Name: b.f.o.Name + "/" + name, Scope: b.state.sc, Type: sent, Exprs: b.exprs(), Dry: b.f.dry > 0}, b.diags())
+	// The connector's own expressions see what is sent.
+	op.Endpoint = b.f.o.World.Sink(Use{Target: t, Name: b.f.o.Name + "/" + name, Scope: b.state.withBody(sent).sc, Type: sent, Exprs: b.exprs(), Dry: b.f.dry > 0}, b.diags())
 	label := t.Connector
 	if op.Endpoint != nil {
 		label = op.Endpoint.Label
