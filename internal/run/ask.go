@@ -46,8 +46,8 @@ func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slo
 		x.put(w, n.Next, kept)
 	case x.lane != nil && x.f.detaches():
 		for _, m := range ms {
-			if x.lane.waits(m) { // one before it in this batch has just left
-				x.lane.park(&parcel{w: w, m: m, pc: pc, attempt: 1})
+			if x.lane.waits(w, m) { // one before it in this batch has just left
+				x.lane.park(&parcel{w: w, m: m, pc: pc, attempt: max(x.tries, 1), again: true})
 				continue
 			}
 			x.away(w, pc, m, window, t)
@@ -61,15 +61,15 @@ func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slo
 // away runs the task off the lane and posts the message back with the reply.
 func (x *exec) away(w *work, pc int, m *penstock.Message, window *slots, t task) {
 	l := x.lane
-	l.leave(m)
+	l.leave(w, m)
 	attempt := max(x.tries, 1)
 	x.f.r.busy()
-	go func() {
+	x.f.beside.Go(func() {
 		defer x.f.r.idle()
 		p := &parcel{w: w, m: m, pc: pc, attempt: attempt, called: true}
 		p.reply, p.err = x.f.windowed(x.ctx, window, m, t)
 		l.post(p, nil)
-	}()
+	})
 }
 
 // windowed runs a task in memory of its own once the window has room.

@@ -77,47 +77,91 @@ func (x *exec) failed(w *work, pc int, n *node, fails []failure) {
 	// In place: the messages behind wait too. That is what order: total means; in a branch it is the
 	// branch that waits.
 	r := x.retryOf(n)
-	for attempt := 1; len(fails) > 0; attempt++ {
+	trying := make([]try, 0, len(fails))
+	for _, f := range fails {
+		trying = append(trying, try{failure: f, number: 1}.counted())
+	}
+	for len(trying) > 0 {
 		var retry []*penstock.Message
-		var over []failure
-		var last error
-		for _, f := range fails {
-			if again(r, attempt, f.err) {
-				retry, last = append(retry, f.m), f.err
-			} else {
-				over = append(over, f)
+		kept := trying[:0]
+		longest, retries := 0, int64(0)
+		for _, t := range trying {
+			switch {
+			case t.behind:
+			case again(r, t.number, t.err):
+				longest = max(longest, t.number)
+				retries++
+			default:
+				x.giveUp(w, n, t.failure, t.number)
+				continue
 			}
-		}
-		for _, f := range over {
-			x.giveUp(w, n, f, attempt)
+			kept, retry = append(kept, t), append(retry, t.m)
 		}
 		if len(retry) == 0 {
 			return
 		}
-		if !x.f.sleep(x.ctx, policy.Pause(*r, attempt, x.f.r.random)) {
-			for _, m := range retry {
-				x.giveUp(w, n, failure{m, last}, attempt)
+		if x.ctx.Err() != nil || longest > 0 && !x.f.sleep(x.ctx, policy.Pause(*r, longest, x.f.r.random)) {
+			for _, t := range kept {
+				x.giveUp(w, n, t.failure, max(t.number, 1))
 			}
 			return
 		}
-		x.f.stats.Retries.Add(int64(len(retry)))
-		n.stats.Retries.Add(int64(len(retry)))
-		fails = append([]failure(nil), x.op(w, pc, n, retry)...)
+		x.f.stats.Retries.Add(retries)
+		n.stats.Retries.Add(retries)
+		trying = tried(kept, x.op(w, pc, n, retry))
 	}
+}
+
+// try is a message that failed, and how many times it was tried.
+type try struct {
+	failure
+	number int
+}
+
+// counted takes back a try that was none.
+func (t try) counted() try {
+	if t.behind {
+		t.number--
+	}
+	return t
+}
+
+// tried counts the tries of those that failed again.
+func tried(before []try, fails []failure) []try {
+	after := make([]try, 0, len(fails))
+	at := 0
+	for _, f := range fails {
+		n := 0 // a group that just came about fails for the first time
+		for i := range before {
+			if j := (at + i) % len(before); before[j].m == f.m { // almost always the next
+				at, n = j+1, before[j].number
+				break
+			}
+		}
+		after = append(after, try{failure: f, number: n + 1}.counted())
+	}
+	return after
 }
 
 // settleFailure is failed for one message of a lane whose order lets it wait elsewhere.
 func (x *exec) settleFailure(w *work, pc int, n *node, f failure, attempt int) {
 	r := x.retryOf(n)
-	if !again(r, attempt, f.err) || x.ctx.Err() != nil {
+	if x.ctx.Err() != nil || !f.behind && !again(r, attempt, f.err) {
 		x.giveUp(w, n, f, attempt)
 		return
 	}
-	if x.lane.waits(f.m) { // one of its key before it is away already: it tries again behind that
-		x.lane.park(&parcel{w: w, m: f.m, pc: pc, attempt: 1})
-		return
+	p := &parcel{w: w, m: f.m, pc: pc, attempt: attempt, again: true}
+	if !f.behind {
+		p.attempt, p.retry = attempt+1, true
 	}
-	x.lane.later(x, &parcel{w: w, m: f.m, pc: pc, attempt: attempt + 1, err: f.err}, policy.Pause(*r, attempt, x.f.r.random))
+	switch {
+	case x.lane.waits(w, f.m): // one of its key before it is away already: it tries again behind that
+		x.lane.park(p)
+	case f.behind:
+		x.lane.later(p, 0)
+	default:
+		x.lane.later(p, policy.Pause(*r, attempt, x.f.r.random))
+	}
 }
 
 // giveUp sends a message whose tries are over to the catch, to the node around, or to
@@ -141,6 +185,10 @@ func (x *exec) giveUp(w *work, n *node, f failure, attempt int) {
 			f.err = &exhausted{err: f.err, step: step, attempts: attempts, final: x.inherit != nil || x.retryOf(n) != nil}
 		}
 		x.results.failed(f.m, f.err)
+		return
+	}
+	if x.f.ctx.Err() != nil { // aborted: it is not settled, and not dead either
+		w.mem--
 		return
 	}
 	x.dead(w, f.m, f.err, step, attempts)

@@ -38,8 +38,8 @@ type flow struct {
 	water    *water // event time without total order
 	aside    *exec  // runs what timers complete, in the tail
 	budget   *budget
-	forks    *slots // window of forks and loops that wait
-	taps     sync.WaitGroup
+	forks    *slots         // window of forks and loops that wait
+	beside   sync.WaitGroup // calls in flight, pauses and taps
 	tapSlots *slots
 	works    pool[work]
 	batches  *pool[penstock.Batch] // the run's
@@ -216,9 +216,9 @@ func (f *flow) run(reading context.Context) error {
 	stopTimers()
 	clocks.Wait()
 	f.drained()
-	f.taps.Wait()
 	f.stopLanes()
 	lanes.Wait()
+	f.beside.Wait()           // after the lanes: where the run was aborted, they may have added to it till now
 	if reading.Err() != nil { // open groups are not settled: their source reads them again
 		for _, p := range f.pumps {
 			p.forget()
@@ -256,7 +256,10 @@ const maxTime = 1<<62 - 1
 func (f *flow) incomplete(g *groups, left []*openGroup) {
 	w := f.groupWork(g, left)
 	run := func() {
-		w.mem = len(w.msgs)
+		w.mem = len(w.msgs) + len(w.early)
+		for _, e := range w.early {
+			w.msgs = append(w.msgs, e.m)
+		}
 		for _, m := range w.msgs {
 			f.aside.dead(w, m, &penstock.Error{Code: penstock.Unprocessable, Op: g.n.Name, Err: errors.New("the group was not complete when the sources ended"), Hint: "say complete: {atEnd: true} to let the end complete it"}, g.n.Name, 1)
 		}

@@ -71,7 +71,7 @@ func (g *gate) abort() {
 	g.cond.wake()
 }
 
-// between runs f in the tail without a turn.
+// between runs f in the tail without a turn; not at all where the run was aborted.
 func (g *gate) between(f func()) {
 	g.mu.Lock()
 	g.aside++
@@ -79,6 +79,10 @@ func (g *gate) between(f func()) {
 		g.cond.wait()
 	}
 	g.aside--
+	if g.closed {
+		g.mu.Unlock()
+		return
+	}
 	g.busy = true
 	g.mu.Unlock()
 	f()

@@ -74,7 +74,11 @@ func (x *exec) group(w *work, n *node, op *plan.Group, ms []*penstock.Message) {
 			w.maxAt = max(w.maxAt, a.at)
 		}
 		var isLate bool
+		before := len(done)
 		done, isLate = g.add(m, a, done)
+		for _, grp := range done[before:] {
+			grp.seq = m.Seq // it stands where the message stood that completed it
+		}
 		if isLate {
 			late = append(late, m)
 		} else {
@@ -203,7 +207,7 @@ func (g *groups) add(m *penstock.Message, a arrival, done []*openGroup) ([]*open
 func (grp *openGroup) message(f *flow, b *penstock.Batch, into step.Target) (*penstock.Message, error) {
 	m := b.NewMessage()
 	growVars(m, f.plan.Slots)
-	m.Key = grp.key
+	m.Key, m.Seq = grp.key, grp.seq
 	m.Meta.CopyFrom(&grp.meta)
 	str := penstock.StringValue
 	m.Meta.Set("aggregate", penstock.MapValue(&penstock.Map{Entries: []penstock.Entry{
@@ -266,9 +270,9 @@ func (f *flow) groupWork(g *groups, done []*openGroup) *work {
 	w.in, w.batch, w.start, w.msgs = nil, w.own, g.next, w.msgs[:0]
 	for _, grp := range done {
 		m, err := grp.message(f, w.own, g.op.Into)
-		m.Seq = uint64(len(w.msgs))
+		m.Seq = place(len(w.msgs))
 		if err != nil {
-			w.early = append(w.early, failure{m, err})
+			w.early = append(w.early, failure{m: m, err: err})
 		} else {
 			w.msgs = append(w.msgs, m)
 		}

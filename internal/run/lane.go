@@ -22,13 +22,17 @@ type work struct {
 	mem     int               // messages that still need the memory
 	turn    bool              // has a turn at the gate to take or to give up
 	inTail  bool
-	handled int32 // messages of in that are accounted to this work
-	maxAt   int64 // greatest event time among them that a group saw, Unix nanoseconds
+	handled int32  // messages of in that are accounted to this work
+	no      uint64 // order among the lane's works
+	maxAt   int64  // greatest event time among them that a group saw, Unix nanoseconds
 }
 
+// failure is a message that failed. One that is behind was not tried: a sink did not write it, since
+// one of its key before it has failed.
 type failure struct {
-	m   *penstock.Message
-	err error
+	m      *penstock.Message
+	err    error
+	behind bool
 }
 
 // lane runs works, one at a time. Everything in it belongs to its goroutine but the mailbox.
@@ -40,10 +44,9 @@ type lane struct {
 	box  mailbox       // messages that come back: timers, calls, completed groups
 	main exec
 
-	away    int               // messages that left the lane and will come back
-	chains  map[string]*chain // per-key: keys that wait
-	headKey string            // the key whose chain is being run down; only while running
-	heading bool
+	away   int               // messages that left the lane and will come back
+	works  uint64            // run so far
+	chains map[string]*chain // per-key: keys that wait
 }
 
 // exec runs one program. The lane's main program has a lane; a branch's has not: there,
@@ -186,7 +189,7 @@ func (x *exec) when(w *work, pc int, n *node, ms []*penstock.Message) []*penstoc
 		ok, err := test(n.When, w.batch.Frame(m), n.Name+" when")
 		switch {
 		case err != nil:
-			fails = append(fails, failure{m, err})
+			fails = append(fails, failure{m: m, err: err})
 		case ok:
 			kept = append(kept, m)
 		default:
@@ -254,7 +257,7 @@ func (x *exec) op(w *work, pc int, n *node, ms []*penstock.Message) []failure {
 }
 
 func (x *exec) fail(m *penstock.Message, err error) {
-	x.fails = append(x.fails, failure{m, err})
+	x.fails = append(x.fails, failure{m: m, err: err})
 }
 
 // apply runs a leaf step and finds out what it dropped.

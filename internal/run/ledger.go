@@ -112,7 +112,7 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil
 		t.refs.Store(1)
 		m.Lineage = t
-		m.Seq = uint64(i)
+		m.Seq = place(i)
 		growVars(m, slots)
 	}
 	in.open.Store(int32(n))

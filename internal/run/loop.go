@@ -38,6 +38,7 @@ func (l *lane) mail() {
 
 // group runs a work of completed groups.
 func (l *lane) group(w *work) {
+	w.no = l.number()
 	w.mem = len(w.msgs) + len(w.early)
 	for _, e := range w.early {
 		l.main.giveUp(w, &l.main.prog.nodes[0], e, 1)
@@ -50,6 +51,7 @@ func (l *lane) group(w *work) {
 func (l *lane) start(w *work) {
 	x := &l.main
 	f := l.f
+	w.no = l.number()
 	w.mem = len(w.msgs) + len(w.early)
 	w.start = 0
 	for _, e := range w.early {
@@ -60,7 +62,7 @@ func (l *lane) start(w *work) {
 		kept := ms[:0]
 		for _, m := range ms {
 			if err := f.setKey(w.batch, m); err != nil {
-				x.f.dead.fail(x, w, failure{m, err})
+				x.f.dead.fail(x, w, failure{m: m, err: err})
 			} else {
 				kept = append(kept, m)
 			}
@@ -80,6 +82,12 @@ func (l *lane) start(w *work) {
 	}
 	l.finished(w)
 	f.outstanding(-1)
+}
+
+// number numbers the lane's works.
+func (l *lane) number() uint64 {
+	l.works++
+	return l.works
 }
 
 // fail dead-letters a message that failed before the first step.

@@ -23,6 +23,7 @@ type openGroup struct {
 	heapAt         int
 	older, younger *openGroup
 	reason         string
+	seq            uint64 // where the message stood that completed it
 }
 
 // isLate says that the group this message would start is over already, by the watermark.

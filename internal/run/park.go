@@ -1,6 +1,8 @@
 package run
 
 import (
+	"math/bits"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,17 +16,46 @@ type parcel struct {
 	w       *work
 	m       *penstock.Message
 	pc      int
-	attempt int   // of the try that is to come
-	err     error // of the try before
-	called  bool  // a call came back: reply or err
+	away    bool // on its way: only its place in the chain
+	attempt int  // of the try that is to come
+	again   bool // the node runs again, without its condition
+	retry   bool // … since it failed
+	called  bool // a call came back: reply or err
 	reply   *reply
+	err     error
 }
 
-// chain is a key that waits: its first message is away, the others are held here in order.
-type chain struct {
-	away  *penstock.Message
-	front []*parcel // held while the chain's own head was running on
-	held  []*parcel
+// chain is a key that waits: those of its messages that are away or held, in order. Only the first
+// may go on, so that none is ever overtaken.
+type chain struct{ parcels []*parcel }
+
+// put puts p in its place.
+func (c *chain) put(p *parcel) {
+	i := len(c.parcels)
+	for i > 0 && comesBefore(p.w, p.m, c.parcels[i-1]) {
+		i--
+	}
+	c.parcels = slices.Insert(c.parcels, i, p)
+}
+
+func comesBefore(w *work, m *penstock.Message, p *parcel) bool {
+	return w.no < p.w.no || w.no == p.w.no && m.Seq < p.m.Seq
+}
+
+// A message's Seq is its place among those that travel together: its lowest bit that is set says how
+// wide the place is, so that what is made of the message stands within it.
+
+// place is the Seq of the i-th message of an intake.
+func place(i int) uint64 { return uint64(i)<<40 | 1<<39 }
+
+// within is the Seq of the i-th of n parts of the message at seq. Where splits are nested so deeply
+// that the place is too narrow, all parts stand in the same.
+func within(seq uint64, i, n int) uint64 {
+	width := bits.TrailingZeros64(seq) - bits.Len(uint(n))
+	if width < 1 {
+		return seq
+	}
+	return seq + uint64(i)<<width + 1<<(width-1)
 }
 
 // mailbox is how messages come back to a lane. It never blocks the sender; what is in it
@@ -41,27 +72,19 @@ func (l *lane) post(p *parcel, w *work) { l.in.post(l, p, w) }
 
 // leave takes a message off the lane until it is posted back. With order: per-key those
 // of the same key behind it wait.
-func (l *lane) leave(m *penstock.Message) {
+func (l *lane) leave(w *work, m *penstock.Message) {
 	l.away++
 	l.f.outstanding(1)
-	if l.f.plan.Order != plan.PerKey {
-		return
-	}
-	if l.heading && m.Key == l.headKey {
-		l.heading = false
-		l.chains[m.Key].away = m
-		return
-	}
-	if l.chains[m.Key] == nil {
-		l.chains[strings.Clone(m.Key)] = &chain{away: m} // the key's text ends with its message
+	if l.f.plan.Order == plan.PerKey {
+		l.park(&parcel{w: w, m: m, away: true})
 	}
 }
 
 // later brings a message back after a pause.
-func (l *lane) later(_ *exec, p *parcel, pause time.Duration) {
-	l.leave(p.m)
+func (l *lane) later(p *parcel, pause time.Duration) {
+	l.leave(p.w, p.m)
 	c, stop := l.f.r.clock.NewTimer(pause)
-	go func() {
+	l.f.beside.Go(func() {
 		select {
 		case <-c:
 		case <-l.f.ctx.Done():
@@ -70,14 +93,14 @@ func (l *lane) later(_ *exec, p *parcel, pause time.Duration) {
 		stop()
 		l.post(p, nil)
 		l.f.r.idle()
-	}()
+	})
 }
 
 // hold keeps back the messages whose key waits. It takes ms over and returns the rest.
 func (l *lane) hold(w *work, pc int, ms []*penstock.Message) []*penstock.Message {
 	kept := ms[:0]
 	for _, m := range ms {
-		if !l.waits(m) {
+		if !l.waits(w, m) {
 			kept = append(kept, m)
 			continue
 		}
@@ -86,29 +109,23 @@ func (l *lane) hold(w *work, pc int, ms []*penstock.Message) []*penstock.Message
 	return kept
 }
 
-// waits says that a message of m's key is away and m is not the one that came back.
-func (l *lane) waits(m *penstock.Message) bool {
-	return l.chains[m.Key] != nil && (!l.heading || m.Key != l.headKey)
+// waits says that a message of m's key is away that comes before m.
+func (l *lane) waits(w *work, m *penstock.Message) bool {
+	c := l.chains[m.Key]
+	return c != nil && len(c.parcels) > 0 && !comesBefore(w, m, c.parcels[0])
 }
 
-// park keeps a message behind the one of its key that is away.
+// park puts a message into the chain of its key.
 func (l *lane) park(p *parcel) {
 	c := l.chains[p.m.Key]
-	if p.m.Key == l.headKey && l.running(p.m) {
-		c.front = append(c.front, p)
-	} else {
-		c.held = append(c.held, p)
+	if c == nil {
+		c = &chain{}
+		l.chains[strings.Clone(p.m.Key)] = c // the key's text ends with its message
 	}
+	c.put(p)
 }
 
-// running says whether m belongs to the head of a chain that is being run down: such a
-// message stands before those that are held.
-func (l *lane) running(m *penstock.Message) bool {
-	c := l.chains[m.Key]
-	return c != nil && c.away != nil && c.away.Lineage == m.Lineage
-}
-
-// back goes on with a message that was away.
+// back goes on with a message that was away, and with those behind it that waited for it.
 func (l *lane) back(p *parcel) {
 	l.away--
 	if l.f.plan.Order != plan.PerKey {
@@ -116,23 +133,17 @@ func (l *lane) back(p *parcel) {
 		return
 	}
 	key := strings.Clone(p.m.Key)
-	l.headKey, l.heading = key, true
-	l.resume(p)
-	for l.heading { // the head ran through: those behind it follow, until one leaves again
-		c := l.chains[key]
-		if len(c.held) == 0 {
-			delete(l.chains, key)
-			break
-		}
-		next := c.held[0]
-		c.held = c.held[1:]
-		l.resume(next)
+	c := l.chains[key]
+	i := slices.IndexFunc(c.parcels, func(o *parcel) bool { return o.m == p.m })
+	c.parcels[i] = p
+	for len(c.parcels) > 0 && !c.parcels[0].away {
+		first := c.parcels[0]
+		c.parcels = slices.Delete(c.parcels, 0, 1)
+		l.resume(first)
 	}
-	if c := l.chains[key]; c != nil && len(c.front) > 0 {
-		c.held = append(c.front, c.held...)
-		c.front = nil
+	if len(c.parcels) == 0 {
+		delete(l.chains, key)
 	}
-	l.headKey, l.heading = "", false
 }
 
 // resume runs a parcel from where it was.
@@ -142,10 +153,12 @@ func (l *lane) resume(p *parcel) {
 	switch {
 	case p.called:
 		l.answered(p)
-	case p.attempt > 1:
+	case p.again:
 		n := &x.prog.nodes[p.pc]
-		x.f.stats.Retries.Add(1)
-		n.stats.Retries.Add(1)
+		if p.retry {
+			x.f.stats.Retries.Add(1)
+			n.stats.Retries.Add(1)
+		}
 		x.tries = p.attempt
 		fails := append([]failure(nil), x.op(w, p.pc, n, append(x.take(), p.m))...)
 		x.tries = 0
@@ -169,7 +182,7 @@ func (l *lane) answered(p *parcel) {
 	}
 	if err != nil {
 		n.stats.Errors.Add(1)
-		x.settleFailure(p.w, p.pc, n, failure{p.m, err}, max(p.attempt, 1))
+		x.settleFailure(p.w, p.pc, n, failure{m: p.m, err: err}, max(p.attempt, 1))
 	} else {
 		x.put(p.w, n.Next, append(x.take(), p.m))
 	}

@@ -124,7 +124,7 @@ func unread(b *penstock.Batch, msgs []*penstock.Message, early []failure) ([]*pe
 	}
 	for i, m := range b.Msgs {
 		if err := b.Err(i); err != nil {
-			early = append(early, failure{m, err})
+			early = append(early, failure{m: m, err: err})
 		} else {
 			msgs = append(msgs, m)
 		}
@@ -185,7 +185,7 @@ func (p *pump) byKey(in *intake) bool {
 		}
 		w.handled++
 		if err != nil {
-			w.early = append(w.early, failure{m, err})
+			w.early = append(w.early, failure{m: m, err: err})
 		} else {
 			w.msgs = append(w.msgs, m)
 		}

@@ -48,22 +48,31 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	default:
 		err = x.f.timedOut(ctx, patience, n.Name, err)
 	}
-	// Some or all failed. Outgoing copies carry the Seq of their message by index.
+	// Some or all failed.
 	sent := x.take()
+	var stuck map[string]bool // keys of which a message has failed that may be written later
 	j := 0
 	for _, m := range ms {
 		if mapped && x.hasFailed(m) {
 			continue
 		}
 		e := err
+		key := out[j].Key
 		if each != nil {
 			e = each.Errs[j]
 		}
 		j++
-		if e != nil {
-			x.fail(m, e)
-		} else {
+		switch {
+		case e == nil:
 			sent = append(sent, m)
+		case each != nil && penstock.CodeOf(e).Transient():
+			x.fails = append(x.fails, failure{m: m, err: e, behind: stuck[key]})
+			if stuck == nil {
+				stuck = map[string]bool{}
+			}
+			stuck[key] = true
+		default:
+			x.fail(m, e)
 		}
 	}
 	n.sink.sent.Add(int64(len(sent)))
@@ -142,7 +151,7 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	x.f.tapSlots.take(nil) // a stalled tap holds the flow, it doesn't fill the memory
 	x.f.r.busy()
 	x.f.outstanding(1)
-	x.f.taps.Go(func() {
+	x.f.beside.Go(func() {
 		defer x.f.r.idle()
 		defer x.f.outstanding(-1)
 		defer x.f.tapSlots.give()

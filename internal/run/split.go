@@ -77,11 +77,11 @@ const splitChunk = 1024
 func (x *exec) split(w *work, pc int, n *node, op *plan.Split, ms []*penstock.Message) {
 	out := x.take()
 	var empty []*penstock.Message
+	var fails []failure // kept apart: the nodes behind run before this one returns
 	for _, m := range ms {
 		start := len(out)
 		err := eachOf(op.Each.Eval(w.batch.Frame(m)), n.Name, func(i int, v penstock.Value) error {
 			c := child(w.batch, m, 0)
-			c.Seq = m.Seq
 			if err := bind(w.batch, c, op.As, op.Index, i, v); err != nil {
 				return err
 			}
@@ -90,10 +90,13 @@ func (x *exec) split(w *work, pc int, n *node, op *plan.Split, ms []*penstock.Me
 		})
 		if err != nil {
 			out = out[:start]
-			x.fail(m, err)
+			fails = append(fails, failure{m: m, err: err})
 			continue
 		}
 		parts := len(out) - start
+		for j, c := range out[start:] {
+			c.Seq = within(m.Seq, j, parts)
+		}
 		if parts == 0 {
 			empty = append(empty, m)
 			continue
@@ -113,6 +116,7 @@ func (x *exec) split(w *work, pc int, n *node, op *plan.Split, ms []*penstock.Me
 		x.run(w, n.Next, chunk)
 	}
 	x.put(w, n.Next, out)
+	x.fails = append(x.fails[:0], fails...)
 }
 
 // pendingAfter says whether messages wait at a later node to be joined: those behind a
