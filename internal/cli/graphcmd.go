@@ -34,6 +34,9 @@ as Mermaid text, which code hosts show in Markdown, as an SVG picture, or as dat
 				format = "svg"
 			case ".json":
 				format = "json"
+			case "", ".mmd", ".mermaid", ".md":
+			default:
+				return usagef("call it .svg, .mmd or .json, or say the format with -o", "the name of %s says no format", file)
 			}
 		}
 		pr, err := flags.project(args)

@@ -142,19 +142,33 @@ func showNotes(b *strings.Builder, c styles, s *control.Summary) {
 	}
 }
 
-// account is the sum that shows it, flow by flow, where a flow has one: a flow that splits has not.
+// account is the sum that shows it, flow by flow, where a flow has one.
 func account(s *control.Summary) string {
 	var b strings.Builder
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		in := []addend{{f.Read, "read"}, {f.Groups, "groups"}}
-		out := []addend{{f.Done, "done"}, {f.Filtered, "filtered"}, {f.Grouped, "grouped"}, {f.Dead, "dead"}, {f.Late, "late"}}
-		if f.Read == 0 || f.Split > 0 || total(in) != total(out) {
+		in := []addend{{f.Read, "read"}, {f.Groups, "groups"}, {f.Split, "parts"}}
+		out := []addend{{f.Done, "done"}, {f.Filtered, "filtered"}, {f.Grouped, "grouped"}, {f.Dead, "dead"}, {splitUp(f), "split"}}
+		if total(in) != total(out) { // late messages that were dropped are counted nowhere else; others are grouped or dead
+			out = append(out, addend{f.Late, "late"})
+		}
+		if f.Read == 0 || total(in) != total(out) {
 			continue
 		}
 		b.WriteString("\n  " + f.Name + ": " + join(in) + " = " + join(out))
 	}
 	return b.String()
+}
+
+// splitUp is how many messages became parts.
+func splitUp(f *control.FlowSummary) int64 {
+	var n int64
+	for _, s := range f.Steps {
+		if s.Verb == "split" {
+			n += s.In - s.Dropped - s.Errors
+		}
+	}
+	return n
 }
 
 // addend is a part of a sum.

@@ -82,6 +82,33 @@ every message is accounted for
   a: 9 read + 3 groups = 3 done + 1 filtered + 8 grouped
 `,
 		},
+		{
+			name: "late and split",
+			sum: control.Summary{Seconds: 0.02, Flows: []control.FlowSummary{
+				{FlowSummary: run.FlowSummary{Name: "included", Read: 9, Grouped: 9, Groups: 3, Done: 3, Late: 1}},
+				{FlowSummary: run.FlowSummary{Name: "dropped", Read: 9, Grouped: 8, Groups: 3, Done: 3, Late: 1}},
+				{FlowSummary: run.FlowSummary{Name: "parts", Read: 5, Split: 7, Done: 6, Filtered: 1, Dead: 2,
+					Causes: []run.Cause{{Step: "s", Message: "m", Count: 2}}, DeadLetter: "parts.dead.jsonl",
+					Steps: []run.StepSummary{{Verb: "split", In: 5, Dropped: 1, Errors: 1}, {Verb: "to", In: 6}}}},
+			}},
+			want: `flow      read  done  filtered  grouped  dead  sent  rate
+included     9     3         0        9     0     0     -
+dropped      9     3         0        8     0     0     -
+parts        5     6         1        0     2     0     -
+in 20ms
+
+dead letters
+  2 × m (step s) → parts.dead.jsonl
+
+! included: 1 message came after the group was complete
+! dropped: 1 message came after the group was complete
+
+every message is accounted for
+  included: 9 read + 3 groups = 3 done + 9 grouped
+  dropped: 9 read + 3 groups = 3 done + 8 grouped + 1 late
+  parts: 5 read + 7 parts = 6 done + 1 filtered + 2 dead + 3 split
+`,
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var out bytes.Buffer

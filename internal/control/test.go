@@ -31,6 +31,9 @@ type InvalidConfig struct {
 
 // Error counts the findings.
 func (e *InvalidConfig) Error() string {
+	if e.Errors == 1 {
+		return "1 error in the configuration"
+	}
 	return fmt.Sprintf("%d errors in the configuration", e.Errors)
 }
 
@@ -61,6 +64,11 @@ func (s *Service) Test(ctx context.Context, p Project, o TestOptions) (*TestRepo
 		e := &InvalidConfig{Findings: distinct(invalid.Findings.Sorted())}
 		e.Errors, e.Warnings = tally(e.Findings)
 		return nil, e
+	}
+	if err == nil && o.Run == "" && len(r.Cases) == 0 {
+		if c := s.Check(p, false); c.Errors > 0 { // there is no configuration at all
+			return nil, &InvalidConfig{Findings: c.Findings, Errors: c.Errors, Warnings: c.Warnings}
+		}
 	}
 	if err == nil && o.Run != "" && len(r.Cases) == 0 {
 		names := s.Names(p).Tests
