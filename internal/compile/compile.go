@@ -7,6 +7,8 @@
 package compile
 
 import (
+	"fmt"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/compile/lower"
 	"penstock.dev/penstock/internal/diag"
@@ -112,12 +114,19 @@ func (c *compiler) bodyScope(body *types.Type) *scope.Scope {
 func (c *compiler) names(kind resource.Kind) []string {
 	var out []string
 	for _, r := range c.set.Of(kind) {
-		out = append(out, r.Name())
+		if r.Name() != "" { // a name that is wrong is not there
+			out = append(out, r.Name())
+		}
 	}
 	return out
 }
 
 // dangling reports a reference to a resource that isn't there.
 func (c *compiler) dangling(l *diag.List, ref resource.Ref, kind resource.Kind) {
-	l.Errorf(ref.Pos, "dangling-reference", ref.Name, lower.Hint(ref.Name, c.names(kind)), "there is no %s %q", kind, ref.Name)
+	names := c.names(kind)
+	hint := lower.Hint(ref.Name, names)
+	if len(names) == 0 {
+		hint = fmt.Sprintf("add it: a document with `kind: %s` and `metadata: { name: %s }`", kind, ref.Name)
+	}
+	l.Errorf(ref.Pos, "dangling-reference", ref.Name, hint, "there is no %s %q", kind, ref.Name)
 }

@@ -81,7 +81,7 @@ func (s *Set) ParamsWith(given map[string]*Node, l *diag.List) []ParamValue {
 			}
 			if n != nil {
 				var ok bool
-				v.Value, ok = paramValue(&v, n, l)
+				v.Value, ok = paramValue(&v, n, "the parameter `"+v.Name+"`", l)
 				v.wrong = !ok
 			}
 			out = append(out, v)
@@ -104,9 +104,9 @@ func (s *Set) ParamsWith(given map[string]*Node, l *diag.List) []ParamValue {
 	return out
 }
 
-// paramValue reads a value of the parameter's type. Text in quotes, or from the command line, is
-// read as the type asks.
-func paramValue(p *ParamValue, n *Node, l *diag.List) (penstock.Value, bool) {
+// paramValue reads a value of the parameter's type; what names it in findings. Text in quotes, or from the
+// command line, is read as the type asks.
+func paramValue(p *ParamValue, n *Node, what string, l *diag.List) (penstock.Value, bool) {
 	text := n.Text
 	if n.Kind == NodeInt || n.Kind == NodeFloat {
 		text = jsonNumber(n.Text)
@@ -116,7 +116,7 @@ func paramValue(p *ParamValue, n *Node, l *diag.List) (penstock.Value, bool) {
 		if p.Type == "string" && n.Text != "" && n.Kind != NodeNull {
 			hint = "put it in quotes: " + strconv.Quote(n.Text)
 		}
-		l.Errorf(n.Pos, "wrong-type", clip(n.Text), hint, "the parameter `%s` is %s, and this is %s", p.Name, article(p.Type), n.Kind)
+		l.Errorf(n.Pos, "wrong-type", clip(n.Text), hint, "%s is %s, and this is %s", what, article(p.Type), n.Kind)
 		return penstock.Absent, false
 	}
 	switch p.Type {
@@ -141,12 +141,12 @@ func paramValue(p *ParamValue, n *Node, l *diag.List) (penstock.Value, bool) {
 		if err == nil {
 			return penstock.DurationValue(d.Std()), true
 		}
-		l.Errorf(n.Pos, "wrong-type", clip(text), "", "the parameter `%s`: %v", p.Name, err)
+		l.Errorf(n.Pos, "wrong-type", clip(text), "", "%s: %v", what, err)
 		return penstock.Absent, false
 	default:
 		return penstock.StringValue(text), true
 	}
-	l.Errorf(n.Pos, "wrong-type", clip(text), "", "the parameter `%s` is %s, and `%s` is none", p.Name, article(p.Type), clip(text))
+	l.Errorf(n.Pos, "wrong-type", clip(text), "", "%s is %s, and `%s` is none", what, article(p.Type), clip(text))
 	return penstock.Absent, false
 }
 
@@ -159,6 +159,6 @@ func article(word string) string {
 
 func (p *Param) check(d *Decoder) {
 	if p.Default != nil && p.Type != "" {
-		paramValue(&ParamValue{Name: "default", Type: p.Type}, p.Default, d.Diags)
+		paramValue(&ParamValue{Type: p.Type}, p.Default, "the default", d.Diags)
 	}
 }
