@@ -266,9 +266,9 @@ func TestLog(t *testing.T) {
 	b := batch(`{"msg":"hello"}`, `{"msg":{"a":1.0}}`, `{"msg":null}`, `{`)
 	b.Msgs[1].Key = "k 1"
 	process(t, plan.Bind(env), b)
-	want := `level=WARN msg=hello flow=orders step=log1
-level=WARN msg="{\"a\":1.0}" flow=orders step=log1 key="k 1"
-level=WARN msg="" flow=orders step=log1
+	want := `level=WARN msg=hello step=log1
+level=WARN msg="{\"a\":1.0}" step=log1 key="k 1"
+level=WARN msg="" step=log1
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &out, want)

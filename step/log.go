@@ -9,21 +9,21 @@ import (
 	"penstock.dev/penstock"
 )
 
-// Log writes a line to the log for each message: the text, and the attributes flow, step and key (where there is
-// one). It is a [Binder]: the logger is the run's. Messages are left as they are; one whose text can't be computed
+// Log writes a line to the log for each message: the text, and the attributes step and key (where there is one)
+// beside those that the run's logger has, such as the flow. It is a [Binder]: the logger is the run's. Messages are left as they are; one whose text can't be computed
 // fails. Nothing is computed where the logger doesn't write the level.
 type Log struct {
 	Message penstock.Program
 	Level   slog.Level
 
-	logger     *slog.Logger
-	flow, step string
+	logger *slog.Logger
+	step   string
 }
 
 // Bind gives the step of a run, which writes to env.Logger; env.Name is "flow/step".
 func (s *Log) Bind(env penstock.Env) penstock.Step {
 	bound := &Log{Message: s.Message, Level: s.Level, logger: env.Logger}
-	bound.flow, bound.step, _ = strings.Cut(env.Name, "/")
+	_, bound.step, _ = strings.Cut(env.Name, "/")
 	return bound
 }
 
@@ -41,8 +41,8 @@ func (s *Log) Process(ctx context.Context, b *penstock.Batch) error {
 			b.Fail(i, failed("log", err))
 			continue
 		}
-		attrs := [3]slog.Attr{slog.String("flow", s.flow), slog.String("step", s.step)}
-		n := 2
+		attrs := [2]slog.Attr{slog.String("step", s.step)}
+		n := 1
 		if m.Key != "" {
 			attrs[n] = slog.String("key", strings.Clone(m.Key)) // a handler may keep it
 			n++

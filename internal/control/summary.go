@@ -62,6 +62,7 @@ func (s *Summary) Dead() int64 {
 // view says how the figures of a plan are shown.
 type view struct {
 	sent map[string][]Sent // by flow: where it sends to, in the order of its steps
+	put  *strings.Replacer // puts in the values of parameters
 }
 
 // viewOf names the endpoints that a plan sends to in the words of its files, with the values of
@@ -76,10 +77,10 @@ func (c *Checked) viewOf(p *plan.Plan) view {
 			}
 		}
 	}
-	put := strings.NewReplacer(values...)
+	v.put = strings.NewReplacer(values...)
 	for _, f := range p.Flows {
 		sends(f, func(ep *plan.Endpoint) {
-			v.sent[f.Name] = append(v.sent[f.Name], Sent{Endpoint: ep.Name, Label: put.Replace(ep.Label)})
+			v.sent[f.Name] = append(v.sent[f.Name], Sent{Endpoint: ep.Name, Label: v.put.Replace(ep.Label)})
 		})
 	}
 	return v
@@ -92,6 +93,7 @@ func newSummary(sum *run.Summary, v view) *Summary {
 		for i := range fs.Sent {
 			fs.Sent[i].Count = f.Sent[fs.Sent[i].Endpoint]
 		}
+		fs.DeadLetter = v.put.Replace(f.DeadLetter)
 		if out.Seconds > 0 {
 			fs.Rate = float64(f.Read) / out.Seconds
 		}
