@@ -108,6 +108,7 @@ func (r *Reference) Topics() []string {
 type entry struct {
 	name, kind string
 	types      []reflect.Type // the structs of what stands below it; several for a connector that reads, writes and is asked
+	role       string         // of a connector, where the entry is about one of its roles
 	topic      func() Topic
 }
 
@@ -115,38 +116,55 @@ func (r *Reference) entries() []entry {
 	var out []entry
 	for _, k := range resource.Kinds() {
 		t := reflect.TypeOf(resource.SpecOf(k)).Elem()
-		out = append(out, entry{strings.ToLower(string(k)), "kind", []reflect.Type{t}, func() Topic {
+		out = append(out, entry{name: strings.ToLower(string(k)), kind: "kind", types: []reflect.Type{t}, topic: func() Topic {
 			return Topic{Doc: r.kindDoc(k), Unsupported: resource.Unsupported(string(k))}
 		}})
 	}
-	out = append(out, entry{"metadata", "field", []reflect.Type{reflect.TypeFor[resource.Metadata]()}, func() Topic {
+	out = append(out, entry{name: "metadata", kind: "field", types: []reflect.Type{reflect.TypeFor[resource.Metadata]()}, topic: func() Topic {
 		return Topic{Doc: r.comments.ofType(reflect.TypeFor[resource.Metadata]())}
-	}}, entry{"step", "field", []reflect.Type{reflect.TypeFor[resource.Step]()}, func() Topic {
+	}}, entry{name: "step", kind: "field", types: []reflect.Type{reflect.TypeFor[resource.Step]()}, topic: func() Topic {
 		return Topic{Doc: r.comments.ofType(reflect.TypeFor[resource.Step]()), Unsupported: resource.Unsupported("Step")}
-	}}, entry{"target", "field", []reflect.Type{reflect.TypeFor[resource.Target]()}, func() Topic {
+	}}, entry{name: "target", kind: "field", types: []reflect.Type{reflect.TypeFor[resource.Target]()}, topic: func() Topic {
 		return Topic{Doc: r.comments.ofType(reflect.TypeFor[resource.Target]()), Unsupported: resource.Unsupported("Target")}
 	}})
 	for i := range resource.Verbs() {
 		v := &resource.Verbs()[i]
 		t := reflect.TypeOf(v.New()).Elem()
-		out = append(out, entry{v.Name, "verb", []reflect.Type{t}, func() Topic {
+		out = append(out, entry{name: v.Name, kind: "verb", types: []reflect.Type{t}, topic: func() Topic {
 			return Topic{Doc: r.verbDoc(v), Facts: verbFacts(v), Example: v.Example}
 		}})
 	}
 	for _, name := range r.connectors() {
-		out = append(out, r.connectorEntry(name))
+		out = append(out, r.roles(name)...)
 	}
 	for _, k := range []string{penstock.KindOfCodec, penstock.KindOfConnection} {
 		for _, d := range r.registry.Drivers(k) {
-			out = append(out, entry{d.Spec.Name, k, []reflect.Type{d.Config}, func() Topic { return Topic{Doc: d.Spec.Summary} }})
+			out = append(out, entry{name: d.Spec.Name, kind: k, types: []reflect.Type{d.Config}, topic: func() Topic { return Topic{Doc: d.Spec.Summary} }})
 		}
 	}
 	for _, c := range penstock.Codes() {
-		out = append(out, entry{string(c), "error code", nil, func() Topic { return Topic{Doc: codeDocs[c], Facts: codeFacts(c)} }})
+		out = append(out, entry{name: string(c), kind: "error code", topic: func() Topic { return Topic{Doc: codeDocs[c], Facts: codeFacts(c)} }})
 	}
 	return out
 }
 
+// roles are the entries of a connector, one for each thing that it can do: what is written differs.
+func (r *Reference) roles(name string) []entry {
+	var out []entry
+	for _, k := range driverKinds {
+		d, ok := r.registry.Lookup(k, name)
+		if !ok {
+			continue
+		}
+		facts := driverFacts(k, d)
+		out = append(out, entry{name: name, kind: "connector", types: []reflect.Type{d.Config}, role: strings.ReplaceAll(driverTitles[k], "`", ""), topic: func() Topic {
+			return Topic{Doc: strings.ReplaceAll(facts[0].Name, "`", "") + ". " + facts[0].Text, Facts: facts[1:]}
+		}})
+	}
+	return out
+}
+
+// connectorEntry is a connector with all that it can do.
 func (r *Reference) connectorEntry(name string) entry {
 	e := entry{name: name, kind: "connector"}
 	var doc string
@@ -224,6 +242,9 @@ func (r *Reference) descend(e entry, parts []string) (Topic, error) {
 		}
 		f.Name, types = t.Name+"."+f.Name, next
 		t = f
+	}
+	if e.role != "" && len(parts) > 0 {
+		t.Facts = append([]Fact{{"Where", e.role}}, t.Facts...)
 	}
 	for _, ty := range types {
 		t.Fields = append(t.Fields, r.topicFields(ty)...)

@@ -260,6 +260,9 @@ func TestExplain(t *testing.T) {
 		{"aggregate", "Acknowledgement:"},
 		{"aggregate", "EXAMPLE"},
 		{"file", "Loses: everything"},
+		{"file", "CONNECTOR file Reading (from)."},
+		{"file", "CONNECTOR file Writing (to)."},
+		{"file.path", "Where: Writing (to)"},
 		{"file.limits.depth", "default 512"},
 		{"csv.separator", "<text>"},
 		{"timeout", "HTTP status: 504"},
@@ -275,9 +278,12 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%s: %v", c.word, err)
 			continue
 		}
-		text := strings.Join(strings.Fields(topics[0].Text(80)), " ")
-		if !strings.Contains(text, c.want) {
-			t.Errorf("%s does not say %q:\n%s", c.word, c.want, topics[0].Text(80))
+		all := ""
+		for i := range topics {
+			all += topics[i].Text(80)
+		}
+		if text := strings.Join(strings.Fields(all), " "); !strings.Contains(text, c.want) {
+			t.Errorf("%s does not say %q:\n%s", c.word, c.want, all)
 		}
 	}
 	for _, c := range []struct{ word, hint string }{
