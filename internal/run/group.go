@@ -167,6 +167,12 @@ func eventTime(p penstock.Program, f *penstock.Frame) (int64, error) {
 func (g *groups) add(m *penstock.Message, a arrival, done []*openGroup) ([]*openGroup, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.eventTime() && g.f.gate != nil && a.at > g.high {
+		// In total order this message is the front: all before it have been here. Its own group may be
+		// over too, and it is then the first of another.
+		g.high = a.at
+		done = g.sweep(done, g.high)
+	}
 	grp := g.open[a.key]
 	if grp == nil && g.isLate(a) {
 		if g.op.Late != plan.LateInclude && g.op.Late != "" {
@@ -191,10 +197,6 @@ func (g *groups) add(m *penstock.Message, a arrival, done []*openGroup) ([]*open
 		done = append(done, g.take(grp, reasonSize))
 	default:
 		g.schedule(grp)
-	}
-	if g.eventTime() && g.f.gate != nil && a.at > g.high {
-		g.high = a.at // in total order this message is the front: all before it have been here
-		done = g.sweep(done, g.high)
 	}
 	for (g.op.MaxGroups > 0 && len(g.open) > g.op.MaxGroups) || (g.op.MaxBytes > 0 && g.bytes > g.op.MaxBytes && len(g.open) > 0) {
 		g.f.stats.Bound.Add(1)

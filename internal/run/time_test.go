@@ -58,6 +58,31 @@ func TestEventTimeCompletesIdleGroups(t *testing.T) {
 	}
 }
 
+// A group that is over by the time of the next message of its key is not gone on with, whether or not a message
+// of another key came between.
+func TestEventTimeEndsAGroupBeforeItsNextMessage(t *testing.T) {
+	in := []string{
+		`{"t":1,"k":"a"}`, `{"t":3,"k":"a"}`, // 2 s: goes on
+		`{"t":9,"k":"a"}`,                      // 6 s: another group
+		`{"t":10,"k":"b"}`, `{"t":13,"k":"a"}`, // 4 s, with b between
+		`{"t":13,"k":"b"}`, // 3 s: over just now
+	}
+	want := []string{`[{"t":1,"k":"a"},{"t":3,"k":"a"}]`, `[{"t":9,"k":"a"}]`, `[{"t":10,"k":"b"}]`, `[{"t":13,"k":"a"}]`, `[{"t":13,"k":"b"}]`}
+	for _, batch := range []int{1, 4, 10} {
+		out := &record{}
+		b := &bench{
+			flow: &plan.Flow{Name: "f", Order: plan.Total, Time: at, Concurrency: 3, Nodes: next(
+				plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Idle: 3 * time.Second}}, send("out"))},
+			source: &lines{docs: in, batch: batch},
+			sinks:  map[string]*record{"out": out},
+		}
+		sum := b.run(t)
+		if !slices.Equal(out.got, want) || sum.Flows[0].Late != 0 || sum.Flows[0].Unsettled != 0 {
+			t.Errorf("batches of %d: %v %+v", batch, out.got, sum.Flows[0])
+		}
+	}
+}
+
 func TestEventTimeWaitsForTheSlowestLane(t *testing.T) {
 	// Keys on different lanes: whichever lane is ahead, no message in order of time is late.
 	for round := range 20 {
