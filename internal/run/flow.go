@@ -141,6 +141,7 @@ func (f *flow) buildDead() error {
 	if f.r.opts.Replace != nil {
 		if v, ok := f.r.opts.Replace(f.plan, RoleDeadLetter, nil); ok {
 			f.dead.s = v.(penstock.Sink)
+			f.dead.flush, _ = v.(penstock.Flusher)
 		}
 	}
 	if f.dead.s == nil {
