@@ -192,3 +192,29 @@ func FuzzLoad(f *testing.F) {
 		checkPlaces(t, src, l)
 	})
 }
+
+// TestTooDeepSaysWhere: at the bracket, the dash or the line that goes too far.
+func TestTooDeepSaysWhere(t *testing.T) {
+	steps := ""
+	for i := range 101 {
+		steps += strings.Repeat(" ", i) + "a:\n"
+	}
+	for src, want := range map[string]string{
+		"a: b\nc: " + strings.Repeat("[", 200):              "a.yaml:2:103",
+		"a: b\n---\nc:\n  d: é" + strings.Repeat("[ ", 200): "a.yaml:4:203",
+		"a:\n  " + strings.Repeat("- ", 200) + "x":          "a.yaml:2:3",
+		steps: "a.yaml:101:101",
+		"a: b\n---\nc: " + strings.Repeat("[]", 200) + " # x\n": "",
+	} {
+		_, l := loadText(src)
+		at := ""
+		for _, d := range l.Sorted() {
+			if d.Code == "too-deep" {
+				at = d.Pos.String()
+			}
+		}
+		if at != want {
+			t.Errorf("%.30q: at %q, want %q", src, at, want)
+		}
+	}
+}

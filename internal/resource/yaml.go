@@ -148,8 +148,8 @@ func parseDocument(file string, d rawDocument, l *diag.List) (n *Node) {
 		l.Errorf(start, "file-too-large", "", "divide it", "the document has %d bytes, more than %d", len(d.text), MaxDocument)
 		return nil
 	}
-	if depthOf(d.text) > maxDepth {
-		l.Errorf(start, "too-deep", "", "flatten it", "the document is nested deeper than %d", maxDepth)
+	if line, col, ok := deeper(d.text, maxDepth); ok {
+		l.Errorf(penstock.Pos{File: file, Line: d.line + line, Col: col}, "too-deep", "", "flatten it", "the document is nested deeper than %d", maxDepth)
 		return nil
 	}
 	other, err11 := read11(d.text)
@@ -287,15 +287,16 @@ func firstLine(s string) string {
 	return s
 }
 
-// depthOf is an upper bound of how deeply a document nests: brackets, and dashes that stand in one
-// line, and steps of indentation. It looks at the text without reading it, so that no reader
-// has to recurse into a document that is made to break it.
-func depthOf(text string) int {
-	deepest, brackets := 0, 0
+// deeper finds the place (from 1) at which a document may nest deeper than most levels. It counts an upper
+// bound: brackets, dashes that stand in one line, and steps of indentation. It looks at the text without
+// reading it, so that no reader has to recurse into a document that is made to break it.
+func deeper(text string, most int) (line, col int, found bool) {
+	brackets := 0
 	var indents []int
-	for line := range strings.Lines(text) {
-		body := strings.TrimLeft(line, " ")
-		indent := len(line) - len(body)
+	for row := range strings.Lines(text) {
+		line++
+		body := strings.TrimLeft(row, " ")
+		indent := len(row) - len(body)
 		if strings.TrimSpace(body) != "" {
 			for len(indents) > 0 && indents[len(indents)-1] >= indent {
 				indents = indents[:len(indents)-1]
@@ -311,16 +312,19 @@ func depthOf(text string) int {
 			}
 			rest = strings.TrimLeft(after, " ")
 		}
+		if brackets+dashes+len(indents) > most {
+			return line, indent + 1, true
+		}
 		for i := 0; i < len(body); i++ {
 			switch body[i] {
 			case '[', '{':
-				brackets++
-				deepest = max(deepest, brackets+dashes+len(indents))
+				if brackets++; brackets+dashes+len(indents) > most {
+					return line, indent + utf8.RuneCountInString(body[:i]) + 1, true
+				}
 			case ']', '}':
 				brackets = max(0, brackets-1)
 			}
 		}
-		deepest = max(deepest, brackets+dashes+len(indents))
 	}
-	return deepest
+	return 0, 0, false
 }
