@@ -30,6 +30,9 @@ type Spec struct {
 	// Idempotent says that a Caller or Sink may be asked twice without a second effect, so that the
 	// default retry applies to it.
 	Idempotent bool
+	// Headers says that a Sink carries a message's key and meta beside its body. Where it doesn't, a dead
+	// letter is written as an object that holds all three.
+	Headers bool
 	// Loses says, for a sink, what its "durable" does not cover (stdout, drop); empty when nothing.
 	Loses string
 	// Output is, for a source without a schema or codec, the type of its bodies, and for a caller the type

@@ -55,7 +55,7 @@ type OnError struct {
 	Place
 	// Tries at the step that failed, with the message as it entered that step; completed steps are not repeated. Left out, transient failures (limited, unavailable, timeout) get 5 tries, and deterministic ones none. Where a step declares its own retry, only that one acts.
 	Retry *Retry `json:"retry"`
-	// Where a message goes that failed for good: its original bytes, and the reason in meta.dead. Left out, the implicit channel <flow>.dead, a JSON-lines file in this version.
+	// Where a message goes that failed for good: its original bytes, and the reason in meta.dead. A connector that carries no headers (file, stdout) gets an object of body, key and meta. Left out, the implicit channel <flow>.dead, a JSON-lines file in this version.
 	DeadLetter *Target `json:"deadLetter"`
 	// What happens to later messages of the same key: skip lets them pass, so that the dead letter leaves a gap.
 	Order string `json:"order" penstock:"enum=skip,default=skip"`

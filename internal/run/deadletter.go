@@ -32,6 +32,11 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 	}
 	c.Body = readable(b, c.Body)
 	c.Meta.Set("dead", x.f.deadMeta(cause, stepName, attempts, m))
+	if x.f.envelope {
+		text := bytes.TrimSuffix(appendDead(nil, c), []byte("\n"))
+		c.Body = b.NewDoc()
+		c.Body.Reset(jsonview.JSON, text)
+	}
 	if err := x.f.dead.write(x.ctx, b); err != nil {
 		x.f.fatal(&penstock.Error{Code: penstock.CodeOf(err), Op: "dead letter of " + x.f.plan.Name, Err: err, Hint: notSettled(err)})
 		x.f.log.Error("dead letter not written", "cause", cause, "error", err)

@@ -28,6 +28,7 @@ type flow struct {
 	feeds    []*channel // one entry for each step that sends
 	dead     *sink
 	deadFile *deadFile
+	envelope bool // dead letters are written as {body, key, meta}
 
 	width    int // lanes
 	lanes    []*lane
@@ -133,6 +134,8 @@ func (f *flow) detaches() bool { return f.gate == nil }
 
 func (f *flow) buildDead() error {
 	if ep := f.plan.OnError.DeadLetter; ep != nil {
+		// Where the sink has no place for meta, the reason would be lost.
+		f.envelope = ep.Driver != nil && !ep.Driver.Spec.Headers && f.r.opts.Replace == nil
 		s, err := f.openSink(ep)
 		f.dead = s
 		return err
@@ -212,7 +215,7 @@ func (f *flow) run(reading context.Context) error {
 	})
 	f.drained()
 	if reading.Err() == nil && f.ctx.Err() == nil {
-		f.complete()
+		f.complete(reading)
 	}
 	stopTimers()
 	clocks.Wait()
@@ -233,8 +236,9 @@ func (f *flow) run(reading context.Context) error {
 }
 
 // complete ends the groups that the end of the sources ends; the others wait for their
-// clock. Groups that nothing will ever complete are dead-lettered: nothing is lost silently.
-func (f *flow) complete() {
+// clock. Groups that nothing will ever complete are dead-lettered: nothing is lost silently. Where the
+// run is stopped meanwhile they stay unsettled.
+func (f *flow) complete(reading context.Context) {
 	for _, g := range f.groups {
 		switch {
 		case g.op.AtEnd:
@@ -242,9 +246,12 @@ func (f *flow) complete() {
 		case g.eventTime():
 			g.release(g.advance(maxTime))
 		case g.timed():
-			g.untilEmpty()
+			g.untilEmpty(reading)
 		}
 		f.drained()
+		if reading.Err() != nil {
+			return
+		}
 		if left := g.rest(); len(left) > 0 {
 			f.incomplete(g, left)
 		}
