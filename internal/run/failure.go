@@ -167,12 +167,16 @@ func (x *exec) settleFailure(w *work, pc int, n *node, f failure, attempt int) {
 // giveUp sends a message whose tries are over to the catch, to the node around, or to
 // the dead letter.
 func (x *exec) giveUp(w *work, n *node, f failure, attempt int) {
+	if x.f.ctx.Err() != nil && x.results == nil { // aborted, which may be why it failed: no catch may call that a success
+		w.mem--
+		return
+	}
 	step, attempts := n.Name, attempt
 	var ex *exhausted
 	if errors.As(f.err, &ex) {
 		step, attempts = ex.step, ex.attempts
 	}
-	if n.Catch != plan.End {
+	if n.Catch != plan.End && x.f.ctx.Err() == nil {
 		if n.ErrorSlot >= 0 {
 			f.m.Vars[n.ErrorSlot] = errorValue(f.err, step, attempts)
 		}
@@ -185,10 +189,6 @@ func (x *exec) giveUp(w *work, n *node, f failure, attempt int) {
 			f.err = &exhausted{err: f.err, step: step, attempts: attempts, final: x.inherit != nil || x.retryOf(n) != nil}
 		}
 		x.results.failed(f.m, f.err)
-		return
-	}
-	if x.f.ctx.Err() != nil { // aborted: it is not settled, and not dead either
-		w.mem--
 		return
 	}
 	x.dead(w, f.m, f.err, step, attempts)

@@ -174,13 +174,13 @@ func (g *groups) wakeWatch() {
 	}
 }
 
-// untilEmpty waits until the clock has completed all open groups that it can.
-func (g *groups) untilEmpty() {
-	stop := g.moved.wakeAfter(g.f.ctx)
+// untilEmpty waits until the clock has completed all open groups that it can, or ctx has ended.
+func (g *groups) untilEmpty(ctx context.Context) {
+	stop := g.moved.wakeAfter(ctx)
 	defer stop()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for len(g.due) > 0 && g.f.ctx.Err() == nil {
+	for len(g.due) > 0 && ctx.Err() == nil {
 		g.moved.wait()
 	}
 }

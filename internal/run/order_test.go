@@ -1,11 +1,14 @@
 package run
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
@@ -220,5 +223,75 @@ func TestPlacesOfPartsAreInOrder(t *testing.T) {
 	}
 	if within(1, 0, 2) != 1 {
 		t.Error("a place without room has no parts")
+	}
+}
+
+// TestAnAbortedCallIsNoSuccess has a run aborted while a call is in flight, inside a try: its catch
+// must not make a settled message of it.
+func TestAnAbortedCallIsNoSuccess(t *testing.T) {
+	for _, order := range orders {
+		t.Run(string(order), func(t *testing.T) {
+			var r *Runner
+			hang := hanging(func(ctx context.Context) { r.abort(errors.New("stopped")); <-ctx.Done() })
+			nodes := next(plan.Node{Op: &plan.Call{Endpoint: endpoint("hang"), Idempotent: true}, Catch: 1},
+				plan.Node{Op: &plan.Apply{Step: steps(func(*penstock.Batch, *penstock.Message) error { return nil })}})
+			src := &lines{docs: docs(1, `{"n":%d}`), batch: 1}
+			f := &plan.Flow{Name: "f", Order: order, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: nodes}
+			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
+				switch role {
+				case RoleSource:
+					return src, true
+				case RoleCaller:
+					return hang, true
+				}
+				return &record{}, true
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum, err := r.Run(context.Background()); err == nil || sum.Flows[0].Done != 0 || len(src.settled) != 0 {
+				t.Errorf("%v, %d settled: %+v", err, len(src.settled), sum.Flows[0])
+			}
+		})
+	}
+}
+
+// hanging is a caller that never answers.
+type hanging func(ctx context.Context)
+
+func (hanging) Open(context.Context) error  { return nil }
+func (hanging) Close(context.Context) error { return nil }
+func (h hanging) Call(ctx context.Context, _ *penstock.Frame, _ *penstock.Message) error {
+	h(ctx)
+	return ctx.Err()
+}
+
+// TestAStopDoesNotWaitForOpenGroups stops a run whose sources have ended, and which only waits for
+// the clock to complete its groups.
+func TestAStopDoesNotWaitForOpenGroups(t *testing.T) {
+	for _, order := range orders {
+		t.Run(string(order), func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			src, dead := &lines{docs: docs(3, `{"n":%d}`), batch: 1}, &record{}
+			f := &plan.Flow{Name: "f", Order: order, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(plan.Node{Op: &plan.Group{Idle: time.Hour}})}
+			var r *Runner
+			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Clock: newClock(), OnIdle: func() {
+				if r.flows[0].stats.Grouped.Load() == 3 {
+					cancel()
+				}
+			}, Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
+				if role == RoleSource {
+					return src, true
+				}
+				return dead, true
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if sum, err := r.Run(ctx); err != nil || sum.Flows[0].Unsettled != 3 || len(dead.got) != 0 {
+				t.Errorf("%v, dead %v: %+v", err, dead.got, sum.Flows[0])
+			}
+		})
 	}
 }
