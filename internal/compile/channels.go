@@ -28,11 +28,11 @@ type channel struct {
 func (c *compiler) declareChannels() {
 	c.channels = map[string]*channel{}
 	for _, r := range c.set.Of(resource.KindChannel) {
-		spec := r.Spec.(*resource.Channel)
-		ch := &channel{name: r.Name(), pos: r.Pos, spec: spec}
-		if p := r.Metadata.At("name"); p.IsValid() {
-			ch.pos = p
+		if r.Name() == "" {
+			continue // its name was refused, and nothing can refer to it
 		}
+		spec := r.Spec.(*resource.Channel)
+		ch := &channel{name: r.Name(), pos: r.NamePos(), spec: spec}
 		ch.out = &plan.Channel{Name: ch.name, Capacity: spec.Capacity, Pos: ch.pos}
 		if !spec.Schema.IsZero() {
 			if ch.schema = c.Schema(spec.Schema, c.diags); ch.schema == nil {

@@ -42,7 +42,7 @@ func (c *compiler) compileFlow(r *resource.Resource) {
 	res := lf.Lower(in.checks, spec.Steps, spec.To)
 	f.Nodes, f.Output, f.Slots, f.Coverage = res.Nodes, res.Output, lf.Slots(), lf.Coverage()
 	if res.Lost && !in.replies {
-		c.diags.Warnf(r.Metadata.At("name"), "no-destination", f.Name, "add `to:` to the flow (`to: { drop: {} }` if that is meant)",
+		c.diags.Warnf(r.NamePos(), "no-destination", f.Name, "add `to:` to the flow (`to: { drop: {} }` if that is meant)",
 			"what flow %s makes is sent nowhere", f.Name)
 	}
 	c.onError(f, spec)

@@ -43,6 +43,14 @@ type Resource struct {
 // Name is the resource's name.
 func (r *Resource) Name() string { return r.Metadata.Name }
 
+// NamePos is where the name stands, or where the resource begins if it has none.
+func (r *Resource) NamePos() penstock.Pos {
+	if p := r.Metadata.At("name"); p.IsValid() {
+		return p
+	}
+	return r.Pos
+}
+
 // Metadata names a resource and groups it with others.
 type Metadata struct {
 	Place

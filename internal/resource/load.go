@@ -286,8 +286,8 @@ func (ld *loader) add(r *Resource) {
 	if r.Name() != "" {
 		k := key{r.Kind, r.Name()}
 		if first, twice := ld.set.byName[k]; twice {
-			ld.diags.Errorf(r.Metadata.At("name"), "duplicate-resource", r.Name(), "rename one of them",
-				"the %s `%s` is there twice: first at %s", r.Kind, r.Name(), first.Metadata.At("name"))
+			ld.diags.Errorf(r.NamePos(), "duplicate-resource", r.Name(), "rename one of them",
+				"the %s `%s` is there twice: first at %s", r.Kind, r.Name(), first.NamePos())
 			return
 		}
 		ld.set.byName[k] = r
@@ -314,7 +314,7 @@ func (ld *loader) choose(o Options) {
 		}
 		ld.set.integration = r
 	case len(all) > 1:
-		ld.diags.Errorf(all[1].Metadata.At("name"), "two-integrations", names[1], fmt.Sprintf("choose one with --integration %s", names[0]),
+		ld.diags.Errorf(all[1].NamePos(), "two-integrations", names[1], fmt.Sprintf("choose one with --integration %s", names[0]),
 			"there are several integrations: %s", strings.Join(names, ", "))
 	case len(all) == 1:
 		ld.set.integration = all[0]

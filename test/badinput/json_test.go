@@ -1,6 +1,7 @@
 package badinput_test
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -123,23 +124,28 @@ func TestWhatNothingReadsIsForwarded(t *testing.T) {
 	o.holds(t, in, nil)
 }
 
-// TestBrokenBodiesReachADeclaredDeadLetter: one that can only write what it can read gets the text.
+// TestBrokenBodiesReachADeclaredDeadLetter: one that can only write what it can read gets them as text or base64.
 func TestBrokenBodiesReachADeclaredDeadLetter(t *testing.T) {
 	dead := "onError: { deadLetter: { file: { path: \"${params.dst}\", format: { json: {} } } } }\n"
-	for _, c := range []struct{ name, file, in, want string }{
-		{"json", "in.jsonl", "{\"a\":1}\n{\"a\"\n}\n\"\xff\"\n{\"a\":2}\n", "\"{\\\"a\\\"\\n}\"\n\"Iv8i\"\n"},
-		{"csv", "in.csv", "a,b\n1,2\n1\n\xff,2\n3,4\n", "\"1\"\n\"/ywy\"\n"},
+	for _, c := range []struct {
+		name, file, in string
+		dead           []want
+	}{
+		{"json", "in.jsonl", "{\"a\":1}\n{\"a\"\n}\n\"\xff\"\n{\"a\":2}\n", []want{
+			{line: 2, offset: 8, code: penstock.Invalid, step: "map1", path: "body", message: "invalid JSON at byte 5 (line 2)", body: `"{\"a\"\n}"`, enc: "text"},
+			{line: 4, offset: 15, code: penstock.Invalid, step: "map1", path: "body", message: "invalid JSON at byte 1 (line 1)", body: `"Iv8i"`, enc: "base64"},
+		}},
+		{"csv", "in.csv", "a,b\n1,2\n1\n\xff,2\n2,4\n", []want{
+			{line: 3, offset: 8, code: penstock.Invalid, step: "map1", path: "body", message: "the row has 1 cells", body: `"1"`, enc: "text"},
+			{line: 4, offset: 10, code: penstock.Invalid, step: "map1", path: "body", message: "not valid UTF-8", body: `"/ywy"`, enc: "base64"},
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			src, dst := t.TempDir()+"/"+c.file, t.TempDir()+"/dead.jsonl"
+			src, dst := filepath.Join(t.TempDir(), c.file), filepath.Join(t.TempDir(), "dead.jsonl")
 			put(t, src, c.in)
-			o := runWith(t, readAndPrint("- map: { a: \"${body.a}\" }")+indent(dead), options{src: src, dst: dst})
-			if f := o.flow(); o.err != nil || f.Done != 2 || f.Dead != 2 || f.Unsettled != 0 {
-				t.Errorf("%v; %+v", o.err, f)
-			}
-			if got := content(t, dst); got != c.want {
-				t.Errorf("dead letters %q, want %q", got, c.want)
-			}
+			o := runWith(t, readAndPrint("- map: { a: \"${int(body.a)}\" }")+indent(dead), options{src: src, dst: dst})
+			o.dead = letters(t, dst)
+			o.holds(t, []string{`{"a":1}`, `{"a":2}`}, c.dead)
 		})
 	}
 }
