@@ -77,6 +77,10 @@ func (m *Meta) Set(name string, v Value) {
 	}
 }
 
+// Add puts a header that is not there yet, under a name that is lower-case already: what a
+// source does for every message.
+func (m *Meta) Add(name string, v Value) { m.entries = append(m.entries, MetaEntry{name, v}) }
+
 // Entries lists the headers in the order they were set; not to be changed.
 func (m *Meta) Entries() []MetaEntry { return m.entries }
 

@@ -216,12 +216,12 @@ func (r *Records) message(into *Batch, size int) *Message {
 	m := into.Append()
 	m.Pos = Position{Stream: r.Stream, Offset: r.pos, Next: r.pos + int64(size)}
 	if r.MetaName != "" {
-		m.Meta.Set(r.MetaName, StringValue(r.name()))
+		m.Meta.Add(r.MetaName, StringValue(r.name()))
 	}
 	if !r.NoLines {
 		m.Pos.Line = r.current()
 		if r.MetaLine != "" {
-			m.Meta.Set(r.MetaLine, IntValue(m.Pos.Line))
+			m.Meta.Add(r.MetaLine, IntValue(m.Pos.Line))
 		}
 	}
 	return m

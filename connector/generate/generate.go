@@ -149,13 +149,13 @@ func (s *source) wait(ctx context.Context) (int64, error) {
 func (s *source) make(into *penstock.Batch) {
 	m := into.Append()
 	m.Pos = penstock.Position{Stream: stream, Offset: s.next, Next: s.next + 1}
-	m.Meta.Set("index", penstock.IntValue(s.next))
+	m.Meta.Add("index", penstock.IntValue(s.next))
 	body := s.body[:0] // not in the arena: the mapping takes memory from there while it writes
 	if s.config.Body.Mapping == nil {
 		body = append(body, `{"index":`...)
 		body = append(strconv.AppendInt(body, s.next, 10), '}')
 	} else {
-		m.Meta.Set("random", penstock.DoubleValue(random(s.config.Seed, s.next)))
+		m.Meta.Add("random", penstock.DoubleValue(random(s.config.Seed, s.next)))
 		var err error
 		if body, err = s.config.Body.Mapping.Append(body, into.Frame(m)); err != nil {
 			into.Fail(len(into.Msgs)-1, err)

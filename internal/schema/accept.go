@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"bytes"
 	"math/big"
 	"slices"
 	"strings"
@@ -292,6 +291,15 @@ func formatOf(f *jsonschema.Format) func(string) bool {
 // maxPlainNumber is how long a number may be to be checked the quick way.
 const maxPlainNumber = 32
 
+func hasExponent(number []byte) bool {
+	for _, c := range number {
+		if c|0x20 == 'e' {
+			return true
+		}
+	}
+	return false
+}
+
 func acceptNumber(s *jsonschema.Schema) accept {
 	if s.Enum != nil || s.Const != nil {
 		return refuse
@@ -325,7 +333,7 @@ func acceptNumber(s *jsonschema.Schema) accept {
 	}
 	return func(d *jsonview.Doc, n jsonview.Node) bool {
 		raw := d.Raw(n)
-		if len(raw) > maxPlainNumber || bytes.ContainsAny(raw, "eE") {
+		if len(raw) > maxPlainNumber || hasExponent(raw) {
 			return false
 		}
 		if format != nil && !d.IsInt(n) {
