@@ -11,13 +11,46 @@ import (
 )
 
 // channel is a channel in memory (durable: false): a direct hand-over that settles at
-// hand-over. It blocks when full; what a run that is stopped leaves in it is lost, and
-// counted.
+// hand-over. It blocks when full. A run that is stopped works off what is in it; what a run that
+// is aborted leaves is lost, and counted.
 type channel struct {
 	plan      *plan.Channel
 	producers atomic.Int32 // flows and steps that still may send
 	subs      []*subscription
 	handed    atomic.Int64
+	circle    bool // a flow that reads it feeds it, directly or through others
+}
+
+// circles marks the channels that are part of a circle of flows, and closes those that nobody
+// feeds.
+func (r *Runner) circles() {
+	feeds := map[*channel][]*channel{} // what the readers of a channel send to
+	for _, f := range r.flows {
+		for _, p := range f.pumps {
+			if s, ok := p.source.(*subscription); ok {
+				feeds[s.ch] = append(feeds[s.ch], f.feeds...)
+			}
+		}
+	}
+	for _, c := range r.channels {
+		seen := map[*channel]bool{}
+		var visit func(*channel)
+		visit = func(from *channel) {
+			for _, next := range feeds[from] {
+				if !seen[next] {
+					seen[next] = true
+					visit(next)
+				}
+			}
+		}
+		visit(c)
+		c.circle = seen[c]
+		if c.producers.Load() == 0 {
+			for _, s := range c.subs {
+				s.close()
+			}
+		}
+	}
 }
 
 // subscription is one reading flow's end: each has every message.

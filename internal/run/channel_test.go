@@ -160,3 +160,68 @@ func TestStopLeavesOpenGroupsUnsettled(t *testing.T) {
 		t.Fatalf("%v %v %+v", err, out.got, sum.Flows[0])
 	}
 }
+
+// TestStopWorksOffChannels stops a run whose sender is blocked on a full channel: everything that
+// was read is worked off, in time.
+func TestStopWorksOffChannels(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	src := &endless{lines: lines{docs: docs(500, `{"n":%d}`), batch: 9}, stop: cancel}
+	out := &record{}
+	p, o := chained(nil, out, 3)
+	replace := o.Replace
+	o.Replace = func(f *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
+		if role == RoleSource && ep.Name == "in" {
+			return src, true
+		}
+		return replace(f, role, ep)
+	}
+	r, err := New(p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, err := r.Run(ctx)
+	if err != nil || !sum.Stopped || len(out.got) != 500 || sum.Channels[0].Lost != 0 {
+		t.Fatalf("%v, %d written, %+v", err, len(out.got), sum)
+	}
+}
+
+// TestAChannelThatNobodyFeedsEnds runs a flow that reads one.
+func TestAChannelThatNobodyFeedsEnds(t *testing.T) {
+	p, o := chained(&lines{}, &record{}, 3)
+	p.Flows = p.Flows[1:]
+	r, err := New(p, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Run(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestStopEndsACircle stops two flows that feed each other.
+func TestStopEndsACircle(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	src := &endless{lines: lines{docs: docs(5, `{"n":%d}`), batch: 2}, stop: cancel}
+	send := func(name, channel string) plan.Node {
+		return plan.Node{Name: name, Op: &plan.Send{Endpoint: &plan.Endpoint{Name: name, Channel: channel}, Idempotent: true}}
+	}
+	drop := plan.Node{Op: &plan.Apply{Step: steps(func(*penstock.Batch, *penstock.Message) error { return errDrop })}}
+	p := &plan.Plan{
+		Channels: []*plan.Channel{{Name: "a"}, {Name: "b"}},
+		Flows: []*plan.Flow{
+			{Name: "one", Order: plan.Total, Sources: []*plan.Endpoint{sourceEndpoint(), {Name: "one/from", Channel: "b"}}, Nodes: next(send("one/to", "a"))},
+			{Name: "two", Order: plan.Total, Sources: []*plan.Endpoint{{Name: "two/from", Channel: "a"}}, Nodes: next(drop, send("two/to", "b"))},
+		},
+	}
+	r, err := New(p, Options{DeadLetters: t.TempDir(), Replace: func(_ *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
+		return src, role == RoleSource && ep.Name == "in"
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -209,7 +209,7 @@ func (f *flow) run(reading context.Context) error {
 	}
 	f.r.all(len(f.pumps), func(i int) {
 		defer f.guard("from")
-		if err := f.pumps[i].read(reading); err != nil {
+		if err := f.pumps[i].read(f.pumps[i].until(reading)); err != nil {
 			f.r.abort(err)
 		}
 	})

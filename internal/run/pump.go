@@ -92,6 +92,16 @@ func (p *pump) readOnce(ctx context.Context, into *penstock.Batch) error {
 	return p.source.Read(ctx, into)
 }
 
+// until is how long the pump reads. A run that is stopped stops at its sources; what stands in
+// channels in memory is still worked on, until those who send to them have ended. Where flows feed one
+// another in a circle nobody would end first, so those stop with the sources.
+func (p *pump) until(reading context.Context) context.Context {
+	if s, ok := p.source.(*subscription); ok && !s.ch.circle {
+		return p.flow.ctx
+	}
+	return reading
+}
+
 // dispatch opens the ledger for an intake and gives its messages to lanes. False when the
 // run was aborted.
 func (p *pump) dispatch(in *intake) bool {

@@ -112,6 +112,7 @@ func New(p *plan.Plan, o Options) (*Runner, error) {
 		r.flows = append(r.flows, f)
 		errs = append(errs, err)
 	}
+	r.circles()
 	return r, errors.Join(errs...)
 }
 
