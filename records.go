@@ -44,6 +44,8 @@ type Records struct {
 	eof  bool   // Read has nothing more
 	fail error  // what Read failed with, told after what it gave before is used up
 	over error  // why there will be no more messages
+
+	block []byte // while Next runs: the memory that it reads into, empty
 }
 
 const (
@@ -100,7 +102,7 @@ func (r *Records) Next(into *Batch) error {
 			r.rest = append(r.rest[:0], buf...)
 			return nil //nolint:nilerr // told by the next call, after what was read before it
 		default:
-			buf, failed = r.more(into, buf, most)
+			buf, failed = r.more(into, buf, most, len(into.Msgs) == start)
 		}
 	}
 	r.rest = append(r.rest[:0], buf...)
@@ -123,17 +125,18 @@ func (r *Records) resume(into *Batch) []byte {
 	if 2*len(r.rest) > size {
 		size = 2 * len(r.rest)
 	}
-	buf := into.arena.Alloc(size)[:len(r.rest)]
-	copy(buf, r.rest)
-	return buf
+	r.block = into.arena.Alloc(size)[:0]
+	return append(r.block, r.rest...)
 }
 
-// more reads after buf, into larger memory if buf has no room left.
-func (r *Records) more(into *Batch, buf []byte, most int) ([]byte, error) {
+// more reads after buf, into larger memory if buf has no room left. free says that no message refers to the memory
+// that was read into so far: it is then used again, so that what is stepped over, however much, takes none.
+func (r *Records) more(into *Batch, buf []byte, most int, free bool) ([]byte, error) {
 	if cap(buf)-len(buf) < recordBlock/8 {
-		bigger := into.arena.Alloc(max(2*len(buf), recordBlock))[:len(buf)]
-		copy(bigger, buf)
-		buf = bigger
+		if !free || cap(r.block)-len(buf) < max(len(buf), recordBlock/8) {
+			r.block = into.arena.Alloc(max(2*len(buf), recordBlock))[:0]
+		}
+		buf = append(r.block, buf...)
 	}
 	limit := cap(buf)
 	if r.seen > 0 && r.Fill {

@@ -172,3 +172,29 @@ func TestRecordsHead(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// TestRecordsStepOverInLittleMemory: what is skipped, however much, takes no memory of the batch.
+func TestRecordsStepOverInLittleMemory(t *testing.T) {
+	skipped := strings.Repeat("#"+strings.Repeat("x", 62)+"\n", 1<<16)
+	for _, fill := range []bool{false, true} {
+		src := strings.NewReader("a\n" + skipped + "b\n" + skipped)
+		r := penstock.Records{Framer: lines{}, Read: src.Read, Stream: "s", Fill: fill}
+		var got []string
+		for {
+			var b penstock.Batch
+			err := r.Next(&b)
+			if n := b.Arena().Bytes(); n > 1<<19 {
+				t.Errorf("fill %v: a batch of %d messages took %d bytes", fill, len(b.Msgs), n)
+			}
+			for _, m := range b.Msgs {
+				got = append(got, fmt.Sprintf("%d:%s", m.Pos.Line, m.Body.Bytes()))
+			}
+			if err != nil {
+				break
+			}
+		}
+		if want := []string{"1:a", "65538:b"}; !slices.Equal(got, want) || r.Offset() != int64(4+2*len(skipped)) {
+			t.Errorf("fill %v: %q up to byte %d, want %q", fill, got, r.Offset(), want)
+		}
+	}
+}
