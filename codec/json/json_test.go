@@ -401,3 +401,23 @@ func TestMaxDepth(t *testing.T) {
 		}
 	}
 }
+
+// TestNestingWithoutEnd: what nests deeper than any limit is one bad document in little memory, and what
+// comes after it is found.
+func TestNestingWithoutEnd(t *testing.T) {
+	const n = 4 * mostNested
+	deep := strings.Repeat("[", n)
+	got, err := frames(t, newFramer(false, 0), deep+"\n{\"a\":1}\n", 0)
+	if err != nil || !slices.Equal(got, []string{deep, `{"a":1}`}) {
+		t.Errorf("%d records, %v", len(got), err)
+	}
+	element := deep + strings.Repeat("]", n)
+	f := newFramer(true, 0)
+	got, err = frames(t, f, "["+element+",{\"a\":1}]", 1<<16)
+	if err != nil || !slices.Equal(got, []string{element, `{"a":1}`}) {
+		t.Errorf("in an array: %d records, %v", len(got), err)
+	}
+	if len(f.scan.kinds) > mostNested/64 {
+		t.Errorf("%d words for the brackets", len(f.scan.kinds))
+	}
+}

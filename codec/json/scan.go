@@ -273,7 +273,20 @@ func (s *scanner) broken() {
 	s.value()
 }
 
+// mostNested is how many open brackets are told apart: more than any maxDepth allows. What nests deeper can
+// only be refused, so it need not cost memory.
+const mostNested = 1 << 16
+
 func (s *scanner) open(object bool) {
+	if s.depth >= mostNested {
+		if !s.array {
+			s.mode = isBad
+			return
+		}
+		s.loose = true
+		s.depth++
+		return
+	}
 	i, bit := s.depth/64, uint64(1)<<(s.depth%64)
 	if i == len(s.kinds) {
 		s.kinds = append(s.kinds, 0)
@@ -288,7 +301,7 @@ func (s *scanner) open(object bool) {
 // object says whether the innermost open bracket is {.
 func (s *scanner) object() bool {
 	d := s.depth - 1
-	return d >= 0 && s.kinds[d/64]>>(d%64)&1 == 1
+	return d >= 0 && d < mostNested && s.kinds[d/64]>>(d%64)&1 == 1
 }
 
 // isWord marks the characters of numbers and of true, false and null, and of what is meant to be such.
