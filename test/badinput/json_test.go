@@ -51,7 +51,7 @@ func TestJSON(t *testing.T) {
 		{"zeros of a torn block", plain, "{\"a\":1}\n\x00\x00\x00\x00\n{\"a\":2}\n",
 			[]string{`{"a":1}`, `{"a":2}`}, []want{syntax(2, 8, `"\u0000\u0000\u0000\u0000"`, "byte 0 (line 1)")}},
 		{"deeply nested", plain, "{\"a\":1}\n" + strings.Repeat("[", 600) + strings.Repeat("]", 600) + "\n" + strings.Repeat("[", 1e5) + "\n{\"a\":2}\n{\"a\":3}\n",
-			[]string{`{"a":1}`, `{"a":3}`}, []want{
+			[]string{`{"a":1}`, `{"a":2}`, `{"a":3}`}, []want{
 				{line: 2, offset: 8, code: penstock.TooLarge, step: "keep", path: "body", message: "byte 512 (line 1): nested more than 512 deep", enc: "text"},
 				{line: 3, offset: 1209, code: penstock.TooLarge, step: "keep", path: "body", message: "byte 512 (line 1): nested more than 512 deep", enc: "text"},
 			}},
