@@ -11,77 +11,45 @@ import (
 // one: bytes, a timestamp, a duration) becomes "***", whatever its length, so that nothing of it is left. A number and a bool become
 // null: any number would read as a true one. Of a list or object every element is masked, at any depth; how many there
 // are and the names of the fields stay. Null stays null, and a path that is not there is left alone.
-type Mask struct {
-	passes  []editPass
-	changes []change // mask, for each path of a pass
-	other   []Target
-
-	scratches scratches
-}
+type Mask struct{ edits pathEdits }
 
 // NewMask compiles the paths, of the body, of variables and of headers; [Each] is allowed in those of the body. The key can't be
 // masked, since order goes by it. Errors speak of the configuration.
 func NewMask(paths []Target) (*Mask, error) {
 	s := new(Mask)
-	var body [][]PathStep
-	for _, t := range paths {
-		if err := checkPath("mask", t, t.Root == Body); err != nil {
-			return nil, err
-		}
-		switch t.Root {
-		case Body:
-			body = append(body, t.Steps)
-			s.changes = append(s.changes, change{kind: mask})
+	err := s.edits.compile("mask", change{kind: mask}, paths, func(r Root) string {
+		switch r {
 		case Key:
-			return nil, configError("mask", t, "can't be masked: messages are ordered by it; set it to a hash instead")
+			return "can't be masked: messages are ordered by it; set it to a hash instead"
 		case Discard:
-			return nil, configError("mask", t, "is nothing that could be masked")
-		default:
-			s.other = append(s.other, t)
+			return "is nothing that could be masked"
 		}
+		return ""
+	})
+	if err != nil {
+		return nil, err
 	}
-	s.passes = compilePasses(body)
 	return s, nil
 }
 
 // Process masks each message.
 func (s *Mask) Process(_ context.Context, b *penstock.Batch) error {
-	sc := s.scratches.get()
-	defer s.scratches.put(sc)
-	for i, m := range b.Msgs {
-		before := m.Body
-		sc.undo = sc.undo[:0]
-		if err := s.one(sc, b, m); err != nil {
-			sc.restore(m, before)
-			b.Fail(i, failed("mask", err))
-		}
-	}
+	s.edits.process(b, maskOther)
 	return nil
 }
 
-func (s *Mask) one(sc *scratch, b *penstock.Batch, m *penstock.Message) error {
-	for i := range s.passes {
-		if err := sc.edit(b, m, &s.passes[i].root, s.changes); err != nil {
-			return err
-		}
+func maskOther(sc *scratch, b *penstock.Batch, m *penstock.Message, t *Target) error {
+	var v penstock.Value
+	switch {
+	case t.Root == Meta:
+		v = m.Meta.Get(t.Name)
+	case t.Slot < len(m.Vars):
+		v = m.Vars[t.Slot]
 	}
-	for i := range s.other {
-		t := &s.other[i]
-		var v penstock.Value
-		switch {
-		case t.Root == Meta:
-			v = m.Meta.Get(t.Name)
-		case t.Slot < len(m.Vars):
-			v = m.Vars[t.Slot]
-		}
-		if v = getIn(v, t.Steps); v.IsAbsent() {
-			continue
-		}
-		if err := sc.assign(b, m, t, masked(b, v)); err != nil {
-			return err
-		}
+	if v = getIn(v, t.Steps); v.IsAbsent() {
+		return nil
 	}
-	return nil
+	return sc.assign(b, m, t, masked(b, v))
 }
 
 // masked is what mask makes of v.
