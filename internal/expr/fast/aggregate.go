@@ -205,6 +205,9 @@ func group(f *penstock.Frame, list eval, elem *reader, keys *visitor) penstock.V
 				texts[k.Str()] = len(names)
 			}
 		} else {
+			if !spend(f, len(names)/compared+weigh(k)) {
+				return errCost
+			}
 			for i := range names {
 				if ops.Equal(names[i], k) {
 					at = i

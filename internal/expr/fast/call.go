@@ -116,8 +116,10 @@ func (c *compiler) operator(name string, xs []code) (code, bool, error) {
 		case "_%_", "@mod":
 			return arith(ops.OpMod, a, b), true, nil
 		case "_==_", "@eq":
+			c.counts()
 			return equals(a, b, false), true, nil
 		case "_!=_", "@ne":
+			c.counts()
 			return equals(a, b, true), true, nil
 		case "_<_", "@lt":
 			return relation(ops.Less, a, b), true, nil
@@ -128,6 +130,7 @@ func (c *compiler) operator(name string, xs []code) (code, bool, error) {
 		case "_>=_", "@ge":
 			return relation(ops.GreaterEqual, a, b), true, nil
 		case "@in", "_in_":
+			c.counts()
 			return within(a, b), true, nil
 		}
 	}

@@ -111,7 +111,11 @@ func equals(a, b code, negated bool) code {
 			if w.IsError() {
 				return w
 			}
-			return penstock.BoolValue(ops.Equal(v, w) != negated)
+			same, bad := equal(f, v, w)
+			if bad.IsError() {
+				return bad
+			}
+			return penstock.BoolValue(same != negated)
 		}
 	}
 	return x
@@ -162,7 +166,7 @@ func within(a, b code) code {
 	l, r := deep(a), deep(b)
 	x.eval = func(f *penstock.Frame) penstock.Value {
 		v := l(f)
-		return ops.In(v, r(f))
+		return in(f, v, r(f))
 	}
 	return x
 }

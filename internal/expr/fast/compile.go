@@ -245,7 +245,7 @@ func fold(x code, args ...code) code {
 			return x
 		}
 	}
-	f := &penstock.Frame{Arena: new(penstock.Arena)}
+	f := &penstock.Frame{Arena: new(penstock.Arena), Cost: DefaultCostLimit}
 	v := ops.Resolve(x.eval(f), nil)
 	k := constant(v, x.typ)
 	if x.typ.Kind == types.Optional {

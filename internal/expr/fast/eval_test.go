@@ -96,8 +96,8 @@ func TestMismatch(t *testing.T) {
 func TestCost(t *testing.T) {
 	for _, c := range []struct{ src, want string }{
 		{`lists.range(100).all(x, x >= 0)`, `true`},
-		{`lists.range(100).all(x, lists.range(100).all(y, y >= 0))`, `error: expression cost limit: its loops went round too often (make the lists smaller before, or raise the limit)`},
-		{`lists.range(1001).size()`, `error: expression cost limit: its loops went round too often (make the lists smaller before, or raise the limit)`},
+		{`lists.range(100).all(x, lists.range(100).all(y, y >= 0))`, `error: expression cost limit: its loops went round too often (make the lists smaller before, or divide the work with split)`},
+		{`lists.range(1001).size()`, `error: expression cost limit: its loops went round too often (make the lists smaller before, or divide the work with split)`},
 	} {
 		p, f := compile(t, newEnv(t), c.src, types.DynType), newFrame(`{}`)
 		for range 2 { // the budget is that of one evaluation

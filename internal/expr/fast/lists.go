@@ -25,6 +25,7 @@ func (c *compiler) lists(name string, xs []code) (code, bool, error) {
 	case name == "reverse" && len(xs) == 1:
 		return list.with(xs, func(f *penstock.Frame, vs []penstock.Value) penstock.Value { return reverseAny(f, vs[0]) }), true, nil
 	case name == "distinct" && len(xs) == 1:
+		c.counts()
 		return unary(xs[0], xs[0].typ, distinct), true, nil
 	case name == "flatten" && (len(xs) == 1 || len(xs) == 2):
 		return nary(xs, types.ListOf(types.DynType), flatten), true, nil
@@ -33,11 +34,12 @@ func (c *compiler) lists(name string, xs []code) (code, bool, error) {
 	}
 	if len(xs) == 2 {
 		if test := setTest(name); test != nil {
-			return binary2(xs[0], xs[1], types.BoolType, func(_ *penstock.Frame, a, b penstock.Value) penstock.Value {
+			c.counts()
+			return binary2(xs[0], xs[1], types.BoolType, func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
 				if !ops.IsList(a) || !ops.IsList(b) {
 					return ops.NoOverload(name, a, b)
 				}
-				return penstock.BoolValue(test(a, b))
+				return test(f, a, b)
 			}), true, nil
 		}
 	}
@@ -45,9 +47,14 @@ func (c *compiler) lists(name string, xs []code) (code, bool, error) {
 }
 
 // setTest finds the functions that take lists for sets.
-func setTest(name string) func(a, b penstock.Value) bool {
-	superset := func(a, b penstock.Value) bool { return subset(b, a) }
-	same := func(a, b penstock.Value) bool { return subset(a, b) && subset(b, a) }
+func setTest(name string) func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
+	superset := func(f *penstock.Frame, a, b penstock.Value) penstock.Value { return subset(f, b, a) }
+	same := func(f *penstock.Frame, a, b penstock.Value) penstock.Value {
+		if v := subset(f, a, b); v != penstock.True {
+			return v
+		}
+		return subset(f, b, a)
+	}
 	switch name {
 	case "sets.contains", "hasAll":
 		return superset
@@ -61,24 +68,24 @@ func setTest(name string) func(a, b penstock.Value) bool {
 	return nil
 }
 
-func subset(a, b penstock.Value) bool {
+func subset(f *penstock.Frame, a, b penstock.Value) penstock.Value {
 	it := ops.Elems(a)
 	for e, more := it.Next(); more; e, more = it.Next() {
-		if !ops.In(e, b).Bool() {
-			return false
+		if v := in(f, e, b); v != penstock.True {
+			return v
 		}
 	}
-	return true
+	return penstock.True
 }
 
-func intersects(a, b penstock.Value) bool {
+func intersects(f *penstock.Frame, a, b penstock.Value) penstock.Value {
 	it := ops.Elems(a)
 	for e, more := it.Next(); more; e, more = it.Next() {
-		if ops.In(e, b).Bool() {
-			return true
+		if v := in(f, e, b); v != penstock.False {
+			return v
 		}
 	}
-	return false
+	return penstock.False
 }
 
 // typedList reads lists for functions that give the same elements again: scalars are read by their
@@ -208,6 +215,9 @@ next:
 			}
 			texts[e.Str()] = struct{}{}
 		} else {
+			if !spend(f, len(out)/compared+weigh(e)) {
+				return errCost
+			}
 			for _, o := range out {
 				if ops.Equal(o, e) {
 					continue next

@@ -58,7 +58,7 @@ type cursor struct {
 
 var errCost = penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable,
 	Err:  errors.New("expression cost limit: its loops went round too often"),
-	Hint: "make the lists smaller before, or raise the limit"})
+	Hint: "make the lists smaller before, or divide the work with split"})
 
 // start begins a loop; bad is an error where the range is no list or map.
 func (l *loop) start(f *penstock.Frame, cur *cursor) (bad penstock.Value) {

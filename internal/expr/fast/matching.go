@@ -33,15 +33,22 @@ func (c *compiler) textTest(name string, xs []code) (code, bool, error) {
 
 // matches searches a regular expression (RE2 syntax); a constant one is compiled once.
 func (c *compiler) matches(xs []code) (code, bool, error) {
+	c.counts()
 	if re, bad, ok := constantPattern(xs[1]); ok {
 		if re == nil {
 			return code{typ: types.BoolType, eval: func(*penstock.Frame) penstock.Value { return bad }}, true, nil
 		}
-		return str1("matches", xs[:1], types.BoolType, func(_ *penstock.Frame, s string) penstock.Value {
+		return str1("matches", xs[:1], types.BoolType, func(f *penstock.Frame, s string) penstock.Value {
+			if !spend(f, len(s)/searched) {
+				return errCost
+			}
 			return penstock.BoolValue(re.MatchString(s))
 		}), true, nil
 	}
-	return str2("matches", xs, types.BoolType, func(_ *penstock.Frame, s, pattern string) penstock.Value {
+	return str2("matches", xs, types.BoolType, func(f *penstock.Frame, s, pattern string) penstock.Value {
+		if !spend(f, len(s)/searched) {
+			return errCost
+		}
 		re, bad := compilePattern(pattern)
 		if re == nil {
 			return bad
