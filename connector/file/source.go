@@ -73,9 +73,9 @@ func (s *source) Open(context.Context) error {
 		return err
 	}
 	for _, name := range files {
-		f, err := os.Open(name)
+		f, err := openRegular(name)
 		if err != nil {
-			return failure("file.open", name, err)
+			return err
 		}
 		if err := f.Close(); err != nil {
 			return failure("file.open", name, err)
@@ -182,6 +182,23 @@ func (s *source) Close(context.Context) error {
 	return err
 }
 
+// openRegular opens a file to read it. Opening a pipe would wait for its writer, and what is read from one or from a
+// device can't be read again.
+func openRegular(name string) (*os.File, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, failure("file.open", name, err)
+	}
+	if !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, &penstock.Error{Code: penstock.Config, Op: "file.open", Path: name, Err: errNotRegular, Hint: "the connector stdin reads pipes: penstock run … < " + name}
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, failure("file.open", name, err)
+	}
+	return f, nil
+}
+
 // opened is a file that is being read.
 type opened struct {
 	s       *source
@@ -197,9 +214,9 @@ type opened struct {
 
 // open opens a file at its beginning.
 func (s *source) open(name string) (*opened, error) {
-	f, err := os.Open(name)
+	f, err := openRegular(name)
 	if err != nil {
-		return nil, failure("file.open", name, err)
+		return nil, err
 	}
 	o := &opened{s: s, name: name, f: f}
 	info, err := f.Stat()

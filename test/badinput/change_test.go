@@ -132,6 +132,7 @@ func TestFilesThatAreGone(t *testing.T) {
 	})
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "file"), "")
+	makePipe(t, filepath.Join(dir, "pipe"))
 	for _, c := range []struct {
 		name, src string
 		code      penstock.Code
@@ -140,10 +141,14 @@ func TestFilesThatAreGone(t *testing.T) {
 		{"never there", "none.jsonl", penstock.NotFound, []string{"no such file", "check the path"}},
 		{"no match", "*.jsonl", penstock.NotFound, []string{"no file matches the pattern", "allowEmpty"}},
 		{"a folder", "", penstock.Config, []string{"this is a folder", "/*"}},
+		{"a pipe", "pipe", penstock.Config, []string{"this is no regular file", "the connector stdin reads pipes"}},
 		{"below a file", "file/x.jsonl", penstock.Config, []string{"a part of the path before the last is a file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			src := filepath.Join(dir, c.src)
+			if _, err := os.Lstat(src); err != nil && c.src == "pipe" {
+				t.Skip("pipes with a name are made on Linux here")
+			}
 			flow := strings.Replace(flow, "\" } }", "\", format: { json: {} } } }", 1)
 			o := runWith(t, flow, options{src: src})
 			o.failsWith(t, c.code, append(c.parts, src, "flow.yaml:5:")...)

@@ -1,21 +1,11 @@
 package badinput_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"penstock.dev/penstock"
 )
-
-func content(t testing.TB, path string) string {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
-}
 
 // TestCSV reads tables that are wrong; the rows around the bad ones pass.
 func TestCSV(t *testing.T) {

@@ -28,3 +28,10 @@ func smallDisk(t *testing.T, size string, readOnly bool) (dir string, resize fun
 		}
 	}
 }
+
+func makePipe(t *testing.T, path string) {
+	t.Helper()
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
