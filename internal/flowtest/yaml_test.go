@@ -1,6 +1,7 @@
 package flowtest
 
 import (
+	"strings"
 	"testing"
 
 	"penstock.dev/penstock/internal/diag"
@@ -25,6 +26,9 @@ func FuzzYAML(f *testing.F) {
 		docs := resource.ParseYAML("x.yaml", []byte("a: "+yamlFlow(&tree)+"\n"), l)
 		if l.Len() > 0 {
 			for _, d := range l.Sorted() {
+				if strings.Contains(d.Message, "would round the number") {
+					t.Skip() // no configuration may hold it, however it is written
+				}
 				if d.Code == "yaml-versions" || d.Code == "yaml-syntax" {
 					t.Fatalf("%s\nis read as %v", yamlFlow(&tree), l.Sorted())
 				}
