@@ -104,11 +104,7 @@ func (f *flow) free(w *work) {
 	for _, b := range w.extra {
 		f.recycle(b)
 	}
-	in, n := w.in, w.handled
-	if w.own != nil {
-		w.own.Reset()
-	}
-	own := w.own
+	in, n, own := w.in, w.handled, w.own
 	*w = work{own: own, msgs: w.msgs[:0], early: w.early[:0], extra: w.extra[:0]}
 	if own != nil {
 		own.Reset()

@@ -29,14 +29,13 @@ type pump struct {
 	readSeq   uint64             // intakes read by this pump
 	nextSeq   uint64             // the next to settle
 	wake      chan struct{}
-	done      chan struct{} // closed when the settler has ended
-	ended     bool          // no more will be read
-	open      int           // read but not settled
-	forgotten bool          // what is not complete by now will not be settled: the run was stopped
+	ended     bool // no more will be read
+	open      int  // read but not settled
+	forgotten bool // what is not complete by now will not be settled: the run was stopped
 }
 
 func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
-	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1)}
 	if w, ok := s.(Waiter); ok {
 		w.Waits(f.r.idle, f.r.busy)
 		p.waits = true

@@ -82,7 +82,6 @@ const flushEvery = 100 * time.Millisecond
 // behind is durable. It returns when the source has ended and everything is settled, or
 // the run was aborted.
 func (p *pump) settle(ctx context.Context) error {
-	defer close(p.done)
 	var last time.Time
 	var told []penstock.Outcome
 	for {
