@@ -21,6 +21,21 @@ type Plan struct {
 	Channels []*Channel
 	Params   []penstock.Value // by slot
 	Secrets  []Secret
+	// Store is where state is kept; never nil.
+	Store *Store
+	// Durable says that the run keeps state: positions of sources, groups, keys. It does where the Integration names a
+	// store, or something needs one. Otherwise every run begins at the beginning, and the store is opened for
+	// dead letters only, when the first comes.
+	Durable bool
+}
+
+// Store is the store of a plan.
+type Store struct {
+	Driver  string // sqlite
+	Path    string // of the file; relative to the working folder
+	Reserve int64  // bytes of the disk that stay free
+	Journal int64  // bytes of the journal that traces read
+	Pos     penstock.Pos
 }
 
 // Secret is a place in a driver's configuration that wants the value of a secret. The values are
@@ -41,13 +56,17 @@ func (p *Plan) Flow(name string) *Flow {
 	return nil
 }
 
-// Channel is a channel in memory (durable: false): a direct hand-over.
+// Channel is a channel: in the store, or in memory (durable: false), where it is a direct hand-over.
 type Channel struct {
-	Name     string
-	Capacity int // messages; full blocks the sender
-	Type     *types.Type
-	Key      penstock.Program // nil: the sender's key stays
-	Pos      penstock.Pos
+	Name        string
+	Durable     bool
+	Queue       bool          // competing readers: each message goes to one of them
+	Retain      time.Duration // durable topics: how long messages that everybody has read are kept for replays
+	RetainBytes int64         // … and how many bytes of them at most
+	Capacity    int           // in memory: messages; full blocks the sender
+	Type        *types.Type
+	Key         penstock.Program // nil: the sender's key stays
+	Pos         penstock.Pos
 }
 
 // Order is what a flow keeps of its input's order.
@@ -70,13 +89,43 @@ type Flow struct {
 	Concurrency int              // lanes; 0: the processors
 	Time        penstock.Program // event time; nil: the engine's clock
 	Nodes       []Node
-	Slots       int    // length of Message.Vars
-	Budget      Budget // in flight at once
-	OnError     ErrorPolicy
-	Coverage    Coverage
-	Input       *types.Type // of the source's bodies
-	Output      *types.Type // at the end of the steps
-	Labels      map[string]string
+	Slots       int      // length of Message.Vars
+	Vars        []string // names of the slots: what variables are stored under at a stage boundary
+	// Delivery is what the flow declares, Guarantee what it really gives, and why.
+	Delivery  Delivery
+	Guarantee Guarantee
+	Budget    Budget // in flight at once
+	OnError   ErrorPolicy
+	Coverage  Coverage
+	Input     *types.Type // of the source's bodies
+	Output    *types.Type // at the end of the steps
+	Labels    map[string]string
+}
+
+// Delivery is how often an effect of a message may happen.
+type Delivery string
+
+// The deliveries, from weak to strong.
+const (
+	AtMostOnce      Delivery = "at-most-once"
+	AtLeastOnce     Delivery = "at-least-once"
+	EffectivelyOnce Delivery = "effectively-once"
+)
+
+// Guarantee is what a flow gives, derived from its nodes (DESIGN.md §2).
+type Guarantee struct {
+	Delivery Delivery
+	Order    Order
+	Reasons  []Reason // why it is not more, and under which conditions it holds (an inbox's retention)
+}
+
+// Reason is why a guarantee is what it is.
+type Reason struct {
+	Delivery Delivery // what this alone leaves
+	Step     string   // the step, or from
+	Text     string   // "the file connector may write a line twice after a crash"
+	Hint     string   // what would mend it
+	Pos      penstock.Pos
 }
 
 // Budget bounds what a flow holds in memory: the back-pressure.
@@ -95,7 +144,9 @@ type ErrorPolicy struct {
 	// Declared says that the flow asked for retry, so that calls which are not idempotent are
 	// repeated too.
 	Declared   bool
-	DeadLetter *Endpoint // nil: the flow's dead-letter file
+	DeadLetter *Endpoint // nil: the implicit channel <flow>.dead
+	// Park holds back later messages of a key behind one of them that is dead, until that is redriven or dropped.
+	Park bool
 }
 
 // Retry is when and how often a transient failure is tried again.
@@ -120,6 +171,10 @@ type Endpoint struct {
 	Retry      *Retry // the Connection's, which counts as the step's own
 	Pos        penstock.Pos
 	Label      string // "file data/*.csv", for graphs and summaries
+	// ID is, for a source, the stable identity of its messages (the inbox); nil if there is none. Identities are
+	// remembered for Remember.
+	ID       penstock.Program
+	Remember time.Duration
 }
 
 // End is the Next of a node after which the message is finished.
@@ -208,8 +263,8 @@ const (
 	LateDeadLetter Late = "deadLetter" // is dead-lettered
 )
 
-// Group gathers messages into lists (aggregate). It keeps its state in memory and the lineage of its
-// inputs.
+// Group gathers messages into lists (aggregate). In a durable run it is a stage boundary, as [Stage] is; else it keeps its
+// state in memory, and the lineage of its inputs.
 type Group struct {
 	By        penstock.Program // nil: one group
 	Size      int              // complete at so many messages; 0 never
@@ -221,6 +276,61 @@ type Group struct {
 	MaxGroups int   // bound of open groups; the oldest is completed, marked and counted
 	MaxBytes  int64 // bound of their bodies
 	Into      step.Target
+	Keyed     string // what its state depends on, where it is durable; see Stage
+}
+
+// Stage is a durable stateful step: a stage boundary. What comes to it is kept, with the state that it changes, in the
+// transaction that settles its input; what leaves it starts anew behind it. The state is kept under flow/step.
+type Stage struct {
+	By     penstock.Program // dedupe's and changes' key, `by` of the others; nil: one state
+	Number penstock.Program // resequence
+	Until  penstock.Program // delay: a timestamp; nil: Spec says how long
+	Of     penstock.Program // changes: which extract
+	Spec   StageSpec
+	// Keyed is what the state depends on, in words that don't change with the layout of the file: "dedupe by body.id". A step
+	// whose Keyed differs from the stored one is refused at start.
+	Keyed string
+}
+
+// StageSpec is what kind of state it is: one of the types below.
+type StageSpec interface{ stage() }
+
+// Dedupe lets the first message of a key pass.
+type Dedupe struct{ Window time.Duration }
+
+// Resequence puts the messages of a key into the order of their numbers.
+type Resequence struct {
+	Start   int64         // number of the first
+	Timeout time.Duration // how long a gap is waited for; then it is given up, and counted
+	Bound   int           // messages held; at more the oldest gap is given up
+	Late    Late          // what becomes of a number that is over
+}
+
+// Delay holds every message back.
+type Delay struct{ For time.Duration }
+
+// Throttle holds messages back so that no more than Rate a second of a key go on; Burst may go at once.
+type Throttle struct {
+	Rate  float64
+	Burst int
+}
+
+// Changes compares full extracts: what was added, changed, and is gone.
+type Changes struct{}
+
+// Window is a sample whose window outlives the process.
+type Window struct {
+	Every    int64         // every n-th
+	Interval time.Duration // one in each interval
+	Rate     float64       // so many a second
+}
+
+// Claim keeps the body in the store and lets the message go on without it, or brings a body back.
+type Claim struct {
+	Redeem penstock.Program // the claim; nil: check in
+	Body   penstock.Mapping // check in: what goes on as the body
+	Into   step.Target      // redeem: where the body goes
+	Retain time.Duration
 }
 
 // Call asks an endpoint and stores the reply.
@@ -254,3 +364,12 @@ func (*Split) op()  {}
 func (*Group) op()  {}
 func (*Call) op()   {}
 func (*Send) op()   {}
+func (*Stage) op()  {}
+func (*Claim) op()  {}
+
+func (*Dedupe) stage()     {}
+func (*Resequence) stage() {}
+func (*Delay) stage()      {}
+func (*Throttle) stage()   {}
+func (*Changes) stage()    {}
+func (*Window) stage()     {}
