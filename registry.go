@@ -63,12 +63,25 @@ type Env struct {
 	// Ordered says that the flow needs this source's order (order: total or per-key); a source may then
 	// not read parts of it in parallel.
 	Ordered bool
+	// Resumes says that the run keeps state: the flow goes on where an earlier run stopped. A [Positioned] source is given
+	// its positions back, and a sink must go on with what it has written, since nothing of it comes again.
+	Resumes bool
+	// Once says that the run is to end when what is there was read (penstock run --once): a source that waits for
+	// more (a watched folder) then ends with io.EOF instead.
+	Once bool
 }
 
 // Resolver is implemented by a driver's configuration that wants to check itself at compile time: the
 // errors are reported at the driver's place in the file. It must not touch the outside world.
 type Resolver interface {
 	Validate() []error
+}
+
+// Stateful is implemented by a source's configuration that may need a run which keeps state: one that waits
+// for what is new, and would find everything new again at each start.
+type Stateful interface {
+	// NeedsState says why, in words that fit behind "because": "the folder is watched"; empty where it does not need it.
+	NeedsState() string
 }
 
 // Typed is implemented by a driver's configuration whose reply or record type depends on it (a

@@ -25,17 +25,35 @@ type Source interface {
 	// append what is there and not wait for a full batch.
 	Read(ctx context.Context, into *Batch) error
 	// Settle reports fates, in the manner that the driver's Spec.Settle states: cumulative (in
-	// order, per stream) or each.
+	// order, the last of each stream speaking for those before it) or each. Where the run keeps state, their positions are
+	// durable by then.
 	Settle(ctx context.Context, outcomes []Outcome) error
 	// Close releases everything. Messages not settled are read again at the next start, where the
 	// source can.
 	Close(ctx context.Context) error
 }
 
-// Positioned is a source whose position the engine keeps: Resume tells it where to go on, before
-// the first Open's Read.
+// Positioned is a source whose position the engine keeps, in runs that keep state (Env.Resumes): in the transaction that
+// makes durable what became of the messages.
+//
+// For each Position.Stream the engine keeps the Position of the last message before which everything is settled, as the source
+// gave it, Tag included; and, where messages behind it were settled before it, the ranges of their offsets. Whatever
+// the source reads again is dropped by the engine if its Offset is before the position's Next or in one of the ranges.
+// Therefore an offset belongs to one message of its stream for all time: where a stream begins anew with other
+// messages (a file that was replaced), the source gives it another name.
 type Positioned interface {
+	// Resume is called once, before the first Open, with what is kept of each stream; from is empty at the first start.
+	// Reading goes on at Next of each. A stream that the source no longer has is no error; a [Forgetter] says so.
 	Resume(ctx context.Context, from []Position) error
+}
+
+// Forgetter is a [Positioned] source whose streams come to an end: files that were moved away.
+type Forgetter interface {
+	// Over names the streams whose positions are no longer needed, each once: everything that was read from them is settled, and
+	// none of it will be read again, nor will the name be used again. The engine deletes what it keeps of them. It asks
+	// before its transactions, and once more before Close; it may ask beside Read and Settle. A name whose deletion did not become durable is
+	// named again by the source of the next run.
+	Over() []string
 }
 
 // Server is a source that is called: it hands each request to a Handler on the caller's goroutine.
