@@ -115,14 +115,17 @@ const (
 // Guarantee is what a flow gives, derived from its nodes (DESIGN.md §2).
 type Guarantee struct {
 	Delivery Delivery
-	Order    Order
-	Reasons  []Reason // why it is not more, and under which conditions it holds (an inbox's retention)
+	// Within is for how long identities are remembered that effectively-once rests on (an inbox's retention); 0: for good.
+	Within  time.Duration
+	Order   Order
+	Reasons []Reason // why it is not more, and under which conditions it holds
 }
 
 // Reason is why a guarantee is what it is.
 type Reason struct {
-	Delivery Delivery // what this alone leaves
-	Step     string   // the step, or from
+	Delivery Delivery // what this alone leaves; "" where it is about order
+	Order    Order    // … of the order; "" where it is about delivery
+	Step     string   // the step, from, or onError
 	Text     string   // "the file connector may write a line twice after a crash"
 	Hint     string   // what would mend it
 	Pos      penstock.Pos
@@ -193,9 +196,11 @@ type Node struct {
 	ErrorSlot int
 	Retry     *Retry // the step's own; nil: the flow's, unless Catch is set
 	Timeout   time.Duration
-	Pos       penstock.Pos
-	Label     string      // what it does, in the words of the file: "body.quantity != 0", "channel orders"
-	Type      *types.Type // of the body behind the node, for graphs and dumps; never after which nothing comes
+	// Volatile says that it reads now or uuid(): done again with the same message, it may give something else.
+	Volatile bool
+	Pos      penstock.Pos
+	Label    string      // what it does, in the words of the file: "body.quantity != 0", "channel orders"
+	Type     *types.Type // of the body behind the node, for graphs and dumps; never after which nothing comes
 }
 
 // Op is what a node does: one of the types below.

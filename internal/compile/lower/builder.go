@@ -63,6 +63,7 @@ func (b *builder) place(n plan.Node) int {
 	b.patch(at)
 	n.Next = plan.End
 	n.Type = b.state.body()
+	n.Volatile, b.f.volatile = b.f.volatile, false
 	if b.when != nil {
 		n.When, b.when = b.when.program, nil
 	}

@@ -16,6 +16,8 @@ type Exprs struct {
 	Profile *expr.Profile
 	Diags   *diag.List
 	Cover   *plan.Coverage // nil doesn't count
+	// Volatile is set by an expression that reads now or uuid(); nil isn't.
+	Volatile *bool
 }
 
 // Expr compiles a CEL expression.
@@ -27,7 +29,7 @@ func (x Exprs) Expr(e penstock.Expr, sc *scope.Scope, want *types.Type) *expr.Co
 	if c == nil {
 		return &expr.Compiled{Type: orDyn(want), Source: e.Source, Pos: e.Pos}
 	}
-	x.count(c.Typed, c.Total)
+	x.count(c.Typed, c.Total, c.Volatile)
 	return c
 }
 
@@ -49,7 +51,7 @@ func (x Exprs) Template(t penstock.Template, sc *scope.Scope, place expr.Place) 
 	if c == nil {
 		return &expr.Compiled{Type: types.DynType, Source: t.Source, Pos: t.Pos}
 	}
-	x.count(c.Typed, c.Total)
+	x.count(c.Typed, c.Total, c.Volatile)
 	return c
 }
 
@@ -59,11 +61,14 @@ func (x Exprs) Tree(t penstock.Tree, sc *scope.Scope) *expr.CompiledTree {
 	if c == nil {
 		return &expr.CompiledTree{Type: types.DynType}
 	}
-	x.count(c.Typed, c.Total)
+	x.count(c.Typed, c.Total, c.Volatile)
 	return c
 }
 
-func (x Exprs) count(typed, total int) {
+func (x Exprs) count(typed, total int, volatile bool) {
+	if volatile && x.Volatile != nil {
+		*x.Volatile = true
+	}
 	if x.Cover != nil {
 		x.Cover.Typed += typed
 		x.Cover.Total += total

@@ -23,6 +23,8 @@ type Flow struct {
 	// steps behind stop): they count nothing and tell nobody what they send.
 	dry int
 	cut bool // it was said that steps are not reached
+	// volatile says that an expression of the node that is placed next reads now or uuid().
+	volatile bool
 }
 
 // NewFlow begins a flow. Steps are all its steps, for their names.
@@ -45,7 +47,7 @@ func (f *Flow) Scope() *scope.Scope { return f.start }
 
 // Exprs compiles the flow's expressions.
 func (f *Flow) Exprs() Exprs {
-	x := Exprs{Profile: f.o.Profile, Diags: f.o.Diags}
+	x := Exprs{Profile: f.o.Profile, Diags: f.o.Diags, Volatile: &f.volatile}
 	if f.dry == 0 {
 		x.Cover = &f.cover
 	}
@@ -76,12 +78,12 @@ func (f *Flow) local(s *resource.Step, name string) int {
 
 // quiet runs lower with findings kept from the user and nothing counted.
 func (f *Flow) quiet(lower func()) {
-	diags := f.o.Diags
+	diags, volatile := f.o.Diags, f.volatile
 	f.o.Diags = &diag.List{}
 	f.dry++
 	lower()
 	f.dry--
-	f.o.Diags = diags
+	f.o.Diags, f.volatile = diags, volatile
 }
 
 // Result is a lowered flow.
