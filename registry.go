@@ -18,6 +18,32 @@ const (
 	Each       SettleMode = "each"       // one by one (queues)
 )
 
+// Replay is what of a source comes again after a crash.
+type Replay string
+
+// The replays.
+const (
+	// ReplayNone: what was read and not settled when the process died is gone (stdin).
+	ReplayNone Replay = ""
+	// ReplayAgain: what was not settled comes again, and perhaps more than that, with nothing of its own to know it by: a queue's
+	// redelivery, a caller that got no answer. Servers are of this kind if they say nothing.
+	ReplayAgain Replay = "again"
+	// ReplayPosition: the source is [Positioned], and gives the same messages under the same positions whenever it is read. The
+	// engine keeps the position, so that nothing that was done comes again.
+	ReplayPosition Replay = "position"
+)
+
+// Rewrite is what becomes of a message that a sink is given once more after a crash, since its writing was not
+// recorded.
+type Rewrite string
+
+// The rewrites.
+const (
+	RewriteTwice   Rewrite = ""        // it is there twice (a file that is appended to)
+	RewriteSame    Rewrite = "same"    // it takes its own place: an upsert by key. The same content has no second effect
+	RewriteNothing Rewrite = "nothing" // writing has no effect at all (drop)
+)
+
 // Spec describes a driver to the compiler, the engine and the reference pages.
 type Spec struct {
 	Name    string     // the key in the configuration: file, kafka
@@ -35,6 +61,12 @@ type Spec struct {
 	Headers bool
 	// Loses says, for a sink, what its "durable" does not cover (stdout, drop); empty when nothing.
 	Loses string
+	// Replay says, for a source, what comes again after a crash; left out, nothing does. The delivery that a flow can
+	// promise rests on it.
+	Replay Replay
+	// Rewrite says, for a sink, what becomes of a message that it is given once more after a crash; left out, it is
+	// there twice.
+	Rewrite Rewrite
 	// Output is, for a source without a schema or codec, the type of its bodies, and for a caller the type
 	// of its reply; for a codec the type of a record. Nil is dyn.
 	Output *types.Type

@@ -17,6 +17,7 @@ func Register(r *penstock.Registry) {
 		Name:       "drop",
 		Summary:    "Discards every message and counts them.",
 		Idempotent: true,
+		Rewrite:    penstock.RewriteNothing,
 		Loses:      "everything: that is its purpose",
 	}, func(_ Config, env penstock.Env) (penstock.Sink, error) { return New(env), nil })
 }

@@ -20,6 +20,7 @@ func Register(r *penstock.Registry) {
 		Summary: "Reads the records of one file, or of all that a pattern matches in the order of their names, and ends.",
 		Settle:  penstock.Cumulative,
 		Finite:  true,
+		Replay:  penstock.ReplayPosition,
 	}, func(c SourceConfig, env penstock.Env) (penstock.Source, error) { return newSource(r, c, env) })
 	penstock.RegisterSink(r, penstock.Spec{
 		Name:    "file",

@@ -35,6 +35,7 @@ func Register(r *penstock.Registry) {
 		Summary: "Makes up messages from a data tree, as many and as fast as wanted; the same ones at every start.",
 		Settle:  penstock.Cumulative,
 		Finite:  true,
+		Replay:  penstock.ReplayPosition,
 	}, New)
 }
 
