@@ -33,7 +33,13 @@ func (c *compiler) declareChannels() {
 		}
 		spec := r.Spec.(*resource.Channel)
 		ch := &channel{name: r.Name(), pos: r.NamePos(), spec: spec}
-		ch.out = &plan.Channel{Name: ch.name, Capacity: spec.Capacity, Pos: ch.pos}
+		ch.out = &plan.Channel{Name: ch.name, Durable: spec.Durable, Queue: spec.Mode == "queue", Pos: ch.pos}
+		switch {
+		case !spec.Durable:
+			ch.out.Capacity = spec.Capacity
+		case !ch.out.Queue:
+			ch.out.Retain, ch.out.RetainBytes = spec.Retention.Time.Std(), int64(spec.Retention.Size)
+		}
 		if !spec.Schema.IsZero() {
 			if ch.schema = c.Schema(spec.Schema, c.diags); ch.schema == nil {
 				ch.cyclic = true // unknown, not empty
@@ -58,7 +64,8 @@ func (c *compiler) declareChannels() {
 	}
 }
 
-// declareDead makes <flow>.dead a channel in memory where a flow reads it.
+// declareDead makes <flow>.dead a channel of the plan where a flow reads it. It is there without that, too: what comes to it is
+// kept until it is dropped or redriven.
 func (c *compiler) declareDead() {
 	for _, r := range c.set.Of(resource.KindFlow) {
 		for _, in := range r.Spec.(*resource.Flow).Inputs() {
@@ -76,7 +83,7 @@ func (c *compiler) declareDead() {
 				continue
 			}
 			ch := &channel{name: in.Channel.Name, pos: in.Channel.Pos, dead: []penstock.Pos{of.Pos}}
-			ch.out = &plan.Channel{Name: ch.name, Type: types.DynType, Pos: ch.pos}
+			ch.out = &plan.Channel{Name: ch.name, Durable: true, Type: types.DynType, Pos: ch.pos}
 			c.channels[ch.name] = ch
 			c.plan.Channels = append(c.plan.Channels, ch.out)
 		}
@@ -151,6 +158,7 @@ func (c *compiler) checkUse(ch *channel) {
 	switch sent := len(ch.senders)+len(ch.dead) > 0; {
 	case len(ch.readers) == 0 && !sent:
 		c.diags.Warnf(ch.pos, "unused", ch.name, "remove it", "no flow uses channel %s", ch.name)
+	case len(ch.readers) == 0 && ch.out.Durable: // kept for who comes later
 	case len(ch.readers) == 0:
 		var pos []penstock.Pos
 		for _, s := range ch.senders {
@@ -161,9 +169,9 @@ func (c *compiler) checkUse(ch *channel) {
 			"no flow reads channel %s; a channel in memory holds no more than its capacity, so its senders would block", ch.name)
 	case !sent:
 		c.diags.Warnf(ch.readers[0], "no-sender", ch.name, "send to it with `to: { channel: "+ch.name+" }`", "no flow sends to channel %s, so nothing will ever come", ch.name)
-	case ch.spec.Mode == "queue" && len(ch.readers) > 1:
-		c.diags.Errorf(ch.spec.At("mode"), "unsupported", "queue", "let one flow read it, with `concurrency`, or make it a topic",
-			"%d flows read the queue %s; a queue in memory has one reader in this version", len(ch.readers), ch.name)
+	case ch.out.Queue && !ch.out.Durable && len(ch.readers) > 1:
+		c.diags.Errorf(ch.spec.At("mode"), "many-readers", "queue", "leave `durable: false` out, let one flow read it, with `concurrency`, or make it a topic",
+			"%d flows read the queue %s; a queue in memory has one reader", len(ch.readers), ch.name)
 	}
 }
 

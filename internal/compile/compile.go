@@ -51,6 +51,7 @@ func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, 
 		c.compileFlow(f)
 	}
 	c.finishChannels()
+	c.keepState()
 	c.checkTests()
 	if c.diags.HasErrors() {
 		return nil, c.diags

@@ -23,11 +23,15 @@ func (c *compiler) compileFlow(r *resource.Resource) {
 	spec := r.Spec.(*resource.Flow)
 	f := &plan.Flow{
 		Name: r.Name(), Pos: r.Pos, Order: plan.Order(spec.Order), Concurrency: spec.Concurrency,
-		Budget:  plan.Budget{Messages: spec.Budget.Messages, Bytes: int64(spec.Budget.Bytes)},
-		OnError: plan.ErrorPolicy{Retry: defaultRetry}, Labels: r.Metadata.Labels,
+		Delivery: plan.Delivery(spec.Delivery),
+		Budget:   plan.Budget{Messages: spec.Budget.Messages, Bytes: int64(spec.Budget.Bytes)},
+		OnError:  plan.ErrorPolicy{Retry: defaultRetry}, Labels: r.Metadata.Labels,
 	}
 	if f.Order == "" {
 		f.Order = plan.Total
+	}
+	if f.Delivery == "" {
+		f.Delivery = plan.AtLeastOnce
 	}
 	in := c.sources(f, spec)
 	f.Input = in.typ
@@ -40,7 +44,8 @@ func (c *compiler) compileFlow(r *resource.Resource) {
 		f.Time = lf.Exprs().Expr(spec.Time, lf.Scope(), types.TimestampType).Program
 	}
 	res := lf.Lower(in.checks, spec.Steps, spec.To)
-	f.Nodes, f.Output, f.Slots, f.Coverage = res.Nodes, res.Output, lf.Slots(), lf.Coverage()
+	f.Nodes, f.Output, f.Vars, f.Coverage = res.Nodes, res.Output, lf.Vars(), lf.Coverage()
+	f.Slots = len(f.Vars)
 	if res.Lost && !in.replies {
 		c.diags.Warnf(r.NamePos(), "no-destination", f.Name, "add `to:` to the flow (`to: { drop: {} }` if that is meant)",
 			"what flow %s makes is sent nowhere", f.Name)

@@ -33,9 +33,10 @@ func (c *compiler) inOrder() []*resource.Resource {
 			return out
 		}
 	}
-	all := feeds(func(*channel) bool { return true })
-	for _, comp := range components(flows, all) {
-		if round(comp, all) {
+	// Channels in memory block when they are full; those in the store do not, and break the circle.
+	blocking := feeds(func(ch *channel) bool { return !ch.out.Durable })
+	for _, comp := range components(flows, blocking) {
+		if round(comp, blocking) {
 			c.warnRound(comp)
 		}
 	}
@@ -58,7 +59,7 @@ func round(comp []*resource.Resource, next func(*resource.Resource) []*resource.
 
 // warnRound says what channels in memory do where messages go round.
 func (c *compiler) warnRound(comp []*resource.Resource) {
-	between := c.between(comp)
+	between := slices.DeleteFunc(c.between(comp), func(ch *channel) bool { return ch.out.Durable })
 	var names []string
 	for _, ch := range between {
 		names = append(names, ch.name)

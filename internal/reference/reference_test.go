@@ -270,7 +270,7 @@ func TestExplain(t *testing.T) {
 		{"test.script.send.file", "source's format"},
 		{"metadata.name", "DNS label"},
 		{"step.retry", "FIELDS"},
-		{"channel", "Not supported by this version: broker, retention"},
+		{"channel", "Not supported by this version: broker"},
 		{"fake.url", "required"},
 	} {
 		topics, err := r.Explain(c.word)

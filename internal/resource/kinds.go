@@ -2,6 +2,7 @@ package resource
 
 import (
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/diag"
 )
 
 // APIVersion is the one version of the language that this package reads.
@@ -161,21 +162,36 @@ type Connection struct {
 	Config *Node `json:"-"`
 }
 
-// Channel is a named place where one flow leaves messages for others. In this version it is
-// held in memory: a direct hand-over that settles when the reader has it, blocks when it is full,
-// and counts what it loses when the process ends before the reader is done.
+// Channel is a named place where flows leave messages for others. It is kept in the store: what is sent to it is
+// durable before the sender's message is settled, outlives the process, and waits for readers that are not there yet. Each reading
+// flow goes on where it stopped.
+//
+// With durable: false it is a direct hand-over in memory, the weaker promise: a message is settled when its reader has it, senders
+// wait when it is full, and what its readers were not done with when the process ends is lost, and counted.
 type Channel struct {
 	Place
-	// How readers share messages: with topic every reading flow gets each message, with queue one of them does.
+	// How readers share messages: with topic every reading flow gets each message; with queue the flows that read it compete, and one of them does. Messages of one key go to one reader at a time, in order. A queue keeps a message until it is done.
 	Mode string `json:"mode" penstock:"enum=topic|queue,default=topic"`
-	// Whether messages outlive the process. Only false is supported by this version, and it must be said, because it is the weaker promise.
-	Durable *bool `json:"durable" penstock:"required"`
+	// Whether messages are kept in the store. With false the channel is a direct hand-over in memory, which loses what is in it when the process ends, and needs a reader; a queue has one reader then.
+	Durable bool `json:"durable" penstock:"default=true"`
 	// Name of the Schema of the messages. It types what readers see and is checked against what writers send.
 	Schema Ref `json:"schema"`
 	// What the messages' key becomes: order and partitioning go by it. Left out, messages keep the key that they have.
 	Key penstock.Expr `json:"key"`
-	// How many messages it holds before writers wait.
+	// How long messages stay for replays after every reader is done with them. Only for durable topics; nothing that a flow has not read yet is ever dropped, however old it is.
+	Retention Retention `json:"retention"`
+	// How many messages it holds before writers wait. Only with durable: false.
 	Capacity int `json:"capacity" penstock:"default=1024,min=1,max=10000000"`
+}
+
+// Retention bounds what a durable topic keeps of what was read by every flow that reads it: what is older than time, or beyond size,
+// is dropped, oldest first and in whole segments. What is unread is kept in any case.
+type Retention struct {
+	Place
+	// How long messages are kept.
+	Time penstock.Duration `json:"time" penstock:"default=7d,min=1s"`
+	// How many bytes of them are kept.
+	Size penstock.Size `json:"size" penstock:"default=1Gi,min=1Mi"`
 }
 
 // Integration is what is deployed together, and its parameters. A folder without one behaves
@@ -186,8 +202,30 @@ type Integration struct {
 	Select map[string]string `json:"select"`
 	// Parameters, which expressions read as params.<name> and the command line sets with --param name=value.
 	Params Ordered[Param] `json:"params" penstock:"name"`
+	// Where durable channels, positions, the state of steps and dead letters are kept. Written, it makes every flow keep its position, so that a run goes on where the last one stopped. Left out, the store is used where something needs it (a durable channel or step, an inbox, a watched folder), and for dead letters.
+	Store Store `json:"store"`
 	// Whether reading an optional or nullable field bare is an error rather than a warning.
 	Strict bool `json:"strict" penstock:"default=false"`
+}
+
+// Store is where an [Integration] keeps what must outlive the process. One process at a time opens it.
+type Store struct {
+	Place
+	// What keeps it: sqlite is one file on a local disk.
+	Driver string `json:"driver" penstock:"enum=sqlite,default=sqlite"`
+	// Path of the file, relative to the folder that the program runs in. Files of the same name with -wal and -lock or the like stand beside it.
+	Path string `json:"path" penstock:"default=.penstock/store.db,nonempty"`
+	// How much of the disk stays free: a store that would fill it up stops accepting messages before, so that what is in it can still be worked off.
+	Reserve penstock.Size `json:"reserve" penstock:"default=64Mi,min=1Mi"`
+	// How many bytes the journal of messages may take, which `penstock trace` reads; what is older is dropped. 0 keeps none.
+	Journal penstock.Size `json:"journal" penstock:"default=64Mi,min=0"`
+}
+
+// DefaultStore is the store of a folder whose Integration names none.
+func DefaultStore() Store {
+	var s Store
+	Decode(&Node{Kind: NodeMap}, &s, &diag.List{})
+	return s
 }
 
 // Param is one parameter of an [Integration].

@@ -205,8 +205,15 @@ func (c *Connection) DecodeNode(n *Node, d *Decoder) {
 }
 
 func (c *Channel) check(d *Decoder) {
-	if c.Durable != nil && *c.Durable {
-		d.errorf(c.At("durable"), "unsupported", "true", "write `durable: false`: a direct hand-over in memory", "durable channels are part of the language but not supported by this version")
+	if c.Durable && c.Has("capacity") {
+		d.errorf(c.AtKey("capacity"), "wrong-field", "capacity", "leave it out, or write `durable: false`", "a durable channel keeps messages in the store, and is never full: `capacity` means nothing here")
+	}
+	switch {
+	case !c.Has("retention"):
+	case !c.Durable:
+		d.errorf(c.AtKey("retention"), "wrong-field", "retention", "leave it out, or leave `durable: false` out", "a channel in memory keeps nothing: `retention` means nothing here")
+	case c.Mode == "queue":
+		d.errorf(c.AtKey("retention"), "wrong-field", "retention", "leave it out, or make it a topic", "a queue keeps each message until it is done, and no longer: `retention` means nothing here")
 	}
 }
 

@@ -12,14 +12,13 @@ var unsupportedWords = map[string][]string{
 		"redrive", "loadBalance", "partial", "cache",
 	},
 	"Target":      {"cache", "paginate", "api", "view", "entity", "queue", "jobQueue", "http", "kafka", "nats", "pulsar", "rabbitmq"},
-	"Integration": {"store", "secrets", "replicas", "scaling", "rollout"},
+	"Integration": {"secrets", "replicas", "scaling", "rollout"},
 	"Connection":  {"region", "breaker", "rateLimit", "bulkhead", "hedge"},
-	"Channel":     {"broker", "retention"},
+	"Channel":     {"broker"},
 	"Schema":      {"avro", "protobuf", "openapi"},
 	"Neighbour":   {"configMap"},
 	"Retry":       {"budget"},
 	"Action":      {"crash"},
-	"delivery":    {"at-most-once", "effectively-once"},
 	"order":       {"park"},
 }
 

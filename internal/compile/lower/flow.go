@@ -57,8 +57,16 @@ func (f *Flow) Exprs() Exprs {
 // Coverage is what was counted so far.
 func (f *Flow) Coverage() plan.Coverage { return f.cover }
 
-// Slots is how many slots the flow's messages need.
-func (f *Flow) Slots() int { return f.n }
+// Vars are the names of the slots that the flow's messages need: variables by their own name, what is in scope from a step on
+// by the step's name and its own (lines/as). No two are the same, and none depends on the layout of the file but for
+// steps without a name.
+func (f *Flow) Vars() []string {
+	out := make([]string, f.n)
+	for name, slot := range f.slots {
+		out[slot] = name
+	}
+	return out
+}
 
 // slot is the slot of a variable, or of another name with a key of its own.
 func (f *Flow) slot(name string) int {
