@@ -1,0 +1,209 @@
+package operate
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Operations are the roles of an open store, or of the process that has it open. They are safe for
+// concurrent use.
+type Operations struct {
+	Flows   Flows
+	Dead    DeadLetters
+	Journal Journal
+	Store   Keeper
+	// Remote says that a process that runs is asked; else the store is open in this one.
+	Remote bool
+	// Closer releases the store, or the connection. It may be nil.
+	Closer io.Closer
+}
+
+// Close releases what the operations hold.
+func (o *Operations) Close() error {
+	if o.Closer == nil {
+		return nil
+	}
+	return o.Closer.Close()
+}
+
+// Flows looks at flows and stops them.
+type Flows interface {
+	// Status says what each flow does, and what waits for it.
+	Status(ctx context.Context) (*Status, error)
+	// Drain has the running process stop reading, finish what is in flight, and end. progress is told what is left, every so
+	// often; it may be nil. Drain returns when the process has finished. Where nothing runs there is nothing to do, and no error.
+	Drain(ctx context.Context, progress func(Draining) error) (*Drained, error)
+}
+
+// DeadLetters looks into the dead letters of a store.
+type DeadLetters interface {
+	// Clusters counts the open dead letters of a flow ("": of all), by what went wrong: the largest cluster first.
+	Clusters(ctx context.Context, flow string) (*Clusters, error)
+	// Show finds one by its id, whether it is open or not, as long as it is stored.
+	Show(ctx context.Context, id string) (*DeadLetter, error)
+	// Each visits open dead letters, flow by flow in the order in which they died.
+	Each(ctx context.Context, s Selection, visit func(*DeadLetter) error) error
+	// Act redrives or drops what is selected, and writes down who did so, in portions: each in one transaction, so that one that is
+	// interrupted may be repeated. progress is told how far it has come; it may be nil.
+	Act(ctx context.Context, a Action, progress func(Acted) error) (*Acted, error)
+}
+
+// Journal follows messages.
+type Journal interface {
+	// Trace finds the hops of messages, the oldest first.
+	Trace(ctx context.Context, q TraceQuery) (*Trace, error)
+}
+
+// Keeper looks after the store's file.
+type Keeper interface {
+	// Info says what the store holds.
+	Info(ctx context.Context) (*StoreInfo, error)
+	// Check reads everything and says what is damaged. What is found is a result and no error.
+	Check(ctx context.Context) (*StoreCheck, error)
+	// Compact gives the space of what was dropped back to the file system.
+	Compact(ctx context.Context) (*Compacted, error)
+	// Backup copies the store into a new file, while it is used.
+	Backup(ctx context.Context, b BackupRequest, progress func(BackupProgress) error) (*Backup, error)
+}
+
+// Status is what flows do.
+type Status struct {
+	Running  bool            `json:"running"`
+	Stopping bool            `json:"stopping,omitempty"` // it reads no more, and finishes what is in flight
+	PID      int             `json:"pid,omitempty"`      // of the process that runs
+	Seconds  float64         `json:"seconds,omitempty"`  // since it started
+	Store    string          `json:"store,omitempty"`    // path of the store; "" where none is open
+	Flows    []FlowStatus    `json:"flows"`              // by name where nothing runs, else in the order of the run
+	Channels []ChannelStatus `json:"channels"`           // who reads which channel, and how far behind
+}
+
+// The states of a flow.
+const (
+	StateRunning = "running"
+	StateDrains  = "draining" // reads no more, finishes what is in flight
+	StateStopped = "stopped"  // no process runs it
+)
+
+// FlowStatus is one flow's part of a [Status].
+type FlowStatus struct {
+	Flow      string  `json:"flow"`
+	State     string  `json:"state"`
+	Read      int64   `json:"read"`      // since the process started
+	Rate      float64 `json:"rate"`      // messages read per second, over the last seconds
+	Unsettled int64   `json:"unsettled"` // read, and on their way
+	Lag       int64   `json:"lag"`       // messages that wait for it in channels of the store
+	Age       float64 `json:"age"`       // seconds since the oldest of them was written
+	Dead      int64   `json:"dead"`      // open dead letters in the store
+}
+
+// ChannelStatus is how far one group of readers is behind.
+type ChannelStatus struct {
+	Channel string  `json:"channel"`
+	Group   string  `json:"group"`
+	Flow    string  `json:"flow,omitempty"` // that the group belongs to; "" where it is not known
+	Lag     int64   `json:"lag"`
+	Age     float64 `json:"age"` // seconds since the oldest that waits was written
+}
+
+// Draining is how far a drain has come.
+type Draining struct {
+	Unsettled int64   `json:"unsettled"` // messages in flight
+	Seconds   float64 `json:"seconds"`   // since it began
+}
+
+// Drained is how a drain ended.
+type Drained struct {
+	Running   bool    `json:"running"` // something ran
+	PID       int     `json:"pid,omitempty"`
+	Unsettled int64   `json:"unsettled"` // messages that did not finish in time
+	Seconds   float64 `json:"seconds"`
+	Error     string  `json:"error,omitempty"` // why the run failed at its end
+}
+
+// TraceQuery says which messages are followed: by id, or by key.
+type TraceQuery struct {
+	ID    string `json:"id,omitempty"`
+	Key   string `json:"key,omitempty"`
+	Limit int    `json:"limit,omitempty"` // hops; 0 is 1000
+}
+
+// StoreInfo is what a store holds.
+type StoreInfo struct {
+	Path      string        `json:"path"`
+	Version   int           `json:"version"` // of the file's layout
+	FileBytes int64         `json:"fileBytes"`
+	WALBytes  int64         `json:"walBytes"`
+	FreeBytes int64         `json:"freeBytes"` // in the file, to be used again
+	DiskFree  int64         `json:"diskFree"`
+	Channels  []ChannelInfo `json:"channels"`
+	Spaces    []SpaceInfo   `json:"spaces"`
+}
+
+// ChannelInfo is what a channel of the store holds.
+type ChannelInfo struct {
+	Channel  string    `json:"channel"`
+	Messages int64     `json:"messages"`
+	Bytes    int64     `json:"bytes"`
+	Next     int64     `json:"next"` // position that the next message gets
+	Oldest   time.Time `json:"oldest,omitzero"`
+}
+
+// SpaceInfo is the state of a step, or of the engine.
+type SpaceInfo struct {
+	Space   string `json:"space"`
+	Entries int64  `json:"entries"`
+	Bytes   int64  `json:"bytes"`
+}
+
+// StoreCheck is what a check found.
+type StoreCheck struct {
+	OK       bool     `json:"ok"`
+	Problems []string `json:"problems"`
+}
+
+// Compacted is what compacting gave back.
+type Compacted struct {
+	Before int64 `json:"before"` // bytes of the file
+	After  int64 `json:"after"`
+}
+
+// BackupRequest says where a backup goes.
+type BackupRequest struct {
+	Path string `json:"path"` // absolute
+	Rate int64  `json:"rate"` // bytes a second; 0: as fast as the disk
+}
+
+// BackupProgress is how far a backup has come.
+type BackupProgress struct {
+	Bytes int64 `json:"bytes"`
+	Total int64 `json:"total"`
+}
+
+// Backup is a backup that was made, and verified.
+type Backup struct {
+	Path    string  `json:"path"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Trace is the way of messages, as far as the journal reaches back.
+type Trace struct {
+	Hops []Hop `json:"hops"` // the oldest first
+	// Since is the time of the oldest entry of the journal: what is older is not known.
+	Since time.Time `json:"since,omitzero"`
+	// More says that there are more hops than were asked for.
+	More bool `json:"more,omitempty"`
+}
+
+// Hop is one thing that happened to a message.
+type Hop struct {
+	Time   time.Time `json:"time"`
+	Flow   string    `json:"flow"`
+	ID     string    `json:"id"`             // of the message: file.csv:17, orders@123
+	Key    string    `json:"key,omitempty"`  //
+	What   string    `json:"what"`           // what happened: read, sent, kept, dropped, dead …
+	Step   string    `json:"step,omitempty"` // where
+	To     string    `json:"to,omitempty"`   // the id of what was made of it, or the place that it went to
+	Detail string    `json:"detail,omitempty"`
+}
