@@ -53,6 +53,7 @@ func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, 
 	c.finishChannels()
 	c.keepState()
 	c.checkTests()
+	c.deriveDelivery(strict)
 	if c.diags.HasErrors() {
 		return nil, c.diags
 	}

@@ -13,17 +13,23 @@ import (
 // registry holds drivers that do nothing, with configurations that have a field of every sort.
 func registry() *penstock.Registry {
 	r := penstock.NewRegistry()
-	penstock.RegisterSource(r, penstock.Spec{Name: "file", Settle: penstock.Cumulative, Finite: true},
+	penstock.RegisterSource(r, penstock.Spec{Name: "file", Settle: penstock.Cumulative, Finite: true, Replay: penstock.ReplayPosition},
 		func(fileConfig, penstock.Env) (penstock.Source, error) { return fake{}, nil })
 	penstock.RegisterSink(r, penstock.Spec{Name: "file"},
 		func(fileConfig, penstock.Env) (penstock.Sink, error) { return fake{}, nil })
 	penstock.RegisterCaller(r, penstock.Spec{Name: "file", Local: true, Idempotent: true},
 		func(lookupConfig, penstock.Env) (penstock.Caller, error) { return fakeCaller{}, nil })
-	penstock.RegisterSink(r, penstock.Spec{Name: "drop", Idempotent: true},
+	penstock.RegisterSink(r, penstock.Spec{Name: "drop", Idempotent: true, Rewrite: penstock.RewriteNothing},
 		func(struct{}, penstock.Env) (penstock.Sink, error) { return fake{}, nil })
 	penstock.RegisterSource(r, penstock.Spec{Name: "ticks", Settle: penstock.Each, Output: &types.Type{Kind: types.Object, Fields: []types.Field{
 		{Name: "n", Type: types.IntType, Required: true}, {Name: "at", Type: types.TimestampType, Required: true}}}},
 		func(ticksConfig, penstock.Env) (penstock.Source, error) { return fake{}, nil })
+	penstock.RegisterSource(r, penstock.Spec{Name: "mail", Settle: penstock.Each, Replay: penstock.ReplayAgain},
+		func(struct{}, penstock.Env) (penstock.Source, error) { return fake{}, nil })
+	penstock.RegisterSink(r, penstock.Spec{Name: "table", Rewrite: penstock.RewriteSame},
+		func(struct{}, penstock.Env) (penstock.Sink, error) { return fake{}, nil })
+	penstock.RegisterSink(r, penstock.Spec{Name: "screen", Loses: "what nobody looks at"},
+		func(struct{}, penstock.Env) (penstock.Sink, error) { return fake{}, nil })
 	penstock.RegisterServer(r, penstock.Spec{Name: "web"}, func(struct{}, penstock.Env) (penstock.Server, error) { return nil, nil })
 	penstock.RegisterConnection[httpConnection](r, penstock.Spec{Name: "http"})
 	penstock.RegisterConnection[struct{}](r, penstock.Spec{Name: "kafka"})

@@ -6,20 +6,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"penstock.dev/penstock/internal/compile"
 	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/guarantee"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 )
 
 var update = flag.Bool("update", false, "write the golden sections anew")
 
-// TestGolden compiles the files of each archive in testdata. Its last section is what should come out:
-// `findings`, one a line, where the list has any, and `plan`, where it has no errors.
+// outputs are the sections of an archive that say what should come out.
+var outputs = []string{"findings", "guarantee", "plan"}
+
+// TestGolden compiles the files of each archive in testdata. Its last sections are what should come out:
+// `findings`, one a line, where the list has any; where it has no errors, `plan`, or `guarantee` in archives named delivery-.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -36,16 +41,16 @@ func TestGolden(t *testing.T) {
 			want := map[string]string{}
 			again := comment
 			for _, s := range sections {
-				if s.name == "findings" || s.name == "plan" {
+				if slices.Contains(outputs, s.name) {
 					want[s.name] = s.text
 					continue
 				}
 				again += "-- " + s.name + " --\n" + s.text
 				files[s.name] = &fstest.MapFile{Data: []byte(s.text)}
 			}
-			got := compiled(files, params(comment))
+			got := compiled(files, params(comment), strings.HasPrefix(filepath.Base(name), "delivery-"))
 			if *update {
-				for _, section := range []string{"findings", "plan"} {
+				for _, section := range outputs {
 					if got[section] != "" {
 						again += "-- " + section + " --\n" + got[section]
 					}
@@ -55,7 +60,7 @@ func TestGolden(t *testing.T) {
 				}
 				return
 			}
-			for _, section := range []string{"findings", "plan"} {
+			for _, section := range outputs {
 				if got[section] != want[section] {
 					t.Errorf("%s (run with -update to accept):\n--- got\n%s--- want\n%s", section, got[section], want[section])
 				}
@@ -96,7 +101,7 @@ func params(comment string) map[string]string {
 }
 
 // compiled gives the golden sections.
-func compiled(files fstest.MapFS, params map[string]string) map[string]string {
+func compiled(files fstest.MapFS, params map[string]string, delivery bool) map[string]string {
 	reg := registry()
 	set, found := resource.Load(resource.Options{FS: files, Paths: []string{"."}, Registry: reg, Params: params})
 	p, more := compile.Compile(set, reg, compile.Options{})
@@ -108,7 +113,11 @@ func compiled(files fstest.MapFS, params map[string]string) map[string]string {
 		fmt.Fprintln(&b, d)
 	}
 	out := map[string]string{"findings": b.String()}
-	if p != nil && !all.HasErrors() {
+	switch {
+	case p == nil || all.HasErrors():
+	case delivery:
+		out["guarantee"] = guarantees(p)
+	default:
 		var dump bytes.Buffer
 		if err := plan.Dump(&dump, p); err != nil {
 			dump.WriteString(err.Error())
@@ -116,4 +125,16 @@ func compiled(files fstest.MapFS, params map[string]string) map[string]string {
 		out["plan"] = dump.String()
 	}
 	return out
+}
+
+// guarantees writes what each flow of a plan gives, and why.
+func guarantees(p *plan.Plan) string {
+	var b strings.Builder
+	for _, f := range p.Flows {
+		fmt.Fprintf(&b, "%s: %s, order %s\n", f.Name, guarantee.Promise(f.Guarantee), f.Guarantee.Order)
+		for _, r := range f.Guarantee.Reasons {
+			fmt.Fprintf(&b, "  %s: %s%s: %s\n", r.Step, r.Delivery, r.Order, r.Text)
+		}
+	}
+	return b.String()
 }

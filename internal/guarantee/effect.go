@@ -1,0 +1,150 @@
+package guarantee
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+)
+
+// send applies the rules of what is sent.
+func (d *deriver) send(n *plan.Node, op *plan.Send, s state) {
+	d.sends++
+	d.order = weaker(d.order, s.order)
+	ep := op.Endpoint
+	if ep == nil {
+		return
+	}
+	if op.NoWait {
+		d.because(bits{loses: true}, n.Name, n.Pos, "leave `wait: false` out, or let a flow of its own read a durable channel that this one sends to",
+			"with `wait: false` a failure is counted and nobody waits for it: what is sent may be missing")
+	}
+	if ep.Channel == "" && !op.Idempotent {
+		d.tries(n, ep)
+	}
+	d.effect(n.Name, n.Pos, ep, s, "send to a durable channel, or declare at-least-once")
+}
+
+// effect applies the rules of writing to an endpoint. Instead is what mends an endpoint that may write twice.
+func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s state, instead string) {
+	if ep.Channel != "" {
+		if d.durable(ep.Channel) || !d.p.Durable {
+			return
+		}
+		again := ""
+		if s.again {
+			again = ", and handed over again where this flow was not done with it"
+		}
+		d.because(bits{loses: true, repeats: s.again}, step, pos, "make it a durable channel: leave `durable: false` out",
+			"channel %s is in memory: a message counts as done when it is handed over, and is lost if the process ends then%s", ep.Channel, again)
+		return
+	}
+	spec := &ep.Driver.Spec
+	if spec.Rewrite == penstock.RewriteNothing {
+		return
+	}
+	if spec.Loses != "" {
+		d.because(bits{loses: true}, step, pos, "send to something that keeps it: a file, or a durable channel",
+			"%s loses %s", describe(ep), spec.Loses)
+	}
+	switch {
+	case !s.again:
+	case spec.Rewrite == penstock.RewriteTwice:
+		d.because(bits{repeats: true}, step, pos, instead, "%s may write a message twice after a crash", describe(ep))
+	case s.differs != nil:
+		d.because(bits{repeats: true}, step, pos, fmt.Sprintf("put a durable step or channel between %s and %s, so that what it made is recorded", s.differs.step, step),
+			"what %s is given again takes its own place, but step %s %s, so it may be another message", describe(ep), s.differs.step, s.differs.why)
+	}
+}
+
+// call applies the rules of a call's effect.
+func (d *deriver) call(n *plan.Node, op *plan.Call, s state) {
+	if op.Idempotent || op.Local || op.Endpoint == nil {
+		return
+	}
+	d.tries(n, op.Endpoint)
+	if s.again {
+		d.because(bits{repeats: true}, n.Name, n.Pos, "declare at-least-once, or call something that may be asked twice",
+			"%s is not idempotent: after a crash it may be asked a second time", describe(op.Endpoint))
+	}
+}
+
+// tries applies the rule of retries: a try that failed may have had its effect all the same. Retries of what is not idempotent
+// happen only where they are declared.
+func (d *deriver) tries(n *plan.Node, ep *plan.Endpoint) {
+	r := n.Retry
+	switch {
+	case r != nil:
+	case ep.Retry != nil:
+		r = ep.Retry
+	case n.Catch == plan.End && d.f.OnError.Declared:
+		r = &d.f.OnError.Retry
+	}
+	if r != nil && r.Attempts > 1 {
+		d.because(bits{repeats: true}, n.Name, n.Pos, "say `retry: { attempts: 1 }` at the step",
+			"%s is tried again after a failure, though a try that failed may have had its effect", describe(ep))
+	}
+}
+
+// stage applies the rules of a durable step.
+func (d *deriver) stage(n *plan.Node, op *plan.Stage, s state) state {
+	byKey := false
+	switch spec := op.Spec.(type) {
+	case *plan.Resequence:
+		byKey = op.By != nil
+		if s.order != plan.None && spec.Late == plan.LateInclude {
+			d.lessOrder(s.order, n, "a message whose turn is over passes out of turn", "")
+		}
+	case *plan.Throttle:
+		byKey = op.By != nil
+	case *plan.Delay:
+		if op.Until != nil && s.order != plan.None {
+			s = d.boundary(n, s, false)
+			d.lessOrder(plan.None, n, "messages go on when each of them is due", "use `for`, which is as long for each")
+			s.order = plan.None
+			return s
+		}
+	}
+	return d.boundary(n, s, byKey)
+}
+
+// deadLetters applies the rules of onError.
+func (d *deriver) deadLetters() {
+	pos := d.f.Pos
+	if dl := d.f.OnError.DeadLetter; dl != nil {
+		if dl.Pos.IsValid() {
+			pos = dl.Pos
+		}
+		d.effect("onError", pos, dl, state{reached: true, again: d.again}, "leave `deadLetter` out: dead letters are then kept in the store, once")
+	}
+	if o := d.order; o != plan.None && !d.f.OnError.Park {
+		d.add(plan.Reason{Order: o, Step: "onError", Pos: pos, Hint: "say `onError: { order: park }` to hold back what comes behind it",
+			Text: "a dead letter leaves a gap: later messages of its key pass it"})
+	}
+}
+
+// Span writes a length of time as it stands in files: 7d, 36h, 1m30s.
+func Span(t time.Duration) string {
+	const day = 24 * time.Hour
+	if t > 0 && t%day == 0 {
+		return fmt.Sprintf("%dd", t/day)
+	}
+	s := t.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// Promise names what g gives in a few words: "effectively-once within 7d".
+func Promise(g plan.Guarantee) string {
+	if g.Within > 0 {
+		return string(g.Delivery) + " within " + Span(g.Within)
+	}
+	return string(g.Delivery)
+}
