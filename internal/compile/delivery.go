@@ -40,7 +40,7 @@ func (c *compiler) holdDelivery(f *plan.Flow, at penstock.Pos, strict bool) {
 		severity = diag.Warning
 	}
 	for _, r := range f.Guarantee.Reasons {
-		if r.Delivery == "" || guarantee.Covers(r.Delivery, f.Delivery) {
+		if r.Delivery == "" || !guarantee.Breaks(f, r) {
 			continue
 		}
 		pos := r.Pos

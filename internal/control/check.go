@@ -4,6 +4,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/compile"
 	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/guarantee"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 )
@@ -11,24 +12,48 @@ import (
 // Checked is a configuration that was read and compiled.
 type Checked struct {
 	// OK says that it can run: no finding is an error.
-	OK       bool           `json:"ok"`
-	Errors   int            `json:"errors"`
-	Warnings int            `json:"warnings"`
-	Findings []Finding      `json:"findings"` // by file, line and column
-	Flows    []FlowCoverage `json:"flows"`    // by name, as far as they could be compiled
+	OK       bool       `json:"ok"`
+	Errors   int        `json:"errors"`
+	Warnings int        `json:"warnings"`
+	Findings []Finding  `json:"findings"` // by file, line and column
+	Flows    []FlowFact `json:"flows"`    // in the order of the files; empty where something is wrong
 
 	plan *plan.Plan
 	set  *resource.Set
 }
 
-// FlowCoverage says how much of a flow is typed: how many of the paths that its expressions
-// read have a static type.
-type FlowCoverage struct {
-	Flow    string       `json:"flow"`
-	Pos     penstock.Pos `json:"position"`
-	Typed   int          `json:"typed"`
-	Total   int          `json:"total"`
-	Percent int          `json:"percent"` // rounded down; 100 where nothing is read
+// FlowFact is what was derived of a flow: what it gives, and how much of it is typed.
+type FlowFact struct {
+	Flow string       `json:"flow"`
+	Pos  penstock.Pos `json:"position"`
+	// Delivery is how often an effect of a message may happen: effectively-once, at-least-once, at-most-once, or
+	// best-effort (it may be lost, and another may happen twice). Declared is what the file asks for, or the
+	// default.
+	Delivery string `json:"delivery"`
+	Declared string `json:"declaredDelivery"`
+	// Within is for how long that holds, as "7d", where it rests on identities that are remembered; else empty.
+	Within string `json:"within,omitempty"`
+	// Order is what order the output has: total, per-key or none. Asked is what the file asks for, or the default.
+	Order string `json:"order"`
+	Asked string `json:"declaredOrder"`
+	// Reasons say why it is not more, and under which conditions it holds, in the order of the steps.
+	Reasons []Reason `json:"reasons"`
+	// Typed of Total paths that its expressions read have a static type.
+	Typed   int `json:"typed"`
+	Total   int `json:"total"`
+	Percent int `json:"percent"` // rounded down; 100 where nothing is read
+}
+
+// Reason is one place of a flow that takes something from what it gives, or a condition.
+type Reason struct {
+	Step     string       `json:"step"`               // its name; from, or onError
+	Delivery string       `json:"delivery,omitempty"` // what this alone leaves; empty where it is about order
+	Order    string       `json:"order,omitempty"`    // … of the order; empty where it is about delivery
+	Text     string       `json:"text"`
+	Hint     string       `json:"hint,omitempty"` // what would mend it
+	Pos      penstock.Pos `json:"position"`
+	// Breaks says that it leaves less than what is declared.
+	Breaks bool `json:"breaks,omitempty"`
 }
 
 // Check reads and compiles a configuration. With strict, a doubtful read is an error and every
@@ -48,10 +73,10 @@ func (s *Service) Check(p Project, strict bool) *Checked {
 	c.Findings = distinct(found.Sorted())
 	c.Errors, c.Warnings = tally(c.Findings)
 	c.OK = c.Errors == 0 && (!strict || c.Warnings == 0)
-	c.Flows = []FlowCoverage{}
+	c.Flows = []FlowFact{}
 	if pl != nil {
 		for _, f := range pl.Flows {
-			c.Flows = append(c.Flows, coverageOf(f))
+			c.Flows = append(c.Flows, factOf(f))
 		}
 	}
 	return c
@@ -68,10 +93,23 @@ func tally(found []Finding) (errs, warnings int) {
 	return errs, warnings
 }
 
-func coverageOf(f *plan.Flow) FlowCoverage {
-	c := FlowCoverage{Flow: f.Name, Pos: f.Pos, Typed: f.Coverage.Typed, Total: f.Coverage.Total, Percent: 100}
+func factOf(f *plan.Flow) FlowFact {
+	g := f.Guarantee
+	c := FlowFact{
+		Flow: f.Name, Pos: f.Pos, Delivery: string(g.Delivery), Declared: string(f.Delivery), Order: string(g.Order), Asked: string(f.Order),
+		Reasons: []Reason{}, Typed: f.Coverage.Typed, Total: f.Coverage.Total, Percent: 100,
+	}
+	if g.Within > 0 {
+		c.Within = guarantee.Span(g.Within)
+	}
 	if c.Total > 0 {
 		c.Percent = c.Typed * 100 / c.Total
+	}
+	for _, r := range g.Reasons {
+		c.Reasons = append(c.Reasons, Reason{
+			Step: r.Step, Delivery: string(r.Delivery), Order: string(r.Order), Text: r.Text, Hint: r.Hint, Pos: r.Pos,
+			Breaks: guarantee.Breaks(f, r),
+		})
 	}
 	return c
 }

@@ -4,10 +4,12 @@
 package graph
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
 
+	"penstock.dev/penstock/internal/guarantee"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/types"
 )
@@ -23,8 +25,12 @@ type Graph struct {
 type Cluster struct {
 	ID    string `json:"id"`
 	Title string `json:"title"` // the flow's name
-	Note  string `json:"note"`  // what was derived: order, lanes, typed coverage
-	Nodes []Node `json:"nodes"` // in the order of the program, sources first
+	Note  string `json:"note"`  // what was derived: delivery, order, lanes, typed coverage
+	// Delivery and Order are what the flow gives; Within is for how long, as "7d", where that is bounded.
+	Delivery string `json:"delivery,omitempty"`
+	Within   string `json:"within,omitempty"`
+	Order    string `json:"order"`
+	Nodes    []Node `json:"nodes"` // in the order of the program, sources first
 }
 
 // Node is a box.
@@ -34,6 +40,9 @@ type Node struct {
 	Title string   `json:"title"`           // the step's name, the channel's, or source, sink
 	Lines []string `json:"lines,omitempty"` // what it does, in the words of the file
 	Type  string   `json:"type,omitempty"`  // of the body behind it
+	// Durable says that it is in the store: a durable channel, or a durable step, which is a stage boundary (what leaves it was
+	// recorded). In pictures that is a cylinder; a channel in memory has a broken line.
+	Durable bool `json:"durable,omitempty"`
 }
 
 // Kind is what a node stands for.
@@ -44,7 +53,7 @@ const (
 	KindSource  Kind = "source"
 	KindStep    Kind = "step"
 	KindRoute   Kind = "route"
-	KindState   Kind = "state" // keeps messages: aggregate
+	KindState   Kind = "state" // keeps messages, or what it knows of them: aggregate, dedupe
 	KindCall    Kind = "call"
 	KindSink    Kind = "sink"
 	KindEnd     Kind = "end" // stop, and the end of a flow that answers or keeps nothing
@@ -71,10 +80,16 @@ const (
 
 // Describe draws p. Leaf steps that follow one another share a box.
 func Describe(p *plan.Plan) Graph {
-	g := &describer{}
+	g := &describer{durable: p.Durable}
 	for _, ch := range p.Channels {
-		n := Node{ID: channelID(ch.Name), Kind: KindChannel, Title: ch.Name, Type: ch.Type.String()}
+		n := Node{ID: channelID(ch.Name), Kind: KindChannel, Title: ch.Name, Type: ch.Type.String(), Durable: ch.Durable}
 		n.Lines = []string{fields(ch.Type)}
+		switch {
+		case !ch.Durable:
+			n.Lines = append(n.Lines, "in memory")
+		case ch.Queue:
+			n.Lines = append(n.Lines, "queue")
+		}
 		g.out.Channels = append(g.out.Channels, n)
 	}
 	for _, f := range p.Flows {
@@ -102,6 +117,7 @@ func fields(t *types.Type) string {
 
 type describer struct {
 	out     Graph
+	durable bool // the run keeps state
 	cluster *Cluster
 	nodes   []plan.Node
 	ids     []string // of the box that shows node i; "" for one that is an edge
@@ -120,7 +136,11 @@ func ident(name string) string {
 }
 
 func (g *describer) flow(f *plan.Flow) {
-	g.out.Clusters = append(g.out.Clusters, Cluster{ID: ident(f.Name), Title: f.Name, Note: note(f)})
+	c := Cluster{ID: ident(f.Name), Title: f.Name, Note: note(f), Delivery: string(f.Guarantee.Delivery), Order: string(order(f))}
+	if f.Guarantee.Within > 0 {
+		c.Within = guarantee.Span(f.Guarantee.Within)
+	}
+	g.out.Clusters = append(g.out.Clusters, c)
 	g.cluster = &g.out.Clusters[len(g.out.Clusters)-1]
 	g.nodes = f.Nodes
 	g.ids = make([]string, len(f.Nodes))
@@ -145,9 +165,16 @@ func (g *describer) flow(f *plan.Flow) {
 	g.onError(f)
 }
 
+// order is what order a flow's output has; of a plan that nothing was derived of, what is asked for.
+func order(f *plan.Flow) plan.Order { return cmp.Or(f.Guarantee.Order, f.Order) }
+
 // note says what was derived of a flow.
 func note(f *plan.Flow) string {
-	parts := []string{"order " + string(f.Order)}
+	var parts []string
+	if f.Guarantee.Delivery != "" {
+		parts = append(parts, guarantee.Promise(f.Guarantee))
+	}
+	parts = append(parts, "order "+string(order(f)))
 	if f.Concurrency > 0 {
 		parts = append(parts, fmt.Sprintf("%d lanes", f.Concurrency))
 	}
@@ -199,7 +226,9 @@ func (g *describer) box(i int, n *plan.Node, line string) Node {
 	case *plan.Route:
 		b.Kind, b.Lines = KindRoute, nil
 	case *plan.Group:
-		b.Kind = KindState
+		b.Kind, b.Durable = KindState, g.durable
+	case *plan.Stage:
+		b.Kind, b.Durable = KindState, true
 	case *plan.Call:
 		b.Kind = KindCall
 	case *plan.Send:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
@@ -46,15 +47,17 @@ func shop() *plan.Plan {
 	maybe := leaf("log1", "log", "<${body}>", 7)
 	maybe.When = program{}
 	return &plan.Plan{
+		Durable: true,
 		Channels: []*plan.Channel{
-			{Name: "orders", Type: &types.Type{Kind: types.Object, Fields: []types.Field{{Name: "id", Type: types.StringType, Required: true}}}},
-			{Name: "orders-dead", Type: types.DynType}, {Name: "round", Type: types.DynType}, {Name: "unfed", Type: types.DynType},
+			{Name: "orders", Durable: true, Type: &types.Type{Kind: types.Object, Fields: []types.Field{{Name: "id", Type: types.StringType, Required: true}}}},
+			{Name: "orders-dead", Durable: true, Queue: true, Type: types.DynType}, {Name: "round", Type: types.DynType}, {Name: "unfed", Type: types.DynType},
 		},
 		Flows: []*plan.Flow{
 			{Name: "last", Order: plan.None, Sources: []*plan.Endpoint{channel("orders"), channel("unfed")}, Nodes: []plan.Node{
 				node("to", "to", "drop", &plan.Send{Endpoint: driver("drop")}, plan.End)}},
 			{
-				Name: "orders", Order: plan.PerKey, Concurrency: 4, Coverage: plan.Coverage{Typed: 9, Total: 10},
+				Name: "orders", Order: plan.Total, Concurrency: 4,
+				Guarantee: plan.Guarantee{Delivery: plan.EffectivelyOnce, Within: 7 * 24 * time.Hour, Order: plan.PerKey}, Coverage: plan.Coverage{Typed: 9, Total: 10},
 				Sources: []*plan.Endpoint{driver("file data/*.csv"), driver("stdin")},
 				Nodes: []plan.Node{
 					leaf("filter1", "filter", "body.quantity != 0", 1),
@@ -74,7 +77,7 @@ func shop() *plan.Plan {
 				OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 3}, DeadLetter: channel("orders-dead")},
 			},
 			{Name: "turn", Order: plan.Total, Sources: []*plan.Endpoint{channel("round")}, Nodes: []plan.Node{
-				leaf("map1", "map", "{}", 1), node("to", "to", "channel orders", &plan.Send{Endpoint: channel("orders")}, plan.End)},
+				leaf("map1", "map", "{}", 1), node("once", "dedupe", "by body.id", &plan.Stage{Spec: &plan.Dedupe{}}, 2), node("to", "to", "channel orders", &plan.Send{Endpoint: channel("orders")}, plan.End)},
 				OnError: plan.ErrorPolicy{DeadLetter: driver("file dead.jsonl")}},
 			{Name: "back", Order: plan.Total, Sources: []*plan.Endpoint{channel("round"), channel("orders-dead")}, Nodes: []plan.Node{
 				node("to", "to", "channel round", &plan.Send{Endpoint: channel("round")}, plan.End)}},
@@ -136,14 +139,45 @@ func TestNothingOverlaps(t *testing.T) {
 	}
 }
 
+// TestWithoutStore draws a plan whose run keeps no state: its aggregate is in memory.
+func TestWithoutStore(t *testing.T) {
+	p := shop()
+	p.Durable = false
+	for _, n := range Describe(p).Clusters[1].Nodes {
+		if n.Kind == KindState && n.Durable {
+			t.Errorf("%s is in memory", n.ID)
+		}
+	}
+	if m := Describe(p).Mermaid(); !strings.Contains(m, `orders_7[["<b>lines`) || !strings.Contains(m, "class channel_round,channel_unfed memory\n") {
+		t.Errorf("Mermaid draws it as\n%s", m)
+	}
+}
+
 func TestDescribe(t *testing.T) {
 	g := Describe(shop())
 	orders := g.Clusters[1]
 	if got := orders.Nodes[2].Lines; len(got) != 2 {
 		t.Errorf("leaf steps that follow one another share a box: %q", got)
 	}
-	if orders.Note != "order per-key, 4 lanes, typed 90%" {
+	if orders.Note != "effectively-once within 7d, order per-key, 4 lanes, typed 90%" {
 		t.Errorf("note %q", orders.Note)
+	}
+	if orders.Delivery != "effectively-once" || orders.Within != "7d" || orders.Order != "per-key" {
+		t.Errorf("%s within %s, order %s", orders.Delivery, orders.Within, orders.Order)
+	}
+	durable := map[string]bool{}
+	for _, c := range g.Clusters {
+		for _, n := range c.Nodes {
+			durable[n.ID] = n.Durable
+		}
+	}
+	for _, n := range g.Channels {
+		durable[n.ID] = n.Durable
+	}
+	for id, want := range map[string]bool{"orders_7": true, "turn_1": true, "orders_8": false, "channel_orders": true, "channel_orders_dead": true, "channel_round": false} {
+		if durable[id] != want {
+			t.Errorf("%s durable: %v", id, durable[id])
+		}
 	}
 	var edges []string
 	for _, e := range g.Edges {
@@ -152,7 +186,7 @@ func TestDescribe(t *testing.T) {
 	for _, want := range []string{
 		"orders_from1 flow orders_0", "orders_from2 flow orders_0", "orders_0 flow orders_2",
 		"orders_3 error orders_5", "orders_4 flow channel_orders", "orders_4 flow orders_6",
-		"orders_11 flow channel_round", "channel_round flow turn_0", "turn_0 flow channel_orders",
+		"orders_11 flow channel_round", "channel_round flow turn_0", "turn_0 flow turn_1", "turn_1 flow channel_orders",
 		"channel_orders flow last_0", "orders_error error channel_orders_dead",
 	} {
 		if !strings.Contains("\n"+strings.Join(edges, "\n")+"\n", "\n"+want+"\n") {

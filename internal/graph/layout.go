@@ -90,10 +90,10 @@ func (l *layout) addBox(n Node, band int) {
 	}
 	b.w += 2 * padX
 	b.h = 2*padY + titleHeight + float64(len(n.Lines))*lineHeight
-	switch n.Kind {
-	case KindRoute:
+	if n.Kind == KindRoute {
 		b.w += 2 * padX
-	case KindChannel:
+	}
+	if n.Durable {
 		b.h += 14 // the lid
 	}
 	l.boxes[n.ID] = b

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// shapes are Mermaid's brackets by kind of node.
+// shapes are Mermaid's brackets by kind of node; what is in the store is a cylinder.
 var shapes = map[Kind][2]string{
 	KindSource: {"([", "])"}, KindSink: {"([", "])"}, KindEnd: {"([", "])"}, KindRoute: {"{{", "}}"},
-	KindChannel: {"[(", ")]"}, KindState: {"[[", "]]"}, KindCall: {"[/", "/]"},
+	KindChannel: {"(", ")"}, KindState: {"[[", "]]"}, KindCall: {"[/", "/]"},
 }
 
 // Mermaid writes g as a Mermaid flowchart, which GitHub and most wikis draw.
@@ -25,6 +25,9 @@ func (g Graph) Mermaid() string {
 	for _, n := range g.Channels {
 		fmt.Fprintf(&b, "  %s\n", mermaidNode(n))
 	}
+	if memory := g.inMemory(); len(memory) > 0 {
+		fmt.Fprintf(&b, "  classDef memory stroke-dasharray:4 3\n  class %s memory\n", strings.Join(memory, ","))
+	}
 	for _, e := range g.Edges {
 		arrow := "-->"
 		if e.Kind == EdgeError {
@@ -38,9 +41,23 @@ func (g Graph) Mermaid() string {
 	return b.String()
 }
 
+// inMemory lists the channels that are not in the store.
+func (g Graph) inMemory() []string {
+	var out []string
+	for _, n := range g.Channels {
+		if !n.Durable {
+			out = append(out, n.ID)
+		}
+	}
+	return out
+}
+
 func mermaidNode(n Node) string {
 	shape, ok := shapes[n.Kind]
-	if !ok {
+	switch {
+	case n.Durable:
+		shape = [2]string{"[(", ")]"}
+	case !ok:
 		shape = [2]string{"[", "]"}
 	}
 	text := "<b>" + mermaidText(n.Title) + "</b>"

@@ -14,7 +14,7 @@ text{font-family:ui-sans-serif,system-ui,-apple-system,"Segoe UI",Helvetica,Aria
 .ct{font-size:13px;font-weight:700}.cn{font-size:11.5px;fill:#7b8794}
 .c{fill:#f5f7fa;stroke:#cbd2d9}.b{fill:#fff;stroke:#9aa5b1;stroke-width:1.2}
 .source,.sink{fill:#e3f8ff;stroke:#2bb0ed}.route{fill:#fffbea;stroke:#de911d}.state{fill:#f0e7fe;stroke:#8662c7}
-.call{fill:#effcf6;stroke:#27ab83}.channel{fill:#e0e8f9;stroke:#4c63b6}.error,.end{fill:#fff5f5;stroke:#e66a6a}.error{stroke-dasharray:4 3}
+.call{fill:#effcf6;stroke:#27ab83}.channel{fill:#e0e8f9;stroke:#4c63b6}.error,.end{fill:#fff5f5;stroke:#e66a6a}.error,.m{stroke-dasharray:4 3}
 .f{fill:none;stroke:#7b8794;stroke-width:1.4}.x{stroke:#e66a6a;stroke-dasharray:5 4}
 .h{fill:#7b8794}.hx{fill:#e66a6a}.eb{fill:#f5f7fa;opacity:.92}
 @media(prefers-color-scheme:dark){
@@ -75,20 +75,22 @@ func (d *drawing) box(b *box) {
 	n := b.node
 	d.printf("<g><title>%s</title>", html.EscapeString(strings.TrimSpace(n.Title+" "+n.Type)))
 	top := b.y + padY
-	switch n.Kind {
-	case KindSource, KindSink, KindEnd:
-		d.rect(b, n.Kind, min(b.h/2, 16))
-	case KindRoute:
-		d.printf(`<path class="b route" d="M%.1f %.1fL%.1f %.1fH%.1fL%.1f %.1fL%.1f %.1fH%.1fz"/>`,
-			b.x, b.midY(), b.x+padX, b.y, b.x+b.w-padX, b.x+b.w, b.midY(), b.x+b.w-padX, b.y+b.h, b.x+padX)
-	case KindState:
-		d.rect(b, n.Kind, 5)
-		d.printf(`<path class="f" style="stroke-width:.8" d="M%.1f %.1fv%.1fM%.1f %.1fv%.1f"/>`, b.x+5, b.y, b.h, b.x+b.w-5, b.y, b.h)
-	case KindChannel:
+	switch {
+	case n.Durable:
 		d.cylinder(b)
 		top += 14
+	case n.Kind == KindSource, n.Kind == KindSink, n.Kind == KindEnd:
+		d.rect(b, string(n.Kind), min(b.h/2, 16))
+	case n.Kind == KindRoute:
+		d.printf(`<path class="b route" d="M%.1f %.1fL%.1f %.1fH%.1fL%.1f %.1fL%.1f %.1fH%.1fz"/>`,
+			b.x, b.midY(), b.x+padX, b.y, b.x+b.w-padX, b.x+b.w, b.midY(), b.x+b.w-padX, b.y+b.h, b.x+padX)
+	case n.Kind == KindState:
+		d.rect(b, string(n.Kind), 5)
+		d.printf(`<path class="f" style="stroke-width:.8" d="M%.1f %.1fv%.1fM%.1f %.1fv%.1f"/>`, b.x+5, b.y, b.h, b.x+b.w-5, b.y, b.h)
+	case n.Kind == KindChannel:
+		d.rect(b, "channel m", 12)
 	default:
-		d.rect(b, n.Kind, 5)
+		d.rect(b, string(n.Kind), 5)
 	}
 	mid := b.x + b.w/2
 	d.text(mid, top+12.5, "t", "middle", n.Title)
@@ -98,14 +100,15 @@ func (d *drawing) box(b *box) {
 	d.printf("</g>\n")
 }
 
-func (d *drawing) rect(b *box, kind Kind, r float64) {
-	d.printf(`<rect class="b %s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="%.1f"/>`, kind, b.x, b.y, b.w, b.h, r)
+func (d *drawing) rect(b *box, class string, r float64) {
+	d.printf(`<rect class="b %s" x="%.1f" y="%.1f" width="%.1f" height="%.1f" rx="%.1f"/>`, class, b.x, b.y, b.w, b.h, r)
 }
 
+// cylinder is what is in the store.
 func (d *drawing) cylinder(b *box) {
 	const lid = 7.0
-	d.printf(`<path class="b channel" d="M%.1f %.1fv%.1fa%.1f %g 0 0 0 %.1f 0v%.1fa%.1f %g 0 0 0 %.1f 0a%.1f %g 0 0 0 %.1f 0"/>`,
-		b.x, b.y+lid, b.h-2*lid, b.w/2, lid, b.w, -(b.h - 2*lid), b.w/2, lid, -b.w, b.w/2, lid, b.w)
+	d.printf(`<path class="b %s" d="M%.1f %.1fv%.1fa%.1f %g 0 0 0 %.1f 0v%.1fa%.1f %g 0 0 0 %.1f 0a%.1f %g 0 0 0 %.1f 0"/>`,
+		b.node.Kind, b.x, b.y+lid, b.h-2*lid, b.w/2, lid, b.w, -(b.h - 2*lid), b.w/2, lid, -b.w, b.w/2, lid, b.w)
 }
 
 // link draws an edge: along the columns within a flow, around the flows between them.

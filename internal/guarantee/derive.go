@@ -20,6 +20,14 @@ func Covers(got, want plan.Delivery) bool {
 	return (!g.loses || w.loses) && (!g.repeats || w.repeats)
 }
 
+// Breaks reports whether r leaves less than what f declares.
+func Breaks(f *plan.Flow, r plan.Reason) bool {
+	if r.Delivery == "" {
+		return rank(r.Order) < rank(f.Order)
+	}
+	return !Covers(r.Delivery, f.Delivery)
+}
+
 // Loses reports whether an effect may be missing under d.
 func Loses(d plan.Delivery) bool { return bitsOf(d).loses }
 
