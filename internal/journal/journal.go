@@ -76,8 +76,8 @@ func ID(stream string, offset, line int64) string {
 
 // Hop is where something went that was made of a message.
 type Hop struct {
-	To       string `json:"to"`       // a channel, a step that absorbed it, or an endpoint
-	Position int64  `json:"position"` // in the channel; -1: To is none
+	To       string `json:"to"`            // a channel, a step that absorbed it, or an endpoint
+	Position int64  `json:"position"`      // in the channel; -1: To is none
 	Key      string `json:"key,omitempty"` // a step that absorbed it: of the state
 }
 
