@@ -30,7 +30,7 @@ type Options struct {
 // Compile makes a plan of everything that set selects, with the drivers of reg. The list holds all
 // findings, each with its place; where one of them is an error, the plan is nil.
 func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, *diag.List) {
-	c := &compiler{set: set, reg: reg, diags: &diag.List{}, plan: &plan.Plan{}}
+	c := &compiler{set: set, reg: reg, diags: &diag.List{}, plan: &plan.Plan{}, windows: map[*plan.Flow]map[int]*plan.Stage{}}
 	strict := o.Strict
 	if in := set.Integration(); in != nil {
 		strict = strict || in.Strict
@@ -77,6 +77,7 @@ type compiler struct {
 	schemas     map[string]*lower.Schema // nil where it has errors
 	connections map[string]*connection
 	channels    map[string]*channel
+	windows     map[*plan.Flow]map[int]*plan.Stage // see lower.Result
 }
 
 // paramTypes are the types that an Integration can give a parameter.

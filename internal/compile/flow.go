@@ -37,20 +37,22 @@ func (c *compiler) compileFlow(r *resource.Resource) {
 	f.Input = in.typ
 	lf := lower.NewFlow(lower.Options{
 		Name: f.Name, Profile: c.profile, World: c, Diags: c.diags, Params: c.params,
-		Input: in.typ, Schema: in.schema, Keyed: in.keyed || !spec.Key.IsZero(),
+		Input: in.typ, Schema: in.schema, Keyed: in.keyed || !spec.Key.IsZero(), Order: f.Order,
 	}, spec.Steps)
 	c.flowKey(f, spec, lf, in)
+	c.identities(lf, in)
 	if !spec.Time.IsZero() {
 		f.Time = lf.Exprs().Expr(spec.Time, lf.Scope(), types.TimestampType).Program
 	}
 	res := lf.Lower(in.checks, spec.Steps, spec.To)
 	f.Nodes, f.Output, f.Vars, f.Coverage = res.Nodes, res.Output, lf.Vars(), lf.Coverage()
 	f.Slots = len(f.Vars)
+	c.windows[f] = res.Windows
 	if res.Lost && !in.replies {
 		c.diags.Warnf(r.NamePos(), "no-destination", f.Name, "add `to:` to the flow (`to: { drop: {} }` if that is meant)",
 			"what flow %s makes is sent nowhere", f.Name)
 	}
-	c.onError(f, spec)
+	c.onError(f, spec, in)
 	c.plan.Flows = append(c.plan.Flows, f)
 }
 
@@ -61,6 +63,13 @@ type inputs struct {
 	keyed   bool
 	replies bool // a source waits for what the flow makes
 	checks  []plan.Node
+	own     []source
+}
+
+// source is a connector that a flow reads.
+type source struct {
+	ep *plan.Endpoint
+	t  *resource.Target
 }
 
 // sources makes the endpoints that a flow reads.
@@ -127,6 +136,7 @@ func (c *compiler) source(f *plan.Flow, t *resource.Target, name string, schema 
 		ep.Type = outputOf(ep, d)
 	}
 	f.Sources = append(f.Sources, ep)
+	in.own = append(in.own, source{ep, t})
 	return ep.Type, false
 }
 
@@ -193,7 +203,8 @@ func (c *compiler) flowKey(f *plan.Flow, spec *resource.Flow, lf *lower.Flow, in
 }
 
 // onError makes the flow's error policy.
-func (c *compiler) onError(f *plan.Flow, spec *resource.Flow) {
+func (c *compiler) onError(f *plan.Flow, spec *resource.Flow, in inputs) {
+	f.OnError.Park = spec.OnError.Order == "park" && c.mayPark(f, spec, in)
 	if r := lower.Retry(spec.OnError.Retry); r != nil {
 		f.OnError.Retry, f.OnError.Declared = *r, true
 	}

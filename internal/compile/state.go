@@ -2,6 +2,7 @@ package compile
 
 import (
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/compile/lower"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 )
@@ -22,6 +23,14 @@ func (c *compiler) keepState() {
 	c.plan.Store = c.storeOf()
 	in := c.set.Integration()
 	c.plan.Durable = in != nil && in.Has("store") || c.needsStore()
+	if !c.plan.Durable {
+		return
+	}
+	for f, windows := range c.windows {
+		for at, st := range windows {
+			f.Nodes[at].Op = st
+		}
+	}
 }
 
 // needsStore reports whether something in the plan can't do without the store.
@@ -32,14 +41,74 @@ func (c *compiler) needsStore() bool {
 		}
 	}
 	for _, f := range c.plan.Flows {
-		if f.Delivery == plan.EffectivelyOnce {
+		if f.Delivery == plan.EffectivelyOnce || f.OnError.Park || keeps(f.Nodes) {
 			return true
 		}
 		for _, s := range f.Sources {
+			if s.ID != nil {
+				return true
+			}
 			if why, ok := s.Config.(penstock.Stateful); ok && why.NeedsState() != "" {
 				return true
 			}
 		}
+	}
+	return false
+}
+
+// keeps reports whether a step of a program can't do without the store. An aggregate and a sample can: they work in memory, too.
+func keeps(nodes []plan.Node) bool {
+	for i := range nodes {
+		switch op := nodes[i].Op.(type) {
+		case *plan.Stage, *plan.Claim:
+			return true
+		case *plan.Fork:
+			for _, b := range op.Branches {
+				if keeps(b.Nodes) {
+					return true
+				}
+			}
+		case *plan.Loop:
+			if keeps(op.Body.Nodes) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// identities compiles what the sources say of the identity of their messages.
+func (c *compiler) identities(lf *lower.Flow, in inputs) {
+	for _, s := range in.own {
+		if s.t.ID.IsZero() {
+			continue
+		}
+		sc := lf.Scope()
+		if body, ok := sc.Root("body"); ok && s.ep.Type != nil { // its own, of several sources
+			own := *body
+			own.Type = s.ep.Type
+			sc = sc.With(own)
+		}
+		id := lf.Exprs().Expr(s.t.ID, sc, nil)
+		lower.KeyType(c.diags, id.Type, s.t.ID)
+		s.ep.ID, s.ep.Remember = id.Program, s.t.Remember.Std()
+	}
+}
+
+// mayPark refuses to hold messages back where they have no sequence, or nothing could ever let them go on.
+func (c *compiler) mayPark(f *plan.Flow, spec *resource.Flow, in inputs) bool {
+	pos := spec.OnError.At("order")
+	switch {
+	case f.Order == plan.None:
+		c.diags.Errorf(pos, "wrong-order", "park", "write `order: per-key` or leave the flow's `order` out, or write `order: skip` here",
+			"park keeps later messages of a key behind a dead letter, and with order: none flow %s has no sequence to keep", f.Name)
+	case spec.Key.IsZero() && !in.keyed:
+		c.diags.Errorf(pos, "missing-key", "park", "add `key: …` to the flow", "park holds back what has the key of a dead letter, and the messages of flow %s have none", f.Name)
+	case spec.OnError.DeadLetter != nil:
+		c.diags.Errorf(pos, "wrong-field", "park", "remove `deadLetter`: the dead letters are then kept in "+f.Name+".dead",
+			"what is parked goes on when its dead letter is redriven or dropped, which is done in the store; the dead letters of flow %s go elsewhere", f.Name)
+	default:
+		return true
 	}
 	return false
 }

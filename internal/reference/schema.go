@@ -265,7 +265,7 @@ func (s *schemas) oneOf(kind string) object {
 func (s *schemas) target(role string) object {
 	out := s.structure(reflect.TypeFor[resource.Target](), "")
 	properties := out["properties"].(object)
-	allowed := map[string][]string{"source": {"schema", "key"}, "sink": {"schema", "key", "body", "wait"}, "caller": {"schema", "key", "body"}}[role]
+	allowed := map[string][]string{"source": {"schema", "key", "id", "remember"}, "sink": {"schema", "key", "body", "wait"}, "caller": {"schema", "key", "body"}}[role]
 	for name := range properties {
 		if !contains(allowed, name) {
 			delete(properties, name)

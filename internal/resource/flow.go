@@ -55,10 +55,10 @@ type OnError struct {
 	Place
 	// Tries at the step that failed, with the message as it entered that step; completed steps are not repeated. Left out, transient failures (limited, unavailable, timeout) get 5 tries, and deterministic ones none. Where a step declares its own retry, only that one acts.
 	Retry *Retry `json:"retry"`
-	// Where a message goes that failed for good: its original bytes, and the reason in meta.dead. A connector that carries no headers (file, stdout) gets an object of body, key and meta. Left out, the implicit channel <flow>.dead, a JSON-lines file in this version.
+	// Where a message goes that failed for good: its original bytes, and the reason in meta.dead. A connector that carries no headers (file, stdout) gets an object of body, key and meta. Left out, the channel <flow>.dead of the store, where `penstock dlq` shows, tries and redrives it; a flow may read it, too.
 	DeadLetter *Target `json:"deadLetter"`
-	// What happens to later messages of the same key: skip lets them pass, so that the dead letter leaves a gap.
-	Order string `json:"order" penstock:"enum=skip,default=skip"`
+	// What happens to later messages of the same key: skip lets them pass, so that the dead letter leaves a gap. park holds them back in the store, behind it, until it is redriven or dropped with `penstock dlq`, and then goes on in sequence; it needs a key, order total or per-key, and the dead letters of the store (no deadLetter).
+	Order string `json:"order" penstock:"enum=skip|park,default=skip"`
 }
 
 // Retry says how often and when a failed step is tried again.
@@ -92,6 +92,10 @@ type Target struct {
 	Schema Ref `json:"schema"`
 	// The message's key: on a source what it becomes as it is read, on a sink what is sent. Left out, the message's own key stays.
 	Key penstock.Expr `json:"key"`
+	// Stable identity of a message, such as body.id: one that was there before is the same message again, and ends here, as success. The identities are kept in the store (an inbox), in the transaction that makes durable what became of the message. Text, a number, a bool or a timestamp. Only on a connector that is a source; a channel knows its messages.
+	ID penstock.Expr `json:"id"`
+	// How long identities are remembered: a message that comes again later is a new one. It is part of what effectively-once promises. Only beside id.
+	Remember penstock.Duration `json:"remember" penstock:"default=7d,min=1s"`
 	// What is sent in place of the message's body, a data tree. The message itself stays as it is; the connector's own fields, such as a path, see what is sent. Only where something is sent.
 	Body penstock.Tree `json:"body"`
 	// Whether the step waits until what it sent is durable, and fails where it is not. With false a failure is counted and logged, and the message goes on. Only in a to step.
@@ -109,11 +113,11 @@ type Target struct {
 // Step is one thing that is done with a message: exactly one verb, and the keys that all steps share.
 type Step struct {
 	Place
-	// Name of the step in tests, traces and metrics, unique in its flow. Left out, the verb and a number (call1); steps that keep state (aggregate) must have one, because their state is kept under it.
+	// Name of the step in tests, traces and metrics, unique in its flow. Left out, the verb and a number (call1); steps that keep state (aggregate, dedupe, resequence, changes, claimCheck, delay, throttle) must have one, because their state is kept under it: renamed, they are refused at the next start until the state is moved or dropped.
 	Name string `json:"name" penstock:"name"`
 	// Condition: a message for which it is false passes the step by, unchanged.
 	When penstock.Expr `json:"when"`
-	// Where the result goes: body (the default), a part of it (body.country), a variable (vars.country), a header (meta.country), or none to discard it. Only for map, decode, call, parallel, forEach, loop and aggregate.
+	// Where the result goes: body (the default), a part of it (body.country), a variable (vars.country), a header (meta.country), or none to discard it. Only for map, decode, call, parallel, forEach, loop, aggregate and the redeem of claimCheck.
 	Into penstock.Path `json:"into"`
 	// How long one try may take. A try that takes longer fails with timeout.
 	Timeout penstock.Duration `json:"timeout" penstock:"min=1ms"`
@@ -128,5 +132,5 @@ type Step struct {
 
 // Verb is what a step does: one of *Map, *Assign, *Remove, *Filter, *Validate, *DecodeBody, *EncodeBody,
 // *Sort, *Mask, *Log, *Choice, *Try, *Stop, *Fail, *Send, *Parallel, *ForEach, *Loop, *Split,
-// *Aggregate, *Call and *Sample.
+// *Aggregate, *Dedupe, *Resequence, *Changes, *ClaimCheck, *Delay, *Throttle, *Call and *Sample.
 type Verb interface{ verb() string }

@@ -84,6 +84,11 @@ func (s *Step) check(d *Decoder) {
 		d.errorf(s.AtKey("into"), "wrong-field", "into", "leave it out; only "+strings.Join(valueVerbs(), ", ")+" have a result to put somewhere",
 			"`%s` has no result that `into` could take", s.VerbName)
 	}
+	if c, ok := s.Verb.(*ClaimCheck); ok && s.Has("into") && !c.IsRedeem() {
+		s.Into = penstock.Path{}
+		d.errorf(s.AtKey("into"), "wrong-field", "into", "leave it out; the body that goes on is `body`, and `meta.claim` names the one that was checked in",
+			"`claimCheck` without `redeem` has no result that `into` could take")
+	}
 	if s.Into.Root == "key" && s.VerbName != "map" && s.VerbName != "call" {
 		d.errorf(s.Into.Pos, "wrong-path", s.Into.Source, "set the key with a step of its own: `set: { key: … }`", "the result of `%s` can't be the key", s.VerbName)
 	}
@@ -190,6 +195,29 @@ func (d *Decoder) scopedName(as string, pos penstock.Pos) {
 func (s *Sample) check(d *Decoder) {
 	if s.Node != nil && s.Node.Kind == NodeMap {
 		d.exactlyOne(&s.Place, "`sample`", "every", "rate")
+	}
+}
+
+func (y *Delay) check(d *Decoder) {
+	if y.Node != nil && y.Node.Kind == NodeMap {
+		d.exactlyOne(&y.Place, "`delay`", "for", "until")
+	}
+}
+
+func (c *ClaimCheck) check(d *Decoder) {
+	if c.Node == nil || c.Node.Kind != NodeMap {
+		return
+	}
+	if c.IsRedeem() {
+		for _, f := range []string{"body", "retention"} {
+			if c.Has(f) {
+				d.errorf(c.AtKey(f), "both-fields", f, "leave one of them out", "`claimCheck` has `redeem` and `%s`; it checks a body in, or brings one back", f)
+			}
+		}
+		return
+	}
+	if c.Has("schema") {
+		d.errorf(c.AtKey("schema"), "wrong-field", "schema", "leave it out", "`schema` says of what type a redeemed body is: it means nothing without `redeem`")
 	}
 }
 

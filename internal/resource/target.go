@@ -132,7 +132,7 @@ func (d *Decoder) connectors() []string {
 
 // only reports options that mean nothing where the target stands.
 func (t *Target) only(d *Decoder, where string, allowed ...string) {
-	for _, f := range []string{"schema", "key", "body", "wait"} {
+	for _, f := range []string{"schema", "key", "id", "remember", "body", "wait"} {
 		if t.Has(f) && !slices.Contains(allowed, f) {
 			d.errorf(t.AtKey(f), "wrong-field", f, "leave it out", "`%s` means nothing in %s", f, where)
 		}
@@ -148,13 +148,24 @@ func (f *Flow) check(d *Decoder) {
 	}
 	d.exactlyOne(&f.Place, "a flow", "from", "sources")
 	for _, in := range f.Inputs() {
-		in.only(d, "a source", "schema", "key")
+		in.only(d, "a source", "schema", "key", "id", "remember")
+		in.checkID(d)
 	}
 	if f.To != nil {
 		f.To.only(d, "`to`", "schema", "key", "body")
 	}
 	if f.OnError.DeadLetter != nil {
 		f.OnError.DeadLetter.only(d, "`deadLetter`")
+	}
+}
+
+// checkID looks at what a source says of the identity of its messages.
+func (t *Target) checkID(d *Decoder) {
+	switch {
+	case t.Has("id") && t.Connector == "channel":
+		d.errorf(t.AtKey("id"), "wrong-field", "id", "leave it out; use `dedupe` where senders may send a message twice", "a channel knows its messages by their position: `id` means nothing beside it")
+	case t.Has("remember") && !t.Has("id"):
+		d.errorf(t.AtKey("remember"), "wrong-field", "remember", "add `id: …`, or leave it out", "`remember` says how long identities are kept, and means nothing without `id`")
 	}
 }
 

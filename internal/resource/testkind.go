@@ -50,7 +50,9 @@ type Action struct {
 	Send *SendAction `json:"send"`
 	// Lets virtual time go on by so much.
 	Advance penstock.Duration `json:"advance" penstock:"min=1ns"`
-	// Starts the flow. A script that does not say it starts the flow before its first line.
+	// Ends the flow as if its process had been killed: what was not durable by then is lost, and what was is there for the next start.
+	Crash bool `json:"crash"`
+	// Starts the flow: at first, or again after a crash, from what is durable. A script whose first start comes after a crash, or that has none, starts the flow before its first line.
 	Start bool `json:"start"`
 }
 

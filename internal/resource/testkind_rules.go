@@ -14,12 +14,33 @@ func (a *Action) check(d *Decoder) {
 	if a.Node == nil || a.Node.Kind != NodeMap {
 		return
 	}
-	if a.Has("crash") {
-		return // reported as unsupported
+	d.exactlyOne(&a.Place, "a line of a script", "send", "advance", "crash", "start")
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"crash", a.Crash}, {"start", a.Start}} {
+		if a.Has(f.name) && !f.set && a.Node.Get(f.name).Kind == NodeBool {
+			d.errorf(a.At(f.name), "wrong-value", "false", "write `"+f.name+": true`, or leave the line out", "`%s: false` does nothing", f.name)
+		}
 	}
-	d.exactlyOne(&a.Place, "a line of a script", "send", "advance", "start")
-	if a.Has("start") && !a.Start && a.Node.Get("start").Kind == NodeBool {
-		d.errorf(a.At("start"), "wrong-value", "false", "write `start: true`, or leave the line out", "`start: false` does nothing")
+}
+
+// check looks whether the flow runs where it crashes, and does not where it is started again.
+func (t *Test) check(d *Decoder) {
+	crashed := penstock.Pos{}
+	before := false // a crash stands before
+	for i := range t.Script {
+		a := &t.Script[i]
+		switch {
+		case a.Crash && crashed.IsValid():
+			d.errorf(a.AtKey("crash"), "wrong-order", "crash", "put `start: true` between", "the flow has crashed already, at line %d", crashed.Line)
+		case a.Crash:
+			crashed, before = a.Pos, true
+		case a.Start && before && !crashed.IsValid():
+			d.errorf(a.AtKey("start"), "wrong-order", "start", "put `crash: true` before it, or leave it out", "the flow runs already")
+		case a.Start:
+			crashed = penstock.Pos{}
+		}
 	}
 }
 

@@ -8,8 +8,7 @@ import "slices"
 var unsupportedWords = map[string][]string{
 	"kind": {"API", "Saga", "Entity", "View", "JobQueue", "Policy", "Experiment"},
 	"Step": {
-		"dedupe", "resequence", "changes", "claimCheck", "delay", "throttle", "query", "command", "saga", "job", "script",
-		"redrive", "loadBalance", "partial", "cache",
+		"query", "command", "saga", "job", "script", "redrive", "loadBalance", "partial", "cache",
 	},
 	"Target":      {"cache", "paginate", "api", "view", "entity", "queue", "jobQueue", "http", "kafka", "nats", "pulsar", "rabbitmq"},
 	"Integration": {"secrets", "replicas", "scaling", "rollout"},
@@ -18,8 +17,6 @@ var unsupportedWords = map[string][]string{
 	"Schema":      {"avro", "protobuf", "openapi"},
 	"Neighbour":   {"configMap"},
 	"Retry":       {"budget"},
-	"Action":      {"crash"},
-	"order":       {"park"},
 }
 
 func isUnsupported(place, word string) bool { return slices.Contains(unsupportedWords[place], word) }

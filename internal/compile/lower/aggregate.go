@@ -19,18 +19,15 @@ var groupMeta = &types.Type{Kind: types.Object, Name: "meta.aggregate", Fields: 
 // lowerAggregate gathers messages into lists. By becomes the key; variables and scoped names end, since the group
 // is a new message.
 func (b *builder) lowerAggregate(s *resource.Step, v *resource.Aggregate) {
-	if b.misplaced(s) {
+	if !b.stateful(s) {
 		return
-	}
-	if s.Name == "" {
-		b.diags().Errorf(s.Pos, "missing-name", "aggregate", "add `name:` to the step", "aggregate keeps state, and state is kept under the step's name")
 	}
 	by := b.exprs().Expr(v.By, b.state.sc, nil)
 	b.keyType(by.Type, v.By)
 	g := &plan.Group{
 		By: by.Program, Size: v.Complete.Size, Idle: v.Complete.Idle.Std(), Interval: v.Complete.Interval.Std(),
 		AtEnd: v.Complete.AtEnd, Late: plan.Late(v.Late), MaxGroups: v.Bound.Groups, MaxBytes: int64(v.Bound.Bytes),
-		Into: b.target(into(s)),
+		Into: b.target(into(s)), Keyed: keyed("aggregate", v.By),
 	}
 	if !v.Complete.When.IsZero() {
 		c, _, _ := b.exprs().Cond(v.Complete.When, b.state.sc)

@@ -89,6 +89,12 @@ func (b *builder) next() { b.exit(exit{node: len(b.nodes) - 1, kind: exitNext}) 
 
 func (b *builder) exit(e exit) { b.open = append(b.open, e) }
 
+// also lets a node that is placed take what was compiled after it: whether that reads now or uuid().
+func (b *builder) also(node int) {
+	b.nodes[node].Volatile = b.nodes[node].Volatile || b.f.volatile
+	b.f.volatile = false
+}
+
 // take gives what is open to the caller, who will put it back.
 func (b *builder) take() []exit {
 	open := b.open

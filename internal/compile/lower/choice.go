@@ -30,6 +30,7 @@ func (b *builder) lowerChoice(s *resource.Step, v *resource.Choice) {
 			b.open = []exit{{node: at, kind: exitElse}}
 		} else {
 			c, yes, no := b.exprs().Cond(br.When, rest.sc)
+			b.also(at)
 			b.state.sc, rest.sc = yes, no
 			r.Cases = append(r.Cases, plan.Case{When: c.Program, Target: plan.End, Label: br.When.Source})
 			b.open = []exit{{node: at, kind: exitCase, i: len(r.Cases) - 1}}

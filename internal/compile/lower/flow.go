@@ -21,15 +21,16 @@ type Flow struct {
 	start *scope.Scope
 	// dry is above zero while steps are lowered whose nodes are thrown away (a trial round of a loop,
 	// steps behind stop): they count nothing and tell nobody what they send.
-	dry int
-	cut bool // it was said that steps are not reached
+	dry     int
+	windows map[int]*plan.Stage
+	cut     bool // it was said that steps are not reached
 	// volatile says that an expression of the node that is placed next reads now or uuid().
 	volatile bool
 }
 
 // NewFlow begins a flow. Steps are all its steps, for their names.
 func NewFlow(o Options, steps []resource.Step) *Flow {
-	f := &Flow{o: o, slots: map[string]int{}, names: map[*resource.Step]string{}}
+	f := &Flow{o: o, slots: map[string]int{}, windows: map[int]*plan.Stage{}, names: map[*resource.Step]string{}}
 	f.start = &scope.Scope{Roots: []scope.Root{
 		{Name: "body", Source: scope.Body, Type: orDyn(o.Input)},
 		{Name: "meta", Source: scope.Meta},
@@ -100,6 +101,8 @@ type Result struct {
 	Output *types.Type // of the body at the end; never where no message gets there
 	// Lost is set when messages reach the end that were sent nowhere on their way.
 	Lost bool
+	// Windows are samples with a window and a name, by their node: what they are in a run that keeps state.
+	Windows map[int]*plan.Stage
 }
 
 // Lower lowers the steps, behind the nodes of checks (those that validate what a source read), and in
@@ -119,7 +122,7 @@ func (f *Flow) Lower(first []plan.Node, steps []resource.Step, to *resource.Targ
 	if b.state.dead {
 		r.Output = types.NeverType
 	}
-	r.Nodes = b.seal()
+	r.Nodes, r.Windows = b.seal(), f.windows
 	return r
 }
 

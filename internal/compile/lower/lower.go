@@ -72,4 +72,5 @@ type Options struct {
 	Input   *types.Type   // of the sources' bodies
 	Schema  *Schema       // of the sources, for validate without one; nil if none or several
 	Keyed   bool          // messages have a key when they come
+	Order   plan.Order    // of the flow
 }

@@ -114,6 +114,18 @@ func (b *builder) verb(s *resource.Step, when penstock.Program) {
 		b.lowerSplit(s, v)
 	case *resource.Aggregate:
 		b.lowerAggregate(s, v)
+	case *resource.Dedupe:
+		b.lowerDedupe(s, v)
+	case *resource.Resequence:
+		b.lowerResequence(s, v)
+	case *resource.Changes:
+		b.lowerChanges(s, v)
+	case *resource.ClaimCheck:
+		b.lowerClaimCheck(s, v)
+	case *resource.Delay:
+		b.lowerDelay(s, v)
+	case *resource.Throttle:
+		b.lowerThrottle(s, v)
 	}
 }
 
@@ -121,7 +133,7 @@ func (b *builder) exprs() Exprs { return b.f.Exprs() }
 
 // valueVerbs lists the verbs whose value can go elsewhere than to the body.
 var valueVerbs = map[string]bool{
-	"map": true, "decode": true, "call": true, "parallel": true, "forEach": true, "loop": true, "aggregate": true,
+	"map": true, "decode": true, "call": true, "parallel": true, "forEach": true, "loop": true, "aggregate": true, "claimCheck": true,
 }
 
 // into is where the value of a step goes: the body, unless it says otherwise.
