@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"strconv"
 	"time"
 
 	"penstock.dev/penstock"
@@ -229,3 +230,6 @@ func (it *iterator) next() bool {
 	it.value = from[:len(from)-len(it.r.rest)]
 	return !it.r.bad
 }
+
+// ID names a message of a channel by its position, as origins and identities have it: "orders@123".
+func ID(channel string, pos int64) string { return channel + "@" + strconv.FormatInt(pos, 10) }
