@@ -1,0 +1,27 @@
+package sqlite_test
+
+import (
+	"path/filepath"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/conform"
+	"penstock.dev/penstock/internal/store/sqlite"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func harness(t testing.TB) func() store.Store {
+	path := filepath.Join(t.TempDir(), "folder", "store.db")
+	return func() store.Store {
+		s, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+}
+
+func TestConform(t *testing.T) { conform.Run(t, harness) }
