@@ -141,7 +141,9 @@ func (a *Aggregate) add(out Output, i int, it *Item, at int64) error {
 		err = a.complete(out, g, bySize)
 	default:
 		a.schedule(g)
-		if !g.touched {
+		if a.eventTime && g.heapAt >= 0 && g.dueAt <= a.high { // this message has moved its beginning back
+			err = a.complete(out, g, g.why)
+		} else if !g.touched {
 			g.touched = true
 			a.touched = append(a.touched, g)
 		}
