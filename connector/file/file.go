@@ -17,7 +17,7 @@ import (
 func Register(r *penstock.Registry) {
 	penstock.RegisterSource(r, penstock.Spec{
 		Name:    "file",
-		Summary: "Reads the records of one file, or of all that a pattern matches in the order of their names, and ends.",
+		Summary: "Reads the records of one file, or of all that a pattern matches in the order of their names, and ends; or watches a folder for new ones.",
 		Settle:  penstock.Cumulative,
 		Finite:  true,
 		Replay:  penstock.ReplayPosition,

@@ -4,6 +4,7 @@ package file
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"syscall"
 )
@@ -29,4 +30,19 @@ func syncFolder(f *os.File) error {
 		return nil
 	}
 	return err
+}
+
+// inodeOf is the number of the file in its file system.
+func inodeOf(info fs.FileInfo) uint64 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(s.Ino) //nolint:unconvert,nolintlint // it has other types elsewhere
+	}
+	return 0
+}
+
+// sameDevice reports whether two files are surely on one file system.
+func sameDevice(a, b fs.FileInfo) bool {
+	x, ok := a.Sys().(*syscall.Stat_t)
+	y, also := b.Sys().(*syscall.Stat_t)
+	return ok && also && x.Dev == y.Dev
 }

@@ -13,8 +13,11 @@ import (
 
 // expand lists the files that a path means, sorted: the file itself, or all files that a pattern matches. In a pattern
 // * stands for any characters but the separator, ? for one, [a-z] for one of a set, and ** for any number of
-// folders. Folders never match. The error is NotFound where there is no such file.
-func expand(path string) ([]string, error) {
+// folders. Folders never match, nor do names that end with skip. The error is NotFound where there is no such file.
+//
+// tell is called for folders that can't be read, which are then stepped over; where it is nil they are errors, since
+// their files would be missing silently.
+func expand(path, skip string, tell func(name string, err error)) ([]string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():
@@ -28,7 +31,7 @@ func expand(path string) ([]string, error) {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "file.open", Path: path, Err: errors.New("the pattern has a [ without ]")}
 	}
 	root, parts := split(path)
-	w := walker{seen: map[string]bool{}}
+	w := walker{seen: map[string]bool{}, skip: skip, tell: tell}
 	if err := w.walk(root, parts); err != nil {
 		return nil, failure("file.open", path, err)
 	}
@@ -60,13 +63,24 @@ func split(path string) (root string, parts []string) {
 type walker struct {
 	found []string
 	seen  map[string]bool
+	skip  string
+	tell  func(name string, err error)
 }
 
-// walk looks for parts below dir. A folder that can't be read is an error: its files would be missing silently.
+// skipped reports whether a name is not meant, whatever the pattern says.
+func (w *walker) skipped(name string) bool {
+	return strings.HasSuffix(name, partialSuffix) || w.skip != "" && strings.HasSuffix(name, w.skip)
+}
+
+// walk looks for parts below dir.
 func (w *walker) walk(dir string, parts []string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if w.tell != nil {
+			w.tell(dir, err)
 			return nil
 		}
 		return err
@@ -94,11 +108,16 @@ func (w *walker) walk(dir string, parts []string) error {
 		name := filepath.Join(dir, e.Name())
 		info, err := os.Stat(name)
 		switch {
+		case err != nil && w.tell != nil:
+			if !errors.Is(err, fs.ErrNotExist) { // else it went away just now
+				w.tell(name, err)
+			}
+			err = nil
 		case err != nil:
 			return err
 		case len(parts) > 1 && info.IsDir():
 			err = w.walk(name, parts[1:])
-		case len(parts) == 1 && !info.IsDir() && !w.seen[name] && !strings.HasSuffix(name, partialSuffix):
+		case len(parts) == 1 && !info.IsDir() && !w.seen[name] && !w.skipped(name):
 			w.seen[name] = true
 			w.found = append(w.found, name)
 		}
@@ -107,4 +126,68 @@ func (w *walker) walk(dir string, parts []string) error {
 		}
 	}
 	return nil
+}
+
+// pattern is a path as split takes it apart.
+type pattern struct {
+	root  string
+	parts []string
+}
+
+func newPattern(path string) pattern {
+	root, parts := split(path)
+	return pattern{root, parts}
+}
+
+// below is the part of a file's name below the folder where the pattern begins.
+func (p pattern) below(name string) string {
+	rel, err := filepath.Rel(p.root, name)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return filepath.Base(name)
+	}
+	return rel
+}
+
+// finds reports whether the pattern would find files in dir, under the names that they were found by first.
+func (p pattern) finds(dir string) bool {
+	root, err := filepath.Abs(p.root)
+	if err != nil {
+		return false
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return false
+	}
+	rel, err := filepath.Rel(root, dir)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return false
+	}
+	if rel == "." {
+		return true
+	}
+	names := strings.Split(rel, string(filepath.Separator))
+	for i, part := range p.parts {
+		if part == "**" && matchAll(p.parts[:i+1], names) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchAll reports whether parts, as walk understands them, match names.
+func matchAll(parts, names []string) bool {
+	switch {
+	case len(parts) == 0:
+		return len(names) == 0
+	case parts[0] == "**":
+		for i := range len(names) + 1 {
+			if matchAll(parts[1:], names[i:]) {
+				return true
+			}
+		}
+		return false
+	case len(names) == 0:
+		return false
+	}
+	ok, err := filepath.Match(parts[0], names[0])
+	return err == nil && ok && matchAll(parts[1:], names[1:])
 }

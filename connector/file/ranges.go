@@ -5,16 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
-	"strconv"
-	"strings"
 	"sync"
 
 	"penstock.dev/penstock"
 )
 
 // Reading one large file in several ranges at once. Each range is a stream of its own, named file#start-end, whose
-// messages come in order; so each can be resumed, by whatever number of ranges at the next start.
+// messages come in order. Where somebody keeps account of what was read (a run that keeps state, a file that is moved when it
+// is done), files are read in one piece: where ranges begin depends on how many there are, so that the positions of one run would
+// tell the next nothing.
 
 // minPart is the size in bytes from which a range is worth its own reader.
 const minPart = 32 << 20
@@ -38,27 +37,6 @@ func (p span) stream(name string) string {
 	return fmt.Sprintf("%s#%d-%d", name, p.start, p.end)
 }
 
-// parseSpan reads what stream wrote.
-func parseSpan(name, stream string) (span, bool) {
-	rest, ok := strings.CutPrefix(stream, name+"#")
-	if !ok {
-		return span{}, false
-	}
-	from, to, ok := strings.Cut(rest, "-")
-	if !ok {
-		return span{}, false
-	}
-	start, err := strconv.ParseInt(from, 10, 64)
-	if err != nil {
-		return span{}, false
-	}
-	if to == "" {
-		return span{start, -1}, true
-	}
-	end, err := strconv.ParseInt(to, 10, 64)
-	return span{start, end}, err == nil
-}
-
 // ranges reads the ranges of a file.
 type ranges struct {
 	full    chan *piece
@@ -76,8 +54,8 @@ type piece struct {
 
 // newRanges begins to read name in ranges; nil if it is to be read as a whole.
 func (s *source) newRanges(name string) (*ranges, error) {
-	if _, serial := s.resume[name]; serial || compressionOf(s.config.Compression, name) != plain {
-		return nil, nil // it was begun as a whole
+	if compressionOf(s.config.Compression, name) != plain {
+		return nil, nil
 	}
 	o, err := s.open(name)
 	if err != nil {
@@ -87,8 +65,8 @@ func (s *source) newRanges(name string) (*ranges, error) {
 	if !o.direct {
 		return nil, nil
 	}
-	spans, at, err := s.spans(o)
-	if err != nil || len(spans) == 0 || len(spans) == 1 && len(at) == 0 {
+	spans, err := s.spans(o)
+	if err != nil || len(spans) < 2 {
 		return nil, err
 	}
 	r := &ranges{full: make(chan *piece), free: make(chan *piece, 2*len(spans))}
@@ -105,7 +83,7 @@ func (s *source) newRanges(name string) (*ranges, error) {
 		go func() {
 			defer r.wg.Done()
 			for p := range readers {
-				if !s.readSpan(r, name, p, at[p]) {
+				if !s.readSpan(r, name, p) {
 					return
 				}
 			}
@@ -118,57 +96,30 @@ func (s *source) newRanges(name string) (*ranges, error) {
 	return r, nil
 }
 
-// spans says which ranges there are, and where those that were begun go on.
-func (s *source) spans(o *opened) (spans []span, at map[span]penstock.Position, err error) {
-	at = map[span]penstock.Position{}
-	for stream, p := range s.resume {
-		if sp, ok := parseSpan(o.name, stream); ok {
-			if p.Next > o.size {
-				return nil, nil, o.shorter(p, o.size)
-			}
-			spans, at[sp] = append(spans, sp), p
-		}
-	}
-	sort.Slice(spans, func(i, j int) bool { return spans[i].start < spans[j].start })
-	// What lies between ranges that were begun was not.
-	var all []span
-	next := int64(0)
-	for _, p := range spans {
-		if p.start > next {
-			all = append(all, span{next, p.start})
-		}
-		all = append(all, p)
-		if next = p.end; p.end < 0 {
-			break
-		}
-	}
-	if next < 0 {
-		return all, at, nil
-	}
-	// The rest is cut anew, where there are records.
+// spans says which ranges there are.
+func (s *source) spans(o *opened) (all []span, err error) {
 	var first penstock.Batch
 	head := o.records
 	head.MaxMessages = 1
 	switch err := head.Next(&first); {
 	case errors.Is(err, io.EOF):
-		return nil, nil, nil
+		return nil, nil
 	case err != nil:
-		return nil, nil, err
+		return nil, err
 	}
-	n := int64(min(s.env.Concurrency, maxReaders))
-	n = min(n, (o.size-next)/s.part)
-	start := next
+	n := min(int64(min(s.env.Concurrency, maxReaders)), o.size/s.part)
+	start := int64(0)
 	for i := int64(1); i < n; i++ {
-		cut, err := s.cut(o, max(next+(o.size-next)/n*i, start))
+		cut, err := s.cut(o, max(o.size/n*i, start))
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if cut > start && cut > first.Msgs[0].Pos.Offset {
 			all = append(all, span{start, cut})
 			start = cut
 		}
 	}
-	return append(all, span{start, -1}), at, nil
+	return append(all, span{start, -1}), nil
 }
 
 // cut finds the beginning of a record after from, -1 if there is none nearby.
@@ -186,7 +137,7 @@ func (s *source) cut(o *opened, from int64) (int64, error) {
 }
 
 // readSpan reads one range; false if the reading was stopped.
-func (s *source) readSpan(r *ranges, name string, p span, at penstock.Position) bool {
+func (s *source) readSpan(r *ranges, name string, p span) bool {
 	send := func(c *piece) bool {
 		select {
 		case r.full <- c:
@@ -195,7 +146,7 @@ func (s *source) readSpan(r *ranges, name string, p span, at penstock.Position) 
 			return false
 		}
 	}
-	o, err := s.openSpan(name, p, at)
+	o, err := s.openSpan(name, p)
 	if err != nil {
 		send(&piece{err: err})
 		return false
@@ -221,8 +172,8 @@ func (s *source) readSpan(r *ranges, name string, p span, at penstock.Position) 
 	}
 }
 
-// openSpan opens the file at the beginning of a range, or where it goes on.
-func (s *source) openSpan(name string, p span, at penstock.Position) (*opened, error) {
+// openSpan opens the file at the beginning of a range.
+func (s *source) openSpan(name string, p span) (*opened, error) {
 	o, err := s.open(name)
 	if err != nil {
 		return nil, err
@@ -231,7 +182,7 @@ func (s *source) openSpan(name string, p span, at penstock.Position) (*opened, e
 	if p.end >= 0 {
 		o.records.End = p.end
 	}
-	start := max(p.start, at.Next)
+	start := p.start
 	if start == 0 {
 		return o, nil
 	}

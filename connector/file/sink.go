@@ -58,14 +58,17 @@ func newSink(r *penstock.Registry, c SinkConfig, env penstock.Env, fs fsys) (*si
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{config: c, env: env, fs: fs, codec: codec, append: c.Mode == "append", upward: beginsFixed(c.Path.Source),
+	s := &sink{config: c, env: env, fs: fs, codec: codec, append: c.Mode == "append" || c.Mode == "" && env.Resumes, upward: beginsFixed(c.Path.Source),
 		outputs: map[string]*output{}, begun: make(chan struct{}, 1)}
 	if s.config.MaxOpen <= 0 {
 		s.config.MaxOpen = defaultOpen
 	}
 	if s.append && len(codec.NewEncoder().End(nil)) > 0 {
-		return nil, &penstock.Error{Code: penstock.Config, Op: "file", Path: c.Path.Pos.String(), Err: errors.New("this format has an end, so a file in it can't be appended to"),
-			Hint: "use mode: replace, or a format of single records"}
+		hint := "use mode: replace, or a format of single records"
+		if env.Resumes {
+			hint = "use a format of single records: this run keeps state, so it goes on with the files that it has written"
+		}
+		return nil, &penstock.Error{Code: penstock.Config, Op: "file", Path: c.Path.Pos.String(), Err: errors.New("this format has an end, so a file in it can't be appended to"), Hint: hint}
 	}
 	return s, nil
 }
@@ -79,6 +82,11 @@ func (s *sink) Open(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken = nil
+	if s.env.Resumes && !s.append {
+		return &penstock.Error{Code: penstock.Config, Op: "file", Path: s.config.Path.Pos.String(),
+			Err:  errors.New("mode: replace in a run that keeps state would lose what earlier runs wrote, since their inputs are not read again"),
+			Hint: "use mode: append, which is the default here; with rotate, files of an hour or of a size"}
+	}
 	if s.config.Rotate.Interval > 0 && s.stop == nil {
 		var tick context.Context
 		tick, s.stop = context.WithCancel(context.WithoutCancel(ctx))

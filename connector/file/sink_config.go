@@ -19,15 +19,16 @@ type SinkConfig struct {
 	// How the file is compressed: auto (by the suffix: .gz is gzip, .zst is zstd, all else is none), none, gzip or zstd. A file that is
 	// appended to gets a gzip member or zstd frame for each time that it is made durable; readers take them for one stream.
 	Compression string `json:"compression" penstock:"enum=auto|none|gzip|zstd,default=auto"`
-	// What becomes of a file that is there already.
+	// What becomes of a file that is there already. Default: replace; in a run that keeps state, append.
 	//
 	// replace: what this run writes takes the place of the file, in one step, when it is complete: when it is rotated, else when the run
 	// ends. Until then it is called `<name>.partial`, in the same folder, and what was flushed is safe there. A run that was killed leaves that
 	// file lying; the next run reads its inputs again from the beginning and begins it anew, so that nothing is lost and nothing is there twice.
+	// A run that keeps state does not read its inputs again, so it refuses to replace, rotated or not: what earlier runs wrote would be lost.
 	//
 	// append: go on after the last whole record of the file. What a crash tore behind it is moved to `<name>.torn`, with a warning.
 	// Formats with an end (a JSON array) and other character encodings than UTF-8 can't be appended to.
-	Mode string `json:"mode" penstock:"enum=replace|append,default=replace"`
+	Mode string `json:"mode" penstock:"enum=replace|append"`
 	// When to begin another file. The files are then numbered, before the suffix: orders-000001.jsonl, orders-000002.jsonl. Numbers go on
 	// after the highest that is there, so that no run touches the complete files of another; with mode append the file with the highest number is
 	// gone on with, unless it is complete by these rules.

@@ -96,7 +96,7 @@ func TestExpand(t *testing.T) {
 		"sub/deep/f[1].csv":  {"sub/deep/f[1].csv"}, // the very name
 		"sub/deep/f[[]1].c*": {"sub/deep/f[1].csv"},
 	} {
-		got, err := expand(filepath.Join(dir, pattern))
+		got, err := expand(filepath.Join(dir, pattern), "", nil)
 		if err != nil {
 			t.Errorf("%s: %v", pattern, err)
 			continue
@@ -113,12 +113,12 @@ func TestExpand(t *testing.T) {
 	for pattern, want := range map[string]string{
 		"missing.csv": "no such file", "*.xml": "no file matches", "sub": "this is a folder", "nowhere/*.csv": "no file matches", "[a.csv": "without ]",
 	} {
-		if _, err := expand(filepath.Join(dir, pattern)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), pattern) {
+		if _, err := expand(filepath.Join(dir, pattern), "", nil); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), pattern) {
 			t.Errorf("%s: error %v, want %q", pattern, err, want)
 		}
 	}
 	t.Chdir(dir)
-	if got, err := expand("*.csv"); err != nil || !slices.Equal(got, []string{"a.csv", "b.csv"}) {
+	if got, err := expand("*.csv", "", nil); err != nil || !slices.Equal(got, []string{"a.csv", "b.csv"}) {
 		t.Errorf("in the folder itself: %q, %v", got, err)
 	}
 }
@@ -341,46 +341,6 @@ func TestTornCompressedFiles(t *testing.T) {
 		put(t, name, "")
 		if got, err := readAll(openSource(t, SourceConfig{Path: text0(name)}, nil)); err != nil || len(got) > 0 {
 			t.Errorf("%s, empty: %q, %v", suffix, got, err)
-		}
-	}
-}
-
-// TestResume goes on after each record, of formats with a head and in all disguises.
-func TestResume(t *testing.T) {
-	rows := "# a comment\na,b\n1,\"x\ny\"\n2,é\n\n3,z\n"
-	for _, c := range []struct{ name, content string }{{"x.csv", rows}, {"x.csv.gz", rows}, {"x.csv.zst", rows}, {"utf16.csv", "\xff\xfe" + wide(rows)}} {
-		codec, err := csv.New(csv.Config{Comment: "#"}, penstock.CodecOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := filepath.Join(t.TempDir(), c.name)
-		compress(t, name, c.content)
-		config := SourceConfig{Path: text0(name), Format: penstock.Format{Codec: codec}}
-		s := openSource(t, config, nil)
-		var b penstock.Batch
-		if err := s.Read(context.Background(), &b); err != nil || len(b.Msgs) != 3 {
-			t.Fatal(c.name, err)
-		}
-		want := []string{`:3 {"a":"1","b":"x\ny"}`, `:5 {"a":"2","b":"é"}`, `:7 {"a":"3","b":"z"}`}
-		for i := range b.Msgs {
-			pos := b.Msgs[i].Pos
-			got, err := readAll(openSource(t, config, func(s *source) {
-				if err := s.Resume(context.Background(), []penstock.Position{{Stream: "another", Next: 5}, pos}); err != nil {
-					t.Fatal(err)
-				}
-			}))
-			for k := range got {
-				got[k] = strings.TrimPrefix(got[k], c.name)
-			}
-			// A blank line stands before the last row: it is stepped over after the position.
-			if err != nil || !slices.Equal(got, want[i+1:]) {
-				t.Errorf("%s after row %d: %q, %v", c.name, i+1, got, err)
-			}
-		}
-		if _, err := readAll(openSource(t, config, func(s *source) {
-			s.resume[name] = penstock.Position{Stream: name, Offset: 9_000, Next: 10_000}
-		})); penstock.CodeOf(err) != penstock.Conflict || !strings.Contains(err.Error(), "byte 10000") {
-			t.Errorf("%s, replaced by a shorter one: %v", c.name, err)
 		}
 	}
 }
