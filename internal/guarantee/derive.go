@@ -104,7 +104,17 @@ type state struct {
 	order   plan.Order
 }
 
-type differs struct{ step, why string }
+type differs struct {
+	step, why string
+	pos       penstock.Pos
+}
+
+// doubt notes that step n may make something else of the same message.
+func (s *state) doubt(n *plan.Node, why string) {
+	if s.differs == nil {
+		s.differs = &differs{step: n.Name, why: why, pos: n.Pos}
+	}
+}
 
 func unite(a, b state) state {
 	if !a.reached {
@@ -180,13 +190,13 @@ func (d *deriver) program(nodes []plan.Node, in state) state {
 
 // node applies the rule of one node, and gives what is known behind it.
 func (d *deriver) node(n *plan.Node, s state) state {
-	if n.Volatile && s.differs == nil {
-		s.differs = &differs{step: n.Name, why: "reads now or uuid()"}
+	if n.Volatile {
+		s.doubt(n, "it reads now or uuid()")
 	}
 	switch op := n.Op.(type) {
 	case *plan.Apply:
-		if n.Verb == "sample" && s.differs == nil {
-			s.differs = &differs{step: n.Name, why: "lets other messages pass when they come again"}
+		if n.Verb == "sample" {
+			s.doubt(n, "it lets pass one message or another")
 		}
 	case *plan.Group:
 		return d.boundary(n, s, op.By != nil)
@@ -194,8 +204,8 @@ func (d *deriver) node(n *plan.Node, s state) state {
 		return d.stage(n, op, s)
 	case *plan.Call:
 		d.call(n, op, s)
-		if !op.Local && op.Into.String() != "none" && s.differs == nil {
-			s.differs = &differs{step: n.Name, why: "may get another answer when it asks again"}
+		if !op.Local && op.Into.String() != "none" {
+			s.doubt(n, "it may get another answer when it asks again")
 		}
 	case *plan.Send:
 		d.send(n, op, s)
@@ -233,8 +243,8 @@ func (d *deriver) boundary(n *plan.Node, s state, byKey bool) state {
 		s.differs = nil
 		s.again = d.f.Delivery != plan.AtMostOnce
 		d.again = d.again || s.again
-	} else if s.differs == nil {
-		s.differs = &differs{step: n.Name, why: "gathers other messages when they come again"}
+	} else {
+		s.doubt(n, "it gathers what there is at the time")
 	}
 	if byKey && s.order == plan.Total {
 		d.lessOrder(plan.PerKey, n, n.Verb+" lets go of each key's messages at a time of their own", "")

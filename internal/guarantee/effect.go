@@ -35,10 +35,10 @@ func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s sta
 		}
 		again := ""
 		if s.again {
-			again = ", and handed over again where this flow was not done with it"
+			again = ", or be handed over a second time"
 		}
 		d.because(bits{loses: true, repeats: s.again}, step, pos, "make it a durable channel: leave `durable: false` out",
-			"channel %s is in memory: a message counts as done when it is handed over, and is lost if the process ends then%s", ep.Channel, again)
+			"channel %s is in memory: a message counts as done when it is handed over, and may be lost then%s", ep.Channel, again)
 		return
 	}
 	spec := &ep.Driver.Spec
@@ -54,8 +54,13 @@ func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s sta
 	case spec.Rewrite == penstock.RewriteTwice:
 		d.because(bits{repeats: true}, step, pos, instead, "%s may write a message twice after a crash", describe(ep))
 	case s.differs != nil:
-		d.because(bits{repeats: true}, step, pos, fmt.Sprintf("put a durable step or channel between %s and %s, so that what it made is recorded", s.differs.step, step),
-			"what %s is given again takes its own place, but step %s %s, so it may be another message", describe(ep), s.differs.step, s.differs.why)
+		hint := "put a durable step or channel between it and " + step + ", so that what it made is recorded"
+		where := "step " + step
+		if s.differs.step == step {
+			hint, where = "do that in a step in front of it, with a durable step or channel between them", "it"
+		}
+		d.because(bits{repeats: true}, s.differs.step, s.differs.pos, hint,
+			"%s, so that after a crash %s may write another message to %s", s.differs.why, where, describe(ep))
 	}
 }
 

@@ -51,7 +51,7 @@ func (d *deriver) source(ep *plan.Endpoint) state {
 		d.because(bits{repeats: true}, name, ep.Pos, storeHint,
 			"the run keeps no state: a new one begins at the beginning, and what was done is done again")
 	case d.f.Delivery == plan.AtMostOnce:
-		d.because(bits{loses: true}, name, ep.Pos, "", "delivery: at-most-once settles a message when it is read: what was not done when the process ends is lost")
+		d.because(bits{loses: true}, name, ep.Pos, "", "a message is settled when it is read: what was not done when the process ends is lost")
 	case what.kind == penstock.ReplayPosition:
 		s.again = true
 	case ep.ID == nil || !d.p.Durable:
