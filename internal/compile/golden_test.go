@@ -21,10 +21,11 @@ import (
 var update = flag.Bool("update", false, "write the golden sections anew")
 
 // outputs are the sections of an archive that say what should come out.
-var outputs = []string{"findings", "guarantee", "plan"}
+var outputs = []string{"findings", "guarantee", "plan", "state"}
 
 // TestGolden compiles the files of each archive in testdata. Its last sections are what should come out:
-// `findings`, one a line, where the list has any; where it has no errors, `plan`, or `guarantee` in archives named delivery-.
+// `findings`, one a line, where the list has any; where it has no errors, `plan` and, of a run
+// that keeps state, `state`; or `guarantee` in archives named delivery-.
 func TestGolden(t *testing.T) {
 	archives, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -123,6 +124,7 @@ func compiled(files fstest.MapFS, params map[string]string, delivery bool) map[s
 			dump.WriteString(err.Error())
 		}
 		out["plan"] = dump.String()
+		out["state"] = stateOf(p)
 	}
 	return out
 }

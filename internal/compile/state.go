@@ -45,8 +45,8 @@ func (c *compiler) needsStore() bool {
 			return true
 		}
 		for _, s := range f.Sources {
-			if s.ID != nil {
-				return true
+			if s.ID != nil || f.Delivery == plan.AtMostOnce && s.Driver != nil && s.Driver.Spec.Replay == penstock.ReplayPosition {
+				return true // at-most-once: else each run would do everything once more
 			}
 			if why, ok := s.Config.(penstock.Stateful); ok && why.NeedsState() != "" {
 				return true
@@ -91,6 +91,10 @@ func (c *compiler) identities(lf *lower.Flow, in inputs) {
 		}
 		id := lf.Exprs().Expr(s.t.ID, sc, nil)
 		lower.KeyType(c.diags, id.Type, s.t.ID)
+		if id.Volatile {
+			c.diags.Errorf(s.t.ID.Pos, "volatile", s.t.ID.Source, "use what the message brings along: a field of its own, or a header",
+				"a message that comes again would have another id: `%s` reads now or uuid()", s.t.ID.Source)
+		}
 		s.ep.ID, s.ep.Remember = id.Program, s.t.Remember.Std()
 	}
 }
