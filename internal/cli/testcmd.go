@@ -43,7 +43,7 @@ Exit code 0 if all tests passed, 1 if one failed, 2 if the configuration is wron
 		switch {
 		case errors.As(err, &invalid):
 			if p.asJSON {
-				return errors.Join(writeJSON(p.Stdout, &control.Checked{Errors: invalid.Errors, Warnings: invalid.Warnings, Findings: invalid.Findings, Flows: []control.FlowCoverage{}}), exitWith(ExitConfig))
+				return errors.Join(writeJSON(p.Stdout, &control.Checked{Errors: invalid.Errors, Warnings: invalid.Warnings, Findings: invalid.Findings, Flows: []control.FlowFact{}}), exitWith(ExitConfig))
 			}
 			showFindings(p.Stderr, p.color, &sources{}, invalid.Findings)
 			p.printf("%s; nothing was tested\n", p.color.red(tally(invalid.Errors, invalid.Warnings)))
