@@ -36,8 +36,8 @@ func Run(t *testing.T, h Harness) {
 	}{
 		{"messages come back as they were", messages},
 		{"positions have no gaps", positions},
-		{"a failing transaction leaves nothing", atomic},
-		{"a failing transaction leaves nothing after it looked", atomicLooked},
+		{"a failing transaction leaves nothing", undone},
+		{"a failing transaction leaves nothing after it looked", undoneLooked},
 		{"a panic fails its transaction", panics},
 		{"a transaction sees what it wrote", sees},
 		{"a transaction sees what came before it", seesBefore},
@@ -362,7 +362,7 @@ func (f *fixture) held(submit func()) {
 	}
 }
 
-func atomic(f *fixture) {
+func undone(f *fixture) {
 	f.do(put("s", "k", "old"))
 	f.do(appendTo("c", 1, "first"))
 	var commits []*store.Commit
@@ -404,8 +404,8 @@ func atomic(f *fixture) {
 	})
 }
 
-// atomicLooked: transactions that read in between, which makes a driver write before it knows that they fail.
-func atomicLooked(f *fixture) {
+// undoneLooked: transactions that read in between, which makes a driver write before it knows that they fail.
+func undoneLooked(f *fixture) {
 	f.do(appendTo("c", 1, "a", "b"))
 	f.do(put("s", "k", "old"))
 	f.do(func(tx store.Tx) error { return tx.Put("s", store.Entry{Key: []byte("due"), Due: 5}) })

@@ -25,3 +25,5 @@ func harness(t testing.TB) func() store.Store {
 }
 
 func TestConform(t *testing.T) { conform.Run(t, harness) }
+
+func BenchmarkStore(b *testing.B) { conform.Bench(b, harness) }
