@@ -13,7 +13,7 @@ type Flow struct {
 	Key penstock.Expr `json:"key"`
 	// What order is kept: total keeps the order of the source (work still runs in parallel), per-key keeps it among messages of the same key, none keeps none.
 	Order string `json:"order" penstock:"enum=total|per-key|none,default=total"`
-	// What is promised of the effects of a message: at-least-once settles it with its source only after everything made of it is durable, so that nothing is lost and something may happen twice after a crash; effectively-once adds that nothing shows twice, and is refused where a source, a step or a sink can't keep it; at-most-once asks for less. `penstock check` prints what a flow really gives, and why.
+	// What is promised of the effects of a message. at-least-once settles it with its source only after everything made of it is durable: nothing is lost, and something may happen twice after a crash. at-most-once settles it when it is read: nothing happens twice, and what is under way at a crash is lost. effectively-once loses nothing, and nothing shows twice. Each is refused where a source, a step or a sink can't keep it; `penstock check` prints what a flow really gives, and why.
 	Delivery string `json:"delivery" penstock:"enum=at-most-once|at-least-once|effectively-once,default=at-least-once"`
 	// How many messages are worked on at a time (lanes). Left out, as many as there are processors.
 	Concurrency int `json:"concurrency" penstock:"min=1,max=1024"`
