@@ -97,7 +97,7 @@ func (t *Throttle) Absorb(ctx context.Context, out Output, now time.Time, items 
 		value := make([]byte, 0, len(it.Key)+len(it.Record)+binary.MaxVarintLen64)
 		value = binary.AppendUvarint(value, uint64(len(it.Key)))
 		value = append(append(value, it.Key...), it.Record...)
-		due := k.full - t.span + min(int64(len(k.held)), endOfTime/4/t.every)*t.every // at the earliest
+		due := max(k.full, at) - t.span + min(int64(len(k.held)), endOfTime/4/t.every)*t.every // at the earliest
 		k.held = append(k.held, t.shelf.put(out, due, value))
 	}
 	t.mirror(out, at)
