@@ -47,7 +47,11 @@ func (c *compiler) holdDelivery(f *plan.Flow, at penstock.Pos, strict bool) {
 		if !pos.IsValid() {
 			pos = at
 		}
-		c.diags.Add(diag.Diagnostic{Severity: severity, Code: "delivery", Pos: pos, Hint: r.Hint,
+		hint := r.Hint
+		if f.Delivery == plan.EffectivelyOnce && f.Guarantee.Delivery == plan.AtLeastOnce {
+			hint += ", or declare at-least-once"
+		}
+		c.diags.Add(diag.Diagnostic{Severity: severity, Code: "delivery", Pos: pos, Hint: hint,
 			Message: "delivery: " + string(f.Delivery) + " can't be kept at " + r.Step + ": " + r.Text})
 	}
 }

@@ -52,7 +52,7 @@ type Reason struct {
 	Text     string       `json:"text"`
 	Hint     string       `json:"hint,omitempty"` // what would mend it
 	Pos      penstock.Pos `json:"position"`
-	// Breaks says that it leaves less than what is declared.
+	// Breaks says that it leaves less than what is declared; of order only where the flow says what it wants.
 	Breaks bool `json:"breaks,omitempty"`
 }
 
@@ -76,7 +76,7 @@ func (s *Service) Check(p Project, strict bool) *Checked {
 	c.Flows = []FlowFact{}
 	if pl != nil {
 		for _, f := range pl.Flows {
-			c.Flows = append(c.Flows, factOf(f))
+			c.Flows = append(c.Flows, factOf(f, asksOrder(set, f.Name)))
 		}
 	}
 	return c
@@ -93,7 +93,17 @@ func tally(found []Finding) (errs, warnings int) {
 	return errs, warnings
 }
 
-func factOf(f *plan.Flow) FlowFact {
+// asksOrder reports whether a flow says what order it wants: total is the default, and nobody misses what he did not ask for.
+func asksOrder(set *resource.Set, flow string) bool {
+	for _, r := range set.Of(resource.KindFlow) {
+		if f, ok := r.Spec.(*resource.Flow); ok && r.Name() == flow {
+			return f.Has("order")
+		}
+	}
+	return false
+}
+
+func factOf(f *plan.Flow, asks bool) FlowFact {
 	g := f.Guarantee
 	c := FlowFact{
 		Flow: f.Name, Pos: f.Pos, Delivery: string(g.Delivery), Declared: string(f.Delivery), Order: string(g.Order), Asked: string(f.Order),
@@ -108,7 +118,7 @@ func factOf(f *plan.Flow) FlowFact {
 	for _, r := range g.Reasons {
 		c.Reasons = append(c.Reasons, Reason{
 			Step: r.Step, Delivery: string(r.Delivery), Order: string(r.Order), Text: r.Text, Hint: r.Hint, Pos: r.Pos,
-			Breaks: guarantee.Breaks(f, r),
+			Breaks: guarantee.Breaks(f, r) && (r.Order == "" || asks),
 		})
 	}
 	return c

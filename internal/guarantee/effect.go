@@ -24,7 +24,7 @@ func (d *deriver) send(n *plan.Node, op *plan.Send, s state) {
 	if ep.Channel == "" && !op.Idempotent {
 		d.tries(n, ep)
 	}
-	d.effect(n.Name, n.Pos, ep, s, "send to a durable channel, or declare at-least-once")
+	d.effect(n.Name, n.Pos, ep, s, "send to a durable channel")
 }
 
 // effect applies the rules of writing to an endpoint. Instead is what mends an endpoint that may write twice.
@@ -71,7 +71,7 @@ func (d *deriver) call(n *plan.Node, op *plan.Call, s state) {
 	}
 	d.tries(n, op.Endpoint)
 	if s.again {
-		d.because(bits{repeats: true}, n.Name, n.Pos, "declare at-least-once, or call something that may be asked twice",
+		d.because(bits{repeats: true}, n.Name, n.Pos, "call something that may be asked twice",
 			"%s is not idempotent: after a crash it may be asked a second time", describe(op.Endpoint))
 	}
 }
@@ -124,8 +124,8 @@ func (d *deriver) deadLetters() {
 		}
 		d.effect("onError", pos, dl, state{reached: true, again: d.again}, "leave `deadLetter` out: dead letters are then kept in the store, once")
 	}
-	if o := d.order; o != plan.None && !d.f.OnError.Park {
-		d.add(plan.Reason{Order: o, Step: "onError", Pos: pos, Hint: "say `onError: { order: park }` to hold back what comes behind it",
+	if d.order != plan.None && !d.f.OnError.Park {
+		d.add(plan.Reason{Order: d.f.Order, Step: "onError", Pos: pos, Hint: "say `onError: { order: park }` to hold back what comes behind it",
 			Text: "a dead letter leaves a gap: later messages of its key pass it"})
 	}
 }
