@@ -231,6 +231,11 @@ func (s *source) goOn(o *opened, old *reading, p penstock.Position) {
 
 func (s *source) attach(o *opened, r *reading) {
 	o.version, o.records.Stream = r, r.stream
+	if o.left != nil {
+		for _, m := range o.left.Msgs {
+			m.Pos.Stream = r.stream
+		}
+	}
 	s.cur = o
 }
 

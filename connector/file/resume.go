@@ -97,7 +97,8 @@ func (o *opened) follow(ctx context.Context, p penstock.Position) (same bool, er
 // tornBefore reports whether record, with which the content once ended, was not whole: it has no end of its own, and what
 // follows now does not begin with one. The byte that it looks at is put back.
 func (o *opened) tornBefore(record []byte) (bool, error) {
-	if n, _, err := o.s.codec.NewFramer(o.name).Frame(record, false); n > 0 || err != nil {
+	framer := o.s.codec.NewFramer(o.name)
+	if n, _, err := framer.Frame(record, false); n > 0 || err != nil || selfContained(framer, record) {
 		return false, nil //nolint:nilerr // a record of its own, if no good one
 	}
 	var next [1]byte
