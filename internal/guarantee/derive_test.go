@@ -126,6 +126,8 @@ func TestDelivery(t *testing.T) {
 		{name: "hand-over", source: file, nodes: straight(toChannel("passing")), want: "best-effort", because: []string{"to: best-effort"}},
 		{name: "hand-over from memory", source: fromChannel("passing"), nodes: straight(toChannel("passing")), want: "at-most-once", because: []string{"from: at-most-once", "to: at-most-once"}},
 		{name: "wire tap", source: file, nodes: straight(tap(table), toChannel("kept")), want: "at-most-once", because: []string{"tap: at-most-once"}},
+		{name: "wire tap to a durable channel", source: file, nodes: straight(tap(fromChannel("kept")), toChannel("kept")), want: "effectively-once"},
+		{name: "wire tap to memory", source: stdin, nodes: straight(tap(fromChannel("passing")), toChannel("kept")), want: "at-most-once", because: []string{"from: at-most-once", "tap: at-most-once", "tap: at-most-once"}},
 		{name: "nothing is sent", source: file, nodes: straight(leaf), want: "effectively-once"},
 		{name: "no steps", source: file, want: "effectively-once"},
 		// Content.

@@ -30,7 +30,7 @@
 //	send         connector, Spec.Rewrite same                -      yes      where the content may differ; else no
 //	send         connector, Spec.Rewrite nothing             -      -
 //	send         connector with Spec.Loses                   yes    (as above)
-//	send         wait: false                                 yes    (as above)
+//	send         wait: false, not to a durable channel       yes    (as above)
 //	onError      dead letters: the implicit channel          -      -        recorded; `deadLetter` counts as a send
 //
 // What repeats, repeats because a message comes again: behind a source that gives nothing twice, and where at-most-once is

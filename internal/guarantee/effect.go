@@ -17,8 +17,8 @@ func (d *deriver) send(n *plan.Node, op *plan.Send, s state) {
 	if ep == nil {
 		return
 	}
-	if op.NoWait {
-		d.because(bits{loses: true}, n.Name, n.Pos, "leave `wait: false` out, or let a flow of its own read a durable channel that this one sends to",
+	if op.NoWait && (ep.Channel == "" || !d.durable(ep.Channel)) {
+		d.because(bits{loses: true}, n.Name, n.Pos, "leave `wait: false` out, or send to a durable channel, which nobody waits for, and let a flow of its own read that",
 			"with `wait: false` a failure is counted and nobody waits for it: what is sent may be missing")
 	}
 	if ep.Channel == "" && !op.Idempotent {
