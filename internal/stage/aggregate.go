@@ -25,8 +25,8 @@ const (
 )
 
 // Aggregate gathers messages into groups. Open groups are in memory, within the bounds of the step, and mirrored in the
-// store: each Absorb adds one entry for each group that it has added to and not completed, so a group that grows
-// is never written again, and one that begins and ends within an Absorb is not written at all. A group that is complete
+// store by a log: each Absorb adds one entry with what it has added to groups that it has not completed, so a group that grows
+// is not written again, and one that begins and ends within an Absorb is not written at all. A group that is complete
 // leaves as one message: its key is the group's, its body the list of the bodies, its headers those of the first message and
 // aggregate.
 //
@@ -47,7 +47,7 @@ type Aggregate struct {
 	left      int // of the portion
 	leftBytes int
 	scratch   []byte
-	key       []byte
+	log       groupLog
 	now       int64 // of the engine
 }
 
@@ -57,7 +57,7 @@ var _ Machine = (*Aggregate)(nil)
 // Item.At is when messages happened.
 func NewAggregate(op *plan.Group, eventTime bool, space string) *Aggregate {
 	return &Aggregate{op: op, eventTime: eventTime, space: space, clock: newSteady(), high: noTime, highSaved: noTime, portion: portion,
-		groups: groups{open: map[string]*openGroup{}}}
+		groups: groups{open: map[string]*openGroup{}}, log: groupLog{slack: logSlack}}
 }
 
 // Absorb adds messages to their groups, and emits those that are complete.
@@ -184,10 +184,7 @@ func (a *Aggregate) complete(out Output, g *openGroup, why reason) error {
 	}
 	out.Emit(a.scratch)
 	out.Count(Groups, 1)
-	for c := range g.chunks {
-		a.key = chunkKey(a.key[:0], g.number, c)
-		out.Delete(a.key)
-	}
+	a.log.drop(g)
 	a.left--
 	a.leftBytes -= len(a.scratch)
 	return nil
@@ -231,6 +228,7 @@ func (a *Aggregate) release(out Output, at int64) (more bool, err error) {
 	if err := a.sweep(out, at); err != nil {
 		return false, err
 	}
+	a.mirror(out)
 	a.groups.recycle()
 	return len(a.groups.due) > 0 && a.groups.due[0].dueAt <= at, nil
 }
@@ -247,16 +245,14 @@ func (a *Aggregate) End(_ context.Context, out Output, now time.Time) (more bool
 	}
 	if a.op.AtEnd {
 		a.left, a.leftBytes = a.portion, portionBytes
-		for a.groups.age.oldest != nil {
-			if a.left <= 0 || a.leftBytes <= 0 {
-				a.groups.recycle()
-				return true, nil
-			}
+		for a.groups.age.oldest != nil && a.left > 0 && a.leftBytes > 0 {
 			if err := a.complete(out, a.groups.age.oldest, byEnd); err != nil {
 				return false, err
 			}
 		}
+		a.mirror(out)
 		a.groups.recycle()
+		return a.groups.age.oldest != nil, nil
 	}
 	if n := len(a.groups.open) - len(a.groups.due); n > 0 {
 		out.Count(Unfinished, n)
@@ -266,14 +262,7 @@ func (a *Aggregate) End(_ context.Context, out Output, now time.Time) (more bool
 
 // Load reads the open groups.
 func (a *Aggregate) Load(ctx context.Context, s store.Store) error {
-	var g *openGroup
-	opened := func() {
-		if g != nil {
-			a.clock.seen(g.lastAt)
-			a.groups.bytes += g.size()
-			a.schedule(g)
-		}
-	}
+	r := logReader{log: &a.log, groups: map[uint64]*stored{}}
 	err := scan(ctx, s, a.space, func(e store.Entry) (err error) {
 		switch e.Key[0] {
 		case clockKey[0]:
@@ -282,30 +271,28 @@ func (a *Aggregate) Load(ctx context.Context, s store.Store) error {
 			a.high, err = readHigh(e.Value)
 			a.highSaved = a.high
 			return err
+		case logKind:
+			return r.entry(e)
 		}
-		number, c, err := readChunkKey(e.Key)
-		if err != nil {
-			return err
-		}
-		if c == 0 {
-			opened()
-			g = &openGroup{number: number, heapAt: -1}
-			a.groups.next = number + 1
-		}
-		if g == nil || g.number != number || g.chunks != c {
-			return errDamaged
-		}
-		if err := g.load(e.Value); err != nil {
-			return err
-		}
-		if c == 0 {
-			if a.groups.open[g.key] != nil {
-				return errDamaged
-			}
-			a.groups.insert(g)
-		}
-		return nil
+		return errDamaged
 	})
-	opened()
-	return err
+	if err != nil {
+		return err
+	}
+	open, err := r.open()
+	for _, g := range open {
+		if a.groups.open[g.key] != nil {
+			err = errDamaged
+			break
+		}
+		a.clock.seen(g.lastAt)
+		a.groups.insert(g)
+		a.groups.bytes += g.size()
+		a.schedule(g)
+	}
+	a.groups.next = r.next
+	if err != nil {
+		return damaged(a.space, []byte{logKind}, err)
+	}
+	return nil
 }

@@ -5,13 +5,13 @@ import "strings"
 // openGroup is a group that gathers. What it holds is copied.
 type openGroup struct {
 	key    string
-	number uint64 // in the order of beginning; what its entries are found under
+	number uint64 // in the order of beginning
 	head   []byte // record of the first message, without a body
 	body   []byte // JSON list of the bodies, without the end
 	n      int
-	// What is stored of it: so many entries, with so much of body.
-	chunks uint32
-	stored int
+	// What is stored of it: its pieces, and their bytes.
+	parts  []part
+	logged int64
 
 	firstAt, lastAt int64
 	dueAt           int64
@@ -43,7 +43,7 @@ func (gs *groups) begin(key string, at int64) *openGroup {
 	} else {
 		g = &openGroup{}
 	}
-	*g = openGroup{key: strings.Clone(key), number: gs.next, head: g.head[:0], body: g.body[:0], firstAt: at, lastAt: at, heapAt: -1}
+	*g = openGroup{key: strings.Clone(key), number: gs.next, head: g.head[:0], body: g.body[:0], parts: g.parts[:0], firstAt: at, lastAt: at, heapAt: -1}
 	gs.next++
 	gs.insert(g)
 	return g
@@ -85,12 +85,13 @@ func (gs *groups) remove(g *openGroup) {
 const (
 	spareGroups = 1024
 	spareBytes  = 32 << 10
+	spareParts  = 256
 )
 
 // recycle keeps removed groups for others, when nothing refers to them any more.
 func (gs *groups) recycle() {
 	for _, g := range gs.spent {
-		if len(gs.spare) < spareGroups && cap(g.body) <= spareBytes && cap(g.head) <= spareBytes {
+		if len(gs.spare) < spareGroups && cap(g.body) <= spareBytes && cap(g.head) <= spareBytes && cap(g.parts) <= spareParts {
 			gs.spare = append(gs.spare, g)
 		}
 	}

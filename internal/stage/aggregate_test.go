@@ -226,7 +226,13 @@ func TestAggregateIsWhatTheModelIs(t *testing.T) {
 		event := rapid.Bool().Draw(t, "event time")
 		flags := rapid.Bool().Draw(t, "when")
 		first := &aggModel{op: op, event: event, clock: modelClock{last: noTime}, high: noTime}
-		hold(t, func() Machine { return NewAggregate(op, event, space) }, first, func(t *rapid.T, now time.Time, n int) Item {
+		slack := rapid.SampledFrom([]int64{0, 100, logSlack}).Draw(t, "slack")
+		build := func() Machine {
+			a := NewAggregate(op, event, space)
+			a.log.slack = slack
+			return a
+		}
+		hold(t, build, first, func(t *rapid.T, now time.Time, n int) Item {
 			key := rapid.SampledFrom([]string{"", "a", "b", "c", strings.Repeat("long", 2000)}).Draw(t, "key")
 			it := Item{Key: key, At: now.UnixNano(), Record: message(key, fmt.Sprintf(`{"n":%d}`, n), fmt.Sprint(n))}
 			if event {
@@ -247,18 +253,66 @@ func TestAggregateStoresWhatItHasAddedOnly(t *testing.T) {
 	if out := w.absorb(item("a", 1), item("a", 2), item("a", 3)); len(out.ops) != 0 || len(out.emitted) != 1 {
 		t.Errorf("%d ops, %d emitted", len(out.ops), len(out.emitted))
 	}
-	for n, want := range []int{1, 1, 2} {
-		out := w.absorb(item("b", n))
-		if len(out.ops) != want {
-			t.Errorf("message %d: %d ops", n, len(out.ops))
-		}
-		if n < 2 && len(out.ops[0].e.Value) > 1200 {
-			t.Errorf("message %d: %d bytes are written for 1000", n, len(out.ops[0].e.Value))
+	for n := range 3 {
+		out := w.absorb(item("b", n), item("c", n), item("d", n))
+		if n < 2 && (len(out.ops) != 1 || len(out.ops[0].e.Value) > 3300) {
+			t.Errorf("message %d: %d ops, %d bytes are written for 3000", n, len(out.ops), len(out.ops[0].e.Value))
 		}
 	}
 	w.settle()
 	if n := w.entries(); n != 0 {
 		t.Errorf("%d entries are left", n)
+	}
+}
+
+// Groups that are open for long, or grow for long, don't let the log grow, and are not written again and again.
+func TestAggregateCleansItsLog(t *testing.T) {
+	for _, grows := range []bool{false, true} {
+		var a *Aggregate
+		w := newWorld(t, func() Machine {
+			a = NewAggregate(&plan.Group{Size: 4000, AtEnd: true}, false, space)
+			a.log.slack = 4000
+			return a
+		})
+		item := func(key, body string, last bool) Item {
+			return Item{Key: key, Flag: last, Record: message(key, body, key)}
+		}
+		w.absorb(item("long", "0", false))
+		written, given, most := 0, 0, 0
+		for i := range 3000 {
+			key := fmt.Sprint(i / 3)
+			items := []Item{item(key, `"`+strings.Repeat("x", 100)+`"`, i%3 == 2)}
+			if grows {
+				items = append(items, item("long", "0", false))
+			}
+			for _, it := range items {
+				given += len(it.Record)
+			}
+			for _, o := range w.absorb(items...).ops {
+				written += len(o.e.Value)
+			}
+			w.settle()
+			if i%100 == 0 {
+				w.restart()
+			}
+			if live := a.groups.bytes; a.log.total > 2*a.log.live+a.log.slack+1000 || a.log.live > 40*live {
+				t.Fatalf("message %d: the log has %d bytes, %d of what is open, which is %d", i, a.log.total, a.log.live, live)
+			}
+			most = max(most, w.entries())
+		}
+		if written > 3*given || most > 3100 {
+			t.Errorf("grows=%v: %d bytes written of %d given, %d entries", grows, written, given, most)
+		}
+		out := w.end()
+		w.settle()
+		if len(out.emitted) != 1 {
+			t.Errorf("%d are open in the end", len(out.emitted))
+		}
+		w.absorb() // what is too much at once is deleted with the next
+		w.settle()
+		if n := w.entries(); n != 0 {
+			t.Errorf("%d entries are left", n)
+		}
 	}
 }
 
@@ -351,21 +405,25 @@ func TestAggregateOfBodies(t *testing.T) {
 }
 
 func TestAggregateRefusesDamage(t *testing.T) {
-	chunk := func(n uint64, c uint32, v string) op { return put(string(chunkKey(nil, n, c)), v) }
-	good := string((&openGroup{key: "k", n: 1, body: []byte("[1")}).appendChunk(nil))
+	entry := func(n uint64, v string) op { return put(string(numberKey(nil, logKind, n)), "\x01"+v) }
+	first := "\x02\x00\x01\x00\x00\x01k\x00\x02[1" // the group 1
+	second := "\x02\x01\x02\x00\x00\x02,1"
 	for name, ops := range map[string][]op{
-		"no such kind":     {put("?", "")},
-		"a short key":      {put("g123", good)},
-		"no first":         {chunk(1, 1, good)},
-		"a gap":            {chunk(1, 0, good), chunk(1, 2, good)},
-		"one key twice":    {chunk(1, 0, good), chunk(2, 0, good)},
-		"another version":  {chunk(1, 0, "\x09"+good[1:])},
-		"empty":            {chunk(1, 0, "")},
-		"cut":              {chunk(1, 0, good[:5])},
-		"a watermark":      {put("w", "1")},
-		"a clock":          {put("c", "1")},
-		"a key too long":   {chunk(1, 0, good[:4]+"\xff\xff\x7f")},
-		"an endless count": {chunk(1, 0, "\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")},
+		"no such kind":      {put("?", "")},
+		"a short key":       {put("l123", "\x01"+first)},
+		"no first piece":    {entry(1, second)},
+		"a gap":             {entry(1, first), entry(3, second)},
+		"a piece twice":     {entry(1, first), entry(2, second), entry(3, second)},
+		"one key twice":     {entry(1, first+"\x04"+first[1:])},
+		"another version":   {put(string(numberKey(nil, logKind, 1)), "\x02"+first)},
+		"empty":             {put(string(numberKey(nil, logKind, 1)), "")},
+		"cut":               {entry(1, first[:5])},
+		"cut in its body":   {entry(1, first[:len(first)-1])},
+		"a watermark":       {put("w", "1")},
+		"a clock":           {put("c", "1")},
+		"a key too long":    {entry(1, first[:5]+"\xff\xff\x7f")},
+		"an endless number": {entry(1, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")},
+		"no messages":       {entry(1, "\x02\x00\x00\x00\x00\x01k\x00\x02[1")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, func() Machine { return NewAggregate(&plan.Group{Size: 3}, false, space) })
