@@ -1,0 +1,539 @@
+package channel
+
+import (
+	"container/heap"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/store"
+)
+
+// cursorSpace is where the cursors of a channel's groups are, backSpace what they gave back.
+func cursorSpace(channel string) string { return "group/" + channel }
+func backSpace(channel string) string   { return "nack/" + channel }
+
+// backKey is the key of a message that was given back: group, 0, position.
+func backKey(group string, pos int64) []byte {
+	return binary.BigEndian.AppendUint64(append([]byte(group), 0), uint64(pos))
+}
+
+// readBackKey is the position in a backKey of the group.
+func readBackKey(group string, key []byte) (int64, bool) {
+	n := len(group)
+	if len(key) != n+9 || string(key[:n]) != group || key[n] != 0 {
+		return 0, false
+	}
+	return int64(binary.BigEndian.Uint64(key[n+1:])), true
+}
+
+// Group reads a channel; its readers share the messages. It is safe for concurrent use.
+type Group struct {
+	c    *Channel
+	name string
+
+	at     int64 // hub.mu: how far it has read
+	joined int   // hub.mu: readers
+
+	mu       sync.Mutex // comes before hub.mu
+	done     done       // durably
+	read     int64      // position that is read next
+	cur      frames     // that it is in
+	ahead    []store.Segment
+	fetching bool
+	pages    pages
+	flight   int // messages that readers have
+	waiting  int // messages that were read, or given back, and are with no reader
+	held     int64
+	readers  int
+	keyed    bool             // lines are kept: there are several readers, or something was given back
+	lines    map[uint64]*line // of keys with messages that are not acknowledged
+	ready    fifo             // lines without an owner whose first message can be given out
+	back     map[int64]*given
+	delays   delays
+	nacking  map[int64]int64 // due times of Nacks whose transactions are on their way
+	lost     []Range         // positions that are gone from the log
+	ended    bool
+	crowded  bool // a reader waits for room
+	poke     bool // readers that wait must look again
+}
+
+// frames are the rest of a segment.
+type frames struct {
+	data     []byte
+	pos, end int64
+	time     int64
+}
+
+// given is a message that was given back durably: its cursor is past it.
+type given struct {
+	due    int64
+	time   int64 // when its segment was stored
+	nacks  int
+	record []byte // while a reader has it
+	reader *Reader
+	line   *line
+}
+
+// Group opens a group, or makes it. A Start other than Stored sets its cursor, and forgets what was given back from there on. A group that
+// is open already is returned as it is, whatever the Start.
+func (c *Channel) Group(ctx context.Context, name string, from Start) (*Group, error) {
+	c.opening.Lock()
+	defer c.opening.Unlock()
+	h := c.hub
+	h.mu.Lock()
+	g, closed := c.groups[name], h.closed
+	h.mu.Unlock()
+	switch {
+	case g != nil:
+		return g, nil
+	case closed:
+		return nil, errClosed(c.config.Name)
+	}
+	g = &Group{c: c, name: name, lines: map[uint64]*line{}, back: map[int64]*given{}, nacking: map[int64]int64{}}
+	g.pages.m = map[int64]*page{}
+	stored := false
+	err := h.view(ctx, func(v store.View) (err error) {
+		stored, err = g.load(v)
+		return err
+	})
+	if err == nil && (!stored || from.kind != fromStored) {
+		err = g.begin(ctx, from)
+	}
+	if err == nil {
+		err = g.loadBack(ctx)
+	}
+	if err != nil {
+		return nil, wrap("open group "+name, c.config.Name, err)
+	}
+	g.read = g.done.low
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	g.at = g.read
+	c.groups[name] = g
+	return g, nil
+}
+
+// load reads the cursor.
+func (g *Group) load(v store.View) (stored bool, err error) {
+	e, ok, err := v.State().Get(cursorSpace(g.c.config.Name), []byte(g.name))
+	if err != nil || !ok {
+		return false, err
+	}
+	g.done, err = parseDone(e.Value)
+	return true, err
+}
+
+// begin writes a new cursor.
+func (g *Group) begin(ctx context.Context, from Start) error {
+	name := g.c.config.Name
+	var fresh done
+	err := g.c.hub.store.Submit(store.Small, func(tx store.Tx) error {
+		b, err := tx.Log().Bounds(name)
+		if err != nil {
+			return err
+		}
+		fresh = done{low: b.First}
+		switch from.kind {
+		case fromEnd:
+			fresh.low = b.Next
+		case fromPosition:
+			fresh.low = min(max(from.pos, b.First), b.Next)
+		case fromTime:
+			if fresh.low, err = tx.Log().Seek(name, from.time); err != nil {
+				return err
+			}
+			fresh.low = min(max(fresh.low, b.First), b.Next)
+		}
+		if err := g.forget(tx, Range{fresh.low, 1<<63 - 1}); err != nil {
+			return err
+		}
+		return tx.Put(cursorSpace(name), store.Entry{Key: []byte(g.name), Value: fresh.append(nil)})
+	}).Wait(ctx)
+	if err == nil { // else the transaction may still be on its way
+		g.done = fresh
+	}
+	return err
+}
+
+// pageEntries is how many entries are scanned at a time.
+const pageEntries = 256
+
+// forget removes what was given back of positions in r.
+func (g *Group) forget(tx store.Tx, r Range) error {
+	space := backSpace(g.c.config.Name)
+	after := before(backKey(g.name, r.From))
+	for {
+		all, err := tx.State().Scan(space, after, pageEntries)
+		if err != nil {
+			return err
+		}
+		for _, e := range all {
+			pos, ok := readBackKey(g.name, e.Key)
+			if !ok || pos >= r.To {
+				return nil
+			}
+			if pos >= r.From {
+				if err := tx.Delete(space, e.Key); err != nil {
+					return err
+				}
+			}
+			after = e.Key
+		}
+		if len(all) < pageEntries {
+			return nil
+		}
+	}
+}
+
+// before is a key behind which key is found, and nothing of an earlier position.
+func before(key []byte) []byte {
+	n := len(key) - 8
+	pos := binary.BigEndian.Uint64(key[n:])
+	if pos == 0 {
+		return key[:n] // without the position
+	}
+	return binary.BigEndian.AppendUint64(key[:n:n], pos-1)
+}
+
+// loadBack reads what was given back. The messages stay where they are.
+func (g *Group) loadBack(ctx context.Context) error {
+	after := before(backKey(g.name, 0))
+	for over := false; !over; {
+		err := g.c.hub.view(ctx, func(v store.View) error {
+			all, err := v.State().Scan(backSpace(g.c.config.Name), after, pageEntries)
+			over = len(all) < pageEntries
+			for _, e := range all {
+				pos, ok := readBackKey(g.name, e.Key)
+				if !ok {
+					over = true
+					break
+				}
+				after = e.Key
+				nacks, at, rec, err := readBack(e.Value)
+				if err != nil {
+					return err
+				}
+				g.giveBack(pos, &given{due: e.Due, time: at, nacks: nacks}, g.c.hub.opts.Key(rec))
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The value of a message that was given back: how often, as a varint; when its segment was stored; the message.
+func appendBack(dst []byte, nacks int, at int64, rec []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(nacks))
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(at))
+	return append(dst, rec...)
+}
+
+func readBack(b []byte) (nacks int, at int64, rec []byte, err error) {
+	u, n := binary.Uvarint(b)
+	if n <= 0 || len(b) < n+8 || u > 1<<31 {
+		return 0, 0, nil, errors.New("a message that was given back is damaged")
+	}
+	return int(u), int64(binary.LittleEndian.Uint64(b[n:])), b[n+8:], nil
+}
+
+// Name is the group's name.
+func (g *Group) Name() string { return g.name }
+
+// Ack acknowledges messages in a transaction: once it is durable they are never given out again, to nobody, whatever
+// happens. Positions that were acknowledged before, or given back to others, do no harm. It works on what the
+// transactions before this one have left, so the order of the transactions is that of the acknowledgements. When the
+// transaction is durable, Acked must be called with the same positions.
+func (g *Group) Ack(tx store.Tx, positions []Range) error {
+	cur, err := g.cursor(tx)
+	if err != nil {
+		return err
+	}
+	for _, r := range positions {
+		if r.From < 0 || r.To < r.From {
+			return g.wrong("acknowledge", fmt.Errorf("%d to %d are no positions", r.From, r.To))
+		}
+		if cur.overlaps(r) { // some of them were given back before
+			if err := g.answered(tx, r); err != nil {
+				return err
+			}
+		}
+		cur.add(r)
+	}
+	return g.put(tx, cur)
+}
+
+// few positions are looked up one by one, more are looked for.
+const few = 16
+
+// answered removes what was given back of positions in r, one by one where they are few: a scan reads messages.
+func (g *Group) answered(tx store.Tx, r Range) error {
+	if r.To-r.From > few {
+		return g.forget(tx, r)
+	}
+	for pos := r.From; pos < r.To; pos++ {
+		if err := tx.Delete(backSpace(g.c.config.Name), backKey(g.name, pos)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Group) wrong(op string, err error) error {
+	return &penstock.Error{Code: penstock.Internal, Op: op, Path: g.c.config.Name, Err: err}
+}
+
+// cursor reads the cursor that a transaction sees.
+func (g *Group) cursor(tx store.Tx) (done, error) {
+	e, ok, err := tx.State().Get(cursorSpace(g.c.config.Name), []byte(g.name))
+	if err != nil || !ok {
+		return done{}, err
+	}
+	return parseDone(e.Value)
+}
+
+func (g *Group) put(tx store.Tx, cur done) error {
+	g.mu.Lock()
+	for _, r := range g.lost {
+		cur.add(r)
+	}
+	g.mu.Unlock()
+	return tx.Put(cursorSpace(g.c.config.Name), store.Entry{Key: []byte(g.name), Value: cur.append(nil)})
+}
+
+// Acked says that an Ack of these positions is durable: their memory and their keys are free.
+func (g *Group) Acked(positions []Range) {
+	g.mu.Lock()
+	for _, r := range positions {
+		if len(g.back) > 0 && g.done.overlaps(r) {
+			g.takeBacks(r)
+		}
+		g.done.add(r)
+		g.finish(r)
+	}
+	g.unlock()
+}
+
+// Nack gives a message back in a transaction: it is given out again after the delay, also by a later run. Messages
+// of its key that were not given out yet wait until it is; those that a reader has are not called back. Other
+// messages go on, and the message no longer keeps the log from being shortened. It must be with a reader. When the transaction is
+// durable, Nacked must be called with the same position.
+func (g *Group) Nack(tx store.Tx, pos int64, delay time.Duration) error {
+	due := g.c.hub.clock.Now().Add(max(delay, 0)).UnixNano()
+	var rec []byte
+	var nacks int
+	var at int64
+	g.mu.Lock()
+	b, e := g.back[pos], g.pages.entry(pos)
+	switch {
+	case b != nil:
+		rec, nacks, at = b.record, b.nacks, b.time
+	case e != nil && e.state != free:
+		rec, at = e.record, g.pages.m[pos>>pageShift].time
+	}
+	if rec != nil {
+		g.nacking[pos] = due
+	}
+	g.mu.Unlock()
+	if rec == nil {
+		return g.wrong("give back", fmt.Errorf("the message at %d is with no reader", pos))
+	}
+	cur, err := g.cursor(tx)
+	if err != nil {
+		return err
+	}
+	if err := tx.Put(backSpace(g.c.config.Name), store.Entry{Key: backKey(g.name, pos), Value: appendBack(nil, nacks+1, at, rec), Due: due}); err != nil {
+		return err
+	}
+	cur.add(Range{pos, pos + 1})
+	return g.put(tx, cur)
+}
+
+// Nacked says that a Nack is durable.
+func (g *Group) Nacked(pos int64) {
+	g.mu.Lock()
+	defer g.unlock()
+	due, ok := g.nacking[pos]
+	if !ok {
+		return
+	}
+	delete(g.nacking, pos)
+	g.track()
+	b := &given{due: due}
+	var key string
+	switch old, e := g.back[pos], g.pages.entry(pos); {
+	case old != nil:
+		key = g.c.hub.opts.Key(old.record)
+		b.nacks, b.time = old.nacks+1, old.time
+		g.takeBack(pos, old)
+	case e != nil && e.state != free:
+		key = g.c.hub.opts.Key(e.record)
+		b.nacks, b.time = 1, g.pages.m[pos>>pageShift].time
+	default:
+		return // acknowledged at the same time
+	}
+	g.done.add(Range{pos, pos + 1})
+	g.giveBack(pos, b, key) // before finish, which would let the next of its key go
+	g.finish(Range{pos, pos + 1})
+}
+
+// giveBack keeps a message until it is due.
+func (g *Group) giveBack(pos int64, b *given, key string) {
+	g.keyed = true
+	g.back[pos] = b
+	b.line = g.lineOf(key)
+	g.waiting++
+	b.line.insert(pos)
+	g.place(b.line)
+}
+
+func (g *Group) takeBacks(r Range) {
+	if r.To-r.From <= few {
+		for pos := r.From; pos < r.To; pos++ {
+			if b := g.back[pos]; b != nil {
+				g.takeBack(pos, b)
+			}
+		}
+		return
+	}
+	for pos, b := range g.back {
+		if pos >= r.From && pos < r.To {
+			g.takeBack(pos, b)
+		}
+	}
+}
+
+// takeBack forgets a message that was given back.
+func (g *Group) takeBack(pos int64, b *given) {
+	delete(g.back, pos)
+	g.leaves(b.line, b.reader)
+	if b.reader == nil {
+		g.waiting--
+	} else {
+		g.flight--
+	}
+	g.place(b.line)
+}
+
+// End says that nothing more will be appended: readers see the end when they have everything, those of a queue when everything is
+// acknowledged.
+func (g *Group) End() {
+	g.mu.Lock()
+	g.ended, g.poke = true, true
+	g.unlock()
+}
+
+// unlock wakes who has to look again.
+func (g *Group) unlock() {
+	if g.crowded && !g.full() {
+		g.crowded, g.poke = false, true
+	}
+	if g.poke || g.ended && g.over(g.c.Next()) {
+		g.poke = false
+		g.c.hub.mu.Lock()
+		g.c.wake(g)
+		g.c.hub.mu.Unlock()
+	}
+	g.mu.Unlock()
+}
+
+// over says that readers have seen the end, next being that of the log.
+func (g *Group) over(next int64) bool {
+	return g.ended && g.read >= next && g.waiting == 0 && (g.flight == 0 || !g.c.config.Queue)
+}
+
+// Lag is how many messages are not acknowledged, and how old the oldest of them is.
+func (g *Group) Lag() (messages int64, age time.Duration) {
+	next := g.c.Next()
+	g.mu.Lock()
+	messages = max(0, next-g.done.low) - g.done.above(next) + int64(len(g.back))
+	oldest, ok := g.oldest()
+	low := g.done.low
+	g.mu.Unlock()
+	if messages == 0 {
+		return 0, 0
+	}
+	if !ok {
+		if s, found := g.inMemory(low); found {
+			oldest, ok = s.MinTime, true
+		}
+	}
+	if !ok && low < next {
+		_ = g.c.hub.view(context.Background(), func(v store.View) error {
+			all, err := v.Log().Segments(g.c.config.Name, low, 1)
+			if err == nil && len(all) > 0 {
+				oldest, ok = all[0].MinTime, true
+			}
+			return err
+		})
+	}
+	if !ok {
+		return messages, 0
+	}
+	return messages, max(0, time.Duration(g.c.hub.clock.Now().UnixNano()-oldest))
+}
+
+func (g *Group) inMemory(pos int64) (store.Segment, bool) {
+	g.c.hub.mu.Lock()
+	defer g.c.hub.mu.Unlock()
+	return g.c.recent(pos)
+}
+
+// oldest is the time of the oldest message that is not acknowledged, where it is known.
+func (g *Group) oldest() (at int64, ok bool) {
+	take := func(t int64) {
+		if !ok || t < at {
+			at, ok = t, true
+		}
+	}
+	for _, b := range g.back {
+		take(b.time)
+	}
+	switch p := g.pages.m[g.done.low>>pageShift]; {
+	case g.done.low < g.read && p != nil:
+		take(p.time)
+	case g.done.low >= g.cur.pos && g.done.low < g.cur.end:
+		take(g.cur.time)
+	case len(g.ahead) > 0 && g.ahead[0].Base <= g.done.low:
+		take(g.ahead[0].MinTime)
+	case g.done.low < g.c.Next():
+		if s, found := g.inMemory(g.done.low); found {
+			take(s.MinTime)
+		} else {
+			return 0, false
+		}
+	}
+	return at, ok
+}
+
+var keySeed = maphash.MakeSeed()
+
+// delays are lines by the time when their first message is due.
+type delays []delayed
+
+type delayed struct {
+	due  int64
+	line *line
+}
+
+func (d delays) Len() int           { return len(d) }
+func (d delays) Less(i, j int) bool { return d[i].due < d[j].due }
+func (d delays) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+func (d *delays) Push(x any)        { *d = append(*d, x.(delayed)) }
+func (d *delays) Pop() any {
+	old := *d
+	x := old[len(old)-1]
+	old[len(old)-1] = delayed{}
+	*d = old[:len(old)-1]
+	return x
+}
+
+var _ heap.Interface = (*delays)(nil)
