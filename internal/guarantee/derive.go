@@ -99,7 +99,7 @@ type state struct {
 	reached bool
 	// again says that a message may come here a second time, after a crash.
 	again bool
-	// differs names a step since the last boundary that may make something else of the same message; nil if there is none.
+	// differs names a step since the last boundary that may make something else of a message that comes again; nil if there is none.
 	differs *differs
 	order   plan.Order
 }
@@ -109,9 +109,9 @@ type differs struct {
 	pos       penstock.Pos
 }
 
-// doubt notes that step n may make something else of the same message.
+// doubt notes that step n may make something else of the same message. Where none comes again, that is no matter.
 func (s *state) doubt(n *plan.Node, why string) {
-	if s.differs == nil {
+	if s.again && s.differs == nil {
 		s.differs = &differs{step: n.Name, why: why, pos: n.Pos}
 	}
 }

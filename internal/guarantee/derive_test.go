@@ -161,6 +161,8 @@ func TestDelivery(t *testing.T) {
 			{Name: "a", Op: &plan.Apply{}, Volatile: true, Next: 2, Catch: plan.End}, to(table)}, want: "at-least-once", because: []string{"a: at-least-once"}},
 		// Dead letters.
 		{name: "dead letters in a file", source: file, nodes: straight(toChannel("kept")), flow: dead(lines), want: "at-least-once", because: []string{"onError: at-least-once"}},
+		{name: "dead letters in a file, from a pipe", source: stdin, nodes: straight(toChannel("kept")), flow: dead(lines), want: "at-most-once", because: []string{"from: at-most-once"}},
+		{name: "dead letters in a file, of what was recorded", source: stdin, nodes: straight(deduped, toChannel("kept")), flow: dead(lines), want: "best-effort", because: []string{"from: at-most-once", "onError: at-least-once"}},
 		{name: "dead letters in a channel", source: file, nodes: straight(toChannel("kept")), flow: dead(fromChannel("kept")), want: "effectively-once"},
 		{name: "dead letters handed over", source: file, nodes: straight(toChannel("kept")), flow: dead(fromChannel("passing")), want: "best-effort", because: []string{"onError: best-effort"}},
 		// Jobs: runs without state.
@@ -350,6 +352,15 @@ func TestCompetingReaders(t *testing.T) {
 	p.Flows[1].Sources = []*plan.Endpoint{fromChannel("kept")}
 	if g := Derive(p, p.Flows[0]); g.Order != plan.Total {
 		t.Errorf("readers of a topic don't compete: order %s", g.Order)
+	}
+}
+
+func TestShortestRetention(t *testing.T) {
+	for _, order := range [][]time.Duration{{time.Hour, 2 * time.Hour}, {2 * time.Hour, time.Hour}} {
+		f := plan.Flow{Sources: []*plan.Endpoint{known(mail, order[0]), file, known(mail, order[1])}, Nodes: straight(toChannel("kept")), Order: plan.Total}
+		if g := Derive(flowOf(&f), &f); g.Within != time.Hour {
+			t.Errorf("%s, of %s", Promise(g), order)
+		}
 	}
 }
 

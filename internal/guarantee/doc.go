@@ -36,6 +36,10 @@
 // What repeats, repeats because a message comes again: behind a source that gives nothing twice, and where at-most-once is
 // declared, only tries that follow a failure repeat.
 //
+// At-most-once, where it is declared, means that a message is settled when it is read: its position is committed (or its source
+// told) before its first step, at the source and behind each durable step. A crash loses what was on its way, and nothing is done
+// again. Dead letters and durable channels are written as ever, when their message is done.
+//
 // Content may differ where a step between the last boundary and the send reads now or uuid(), takes a sample, or asks something
 // outside. That is no matter before a durable channel, a durable step or a dead letter: what was made is recorded in the
 // transaction that says that it was made.
