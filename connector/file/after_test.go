@@ -277,7 +277,7 @@ func TestCrashWhileAFileIsPutAway(t *testing.T) {
 func TestCrashAtEveryPoint(t *testing.T) {
 	const files, lines = 4, 5
 	for read := range files*lines + 1 {
-		for _, settled := range []int{0, read / 2, read - 1, read} {
+		for _, settled := range []int{read / 2, read} {
 			if settled < 0 || settled > read {
 				continue
 			}

@@ -384,3 +384,52 @@ func TestSinkAllocations(t *testing.T) {
 	}
 	mustClose(t, s)
 }
+
+// TestSinkOfARunThatKeepsState goes on with its file, since what it was given is not given again.
+func TestSinkOfARunThatKeepsState(t *testing.T) {
+	env := testEnv()
+	env.Resumes = true
+	fs := newMemFS()
+	write := func(c SinkConfig, body string) error {
+		s, err := newSink(registry(), c, env, fs)
+		if err != nil {
+			return err
+		}
+		ctx := context.Background()
+		if err := s.Open(ctx); err != nil {
+			return errors.Join(err, s.Close(ctx))
+		}
+		return errors.Join(s.Write(ctx, conform.Batch(body)), s.Flush(ctx), s.Close(ctx))
+	}
+	for _, body := range []string{"1", "2"} {
+		if err := write(SinkConfig{Path: text0("x.jsonl")}, body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := fs.records(t, "x"); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("%q", got)
+	}
+	for _, c := range []SinkConfig{{Mode: "replace"}, {Mode: "replace", Rotate: Rotate{Records: 5}}} {
+		c.Path = text0("x.jsonl")
+		if err := write(c, "3"); penstock.CodeOf(err) != penstock.Config || !strings.Contains(err.Error(), "mode: append") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+	if got := fs.records(t, "x"); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("after it was refused: %q", got)
+	}
+	array, err := json.New(json.Config{Array: true}, penstock.CodecOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := write(SinkConfig{Path: text0("y.json"), Format: penstock.Format{Codec: array}}, "3"); penstock.CodeOf(err) != penstock.Config || !strings.Contains(err.Error(), "keeps state") {
+		t.Errorf("an array: %v", err)
+	}
+	env.Resumes = false
+	if err := write(SinkConfig{Path: text0("x.jsonl")}, "3"); err != nil {
+		t.Fatal(err)
+	}
+	if got := fs.records(t, "x"); !slices.Equal(got, []string{"3"}) {
+		t.Errorf("a run that keeps no state: %q", got)
+	}
+}
