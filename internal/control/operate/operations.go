@@ -196,14 +196,12 @@ type Trace struct {
 	More bool `json:"more,omitempty"`
 }
 
-// Hop is one thing that happened to a message.
+// Hop is the way of one message through one flow.
 type Hop struct {
-	Time   time.Time `json:"time"`
-	Flow   string    `json:"flow"`
-	ID     string    `json:"id"`             // of the message: file.csv:17, orders@123
-	Key    string    `json:"key,omitempty"`  //
-	What   string    `json:"what"`           // what happened: read, sent, kept, dropped, dead …
-	Step   string    `json:"step,omitempty"` // where
-	To     string    `json:"to,omitempty"`   // the id of what was made of it, or the place that it went to
-	Detail string    `json:"detail,omitempty"`
+	Time time.Time `json:"time"` // when it was committed
+	Flow string    `json:"flow"`
+	ID   string    `json:"id"` // of the message: file.csv:17, orders@123
+	Key  string    `json:"key,omitempty"`
+	Fate string    `json:"fate"`         // done, filtered, dead, absorbed by a durable step, or emitted by one
+	To   []string  `json:"to,omitempty"` // where it went, or what was made of it: orders@5, a step, an endpoint
 }

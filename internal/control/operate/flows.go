@@ -1,0 +1,180 @@
+package operate
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"penstock.dev/penstock/internal/store"
+)
+
+// Status implements [Flows].
+func (d *direct) Status(ctx context.Context) (*Status, error) {
+	out := &Status{Flows: []FlowStatus{}, Channels: []ChannelStatus{}}
+	now := d.c.Clock.Now()
+	s := d.opened()
+	if p := d.c.Process; p != nil {
+		out.Running, out.Stopping, out.PID = true, p.Stopping(), os.Getpid()
+		out.Seconds = now.Sub(p.Since()).Seconds()
+		out.Flows = append(out.Flows, p.Flows()...)
+	} else {
+		var err error
+		if s, err = d.store(); err != nil {
+			return nil, err
+		}
+		for _, f := range d.c.Flows {
+			out.Flows = append(out.Flows, FlowStatus{Flow: f, State: StateStopped})
+		}
+	}
+	if s == nil { // a job that has not needed it so far
+		return out, nil
+	}
+	out.Store = d.c.Path
+	var dead map[string]int64
+	err := s.View(ctx, func(v store.View) (err error) {
+		out.Channels, dead, err = d.behind(v, now)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	flow := func(name string) *FlowStatus {
+		for i := range out.Flows {
+			if out.Flows[i].Flow == name {
+				return &out.Flows[i]
+			}
+		}
+		if d.c.Process != nil || d.c.Flows != nil {
+			return &FlowStatus{} // one that was run once, and is not now
+		}
+		out.Flows = append(out.Flows, FlowStatus{Flow: name, State: StateStopped})
+		return &out.Flows[len(out.Flows)-1]
+	}
+	for i := range out.Channels {
+		c := &out.Channels[i]
+		if c.Flow != "" {
+			f := flow(c.Flow)
+			f.Lag += c.Lag
+			f.Age = max(f.Age, c.Age)
+		}
+	}
+	for name, n := range dead {
+		flow(name).Dead = n
+	}
+	if d.c.Process == nil {
+		slices.SortFunc(out.Flows, func(a, b FlowStatus) int { return strings.Compare(a.Flow, b.Flow) })
+	}
+	return out, nil
+}
+
+// behind says how far every group of readers is behind, and counts the open dead letters by flow.
+func (d *direct) behind(v store.View, now time.Time) ([]ChannelStatus, map[string]int64, error) {
+	all, err := v.Log().Channels()
+	if err != nil {
+		return nil, nil, err
+	}
+	out, dead := []ChannelStatus{}, map[string]int64{}
+	for _, b := range all {
+		groups, err := groupsOf(v, b)
+		if err != nil {
+			return nil, nil, err
+		}
+		flow, isDead := deadFlow(b.Channel)
+		if isDead {
+			dead[flow] = b.Next - b.First
+		}
+		for _, g := range groups {
+			lag := g.open(b)
+			if isDead && g.name == deadGroup {
+				dead[flow] = lag
+				continue
+			}
+			cs := ChannelStatus{Channel: b.Channel, Group: g.name, Flow: d.flowOf(b.Channel, g.name), Lag: lag}
+			if lag > 0 {
+				at, err := timeOf(v, b.Channel, max(b.First, g.first))
+				if err != nil {
+					return nil, nil, err
+				}
+				if !at.IsZero() {
+					cs.Age = max(0, now.Sub(at).Seconds())
+				}
+			}
+			out = append(out, cs)
+		}
+	}
+	return out, dead, nil
+}
+
+// flowOf is the flow that a group of a channel belongs to: consumers are named <flow>/<endpoint or step>, or <flow>#in.
+func (d *direct) flowOf(channel, group string) string {
+	if flow, _, ok := strings.Cut(group, "/"); ok {
+		return flow
+	}
+	if flow, ok := strings.CutSuffix(group, inSuffix); ok {
+		return flow
+	}
+	for _, name := range []string{channel} { // an internal channel: <flow>/<step>, <flow>#in
+		if flow, _, ok := strings.Cut(name, "/"); ok {
+			return flow
+		}
+		if flow, ok := strings.CutSuffix(name, inSuffix); ok {
+			return flow
+		}
+	}
+	if r := d.c.Readers[channel]; len(r) == 1 {
+		return r[0]
+	}
+	return ""
+}
+
+// timeOf is when the segment that holds a position was begun; zero where there is none.
+func timeOf(v store.View, channel string, pos int64) (time.Time, error) {
+	segs, err := v.Log().Segments(channel, pos, 1)
+	if err != nil || len(segs) == 0 {
+		return time.Time{}, err
+	}
+	return time.Unix(0, segs[0].MinTime), nil
+}
+
+// drainEvery is how often a drain says how far it has come.
+const drainEvery = 250 * time.Millisecond
+
+// Drain implements [Flows].
+func (d *direct) Drain(ctx context.Context, progress func(Draining) error) (*Drained, error) {
+	p := d.c.Process
+	if p == nil {
+		return &Drained{}, nil
+	}
+	began := d.c.Clock.Now()
+	unsettled := func() (n int64) {
+		for _, f := range p.Flows() {
+			n += f.Unsettled
+		}
+		return n
+	}
+	p.Stop()
+	for {
+		if progress != nil {
+			if err := progress(Draining{Unsettled: unsettled(), Seconds: d.c.Clock.Now().Sub(began).Seconds()}); err != nil {
+				return nil, err
+			}
+		}
+		tick, stop := d.c.Clock.NewTimer(drainEvery)
+		select {
+		case <-p.Done():
+			stop()
+			out := &Drained{Running: true, PID: os.Getpid(), Unsettled: unsettled(), Seconds: d.c.Clock.Now().Sub(began).Seconds()}
+			if err := p.Failure(); err != nil {
+				out.Error = err.Error()
+			}
+			return out, nil
+		case <-tick:
+			stop()
+		case <-ctx.Done(): // who asked is gone; the process drains all the same
+			stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}

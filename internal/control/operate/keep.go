@@ -1,0 +1,105 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/store"
+)
+
+// Info implements [Keeper].
+func (d *direct) Info(ctx context.Context) (*StoreInfo, error) {
+	s, err := d.store()
+	if err != nil {
+		return nil, err
+	}
+	st := s.Stats()
+	out := &StoreInfo{Path: d.c.Path, FileBytes: st.FileBytes, WALBytes: st.WALBytes, FreeBytes: st.FreeBytes, DiskFree: st.DiskFree,
+		Channels: []ChannelInfo{}, Spaces: []SpaceInfo{}}
+	if d.c.File != nil {
+		out.Version = d.c.File.Version()
+	}
+	err = s.View(ctx, func(v store.View) error {
+		all, err := v.Log().Channels()
+		if err != nil {
+			return err
+		}
+		for _, b := range all {
+			out.Channels = append(out.Channels, ChannelInfo{Channel: b.Channel, Messages: b.Next - b.First, Bytes: b.Bytes, Next: b.Next, Oldest: b.Oldest})
+		}
+		spaces, err := v.State().Spaces("")
+		for _, sp := range spaces {
+			out.Spaces = append(out.Spaces, SpaceInfo{Space: sp.Name, Entries: sp.Entries, Bytes: sp.Bytes})
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// file gives the store, and what can be done with its file.
+func (d *direct) file(op string) (store.Store, File, error) {
+	s, err := d.store()
+	if err == nil && d.c.File == nil {
+		err = &penstock.Error{Code: penstock.Config, Op: op, Path: d.c.Path, Err: errors.New("this store has no file")}
+	}
+	return s, d.c.File, err
+}
+
+// Check implements [Keeper].
+func (d *direct) Check(ctx context.Context) (*StoreCheck, error) {
+	s, f, err := d.file("store check")
+	if err != nil {
+		return nil, err
+	}
+	found, err := f.Check(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return &StoreCheck{OK: len(found) == 0, Problems: append([]string{}, found...)}, nil
+}
+
+// Compact implements [Keeper].
+func (d *direct) Compact(ctx context.Context) (*Compacted, error) {
+	s, f, err := d.file("store compact")
+	if err != nil {
+		return nil, err
+	}
+	out := &Compacted{Before: s.Stats().FileBytes}
+	if err := f.Compact(ctx, s); err != nil {
+		return nil, err
+	}
+	out.After = s.Stats().FileBytes
+	return out, nil
+}
+
+// Backup implements [Keeper].
+func (d *direct) Backup(ctx context.Context, b BackupRequest, progress func(BackupProgress) error) (*Backup, error) {
+	if !filepath.IsAbs(b.Path) || b.Rate < 0 {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "backup", Path: b.Path, Err: errors.New("a backup wants an absolute path, and a rate that is not below zero")}
+	}
+	s, f, err := d.file("backup")
+	if err != nil {
+		return nil, err
+	}
+	began := d.c.Clock.Now()
+	err = f.Backup(ctx, s, b.Path, b.Rate, func(done, total int64) error {
+		if progress == nil {
+			return nil
+		}
+		return progress(BackupProgress{Bytes: done, Total: total})
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &Backup{Path: b.Path, Seconds: d.c.Clock.Now().Sub(began).Seconds()}
+	if info, err := os.Stat(b.Path); err == nil {
+		out.Bytes = info.Size()
+	}
+	return out, nil
+}

@@ -1,0 +1,154 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/journal"
+	"penstock.dev/penstock/internal/record"
+	"penstock.dev/penstock/internal/store"
+)
+
+const (
+	maxHops   = 1000 // shown, where nothing else is asked for
+	maxPasses = 32   // over the journal, to find what a message was made of
+)
+
+// Trace implements [Journal]. By id it finds what a message was made of, and everything that was made of it; by key
+// the messages that had it.
+func (d *direct) Trace(ctx context.Context, q TraceQuery) (*Trace, error) {
+	if (q.ID == "") == (q.Key == "") {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "trace", Err: errors.New("what is followed is a message, by its id, or a key")}
+	}
+	s, err := d.store()
+	if err != nil {
+		return nil, err
+	}
+	t := &tracer{s: s, limit: q.Limit, out: &Trace{Hops: []Hop{}}}
+	if t.limit <= 0 {
+		t.limit = maxHops
+	}
+	if q.Key != "" {
+		err = t.byKey(ctx, q.Key)
+	} else {
+		err = t.byID(ctx, q.ID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t.out, nil
+}
+
+type tracer struct {
+	s     store.Store
+	limit int
+	out   *Trace
+}
+
+func (t *tracer) byKey(ctx context.Context, key string) error {
+	return t.read(ctx, func(e *journal.Entry) {
+		if e.Key == key || slices.ContainsFunc(e.Hops, func(h journal.Hop) bool { return h.Key == key }) {
+			t.show(e)
+		}
+	})
+}
+
+// byID looks for the messages that one was made of, pass by pass as they lie before it in the journal, and then follows the message
+// itself, which takes one pass, as what is made of a message comes after it.
+func (t *tracer) byID(ctx context.Context, id string) error {
+	above := map[string]bool{id: true}
+	for range maxPasses {
+		before := len(above)
+		err := t.read(ctx, func(e *journal.Entry) {
+			for _, h := range e.Hops {
+				if h.Position >= 0 && above[record.ID(h.To, h.Position)] {
+					above[e.ID()] = true
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+		if len(above) == before {
+			break
+		}
+	}
+	below := map[string]bool{id: true}
+	states := map[journal.Hop]bool{} // durable steps, and the keys under which they took in what is followed
+	return t.read(ctx, func(e *journal.Entry) {
+		own := e.ID()
+		if e.Fate == journal.Emitted && states[journal.Hop{To: e.Stream, Position: -1, Key: e.Key}] {
+			delete(states, journal.Hop{To: e.Stream, Position: -1, Key: e.Key}) // what follows under this key is made of others
+			below[own] = true
+		}
+		switch {
+		case below[own]:
+			t.show(e)
+			for _, h := range e.Hops {
+				if h.Position >= 0 {
+					below[record.ID(h.To, h.Position)] = true
+				} else if e.Fate == journal.Absorbed {
+					states[journal.Hop{To: h.To, Position: -1, Key: h.Key}] = true
+				}
+			}
+		case above[own]:
+			t.show(e)
+		}
+	})
+}
+
+func (t *tracer) show(e *journal.Entry) {
+	if len(t.out.Hops) >= t.limit {
+		t.out.More = true
+		return
+	}
+	h := Hop{Time: time.Unix(0, e.Time).UTC(), Flow: e.Flow, ID: e.ID(), Key: e.Key, Fate: e.Fate.String()}
+	for _, to := range e.Hops {
+		switch {
+		case to.Position >= 0:
+			h.To = append(h.To, record.ID(to.To, to.Position))
+		case to.Key != "":
+			h.To = append(h.To, to.To+" ("+to.Key+")")
+		default:
+			h.To = append(h.To, to.To)
+		}
+	}
+	t.out.Hops = append(t.out.Hops, h)
+}
+
+// read goes through the journal, the oldest entry first.
+func (t *tracer) read(ctx context.Context, visit func(*journal.Entry)) error {
+	from := int64(0)
+	for {
+		var segs []store.Segment
+		err := t.s.View(ctx, func(v store.View) (err error) {
+			segs, err = v.Log().Segments(journal.Channel, from, pageBytes)
+			return err
+		})
+		if err != nil || len(segs) == 0 {
+			return err
+		}
+		if t.out.Since.IsZero() {
+			t.out.Since = time.Unix(0, segs[0].MinTime).UTC()
+		}
+		for _, seg := range segs {
+			err := frames(seg, from, func(pos int64, rec []byte) (bool, error) {
+				err := journal.Read(rec, func(e *journal.Entry) bool {
+					visit(e)
+					return true
+				})
+				if err != nil {
+					err = &penstock.Error{Code: penstock.Internal, Op: "trace", Path: record.ID(journal.Channel, pos), Err: err, Hint: "`penstock store check` says what else is damaged"}
+				}
+				return true, err
+			})
+			if err != nil {
+				return err
+			}
+			from = seg.End()
+		}
+	}
+}
