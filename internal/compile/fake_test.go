@@ -24,6 +24,8 @@ func registry() *penstock.Registry {
 	penstock.RegisterSource(r, penstock.Spec{Name: "ticks", Settle: penstock.Each, Output: &types.Type{Kind: types.Object, Fields: []types.Field{
 		{Name: "n", Type: types.IntType, Required: true}, {Name: "at", Type: types.TimestampType, Required: true}}}},
 		func(ticksConfig, penstock.Env) (penstock.Source, error) { return fake{}, nil })
+	penstock.RegisterSource(r, penstock.Spec{Name: "made", Settle: penstock.Each, Replay: penstock.ReplayPosition},
+		func(ticksConfig, penstock.Env) (penstock.Source, error) { return fake{}, nil })
 	penstock.RegisterSource(r, penstock.Spec{Name: "mail", Settle: penstock.Each, Replay: penstock.ReplayAgain},
 		func(struct{}, penstock.Env) (penstock.Source, error) { return fake{}, nil })
 	penstock.RegisterSink(r, penstock.Spec{Name: "table", Rewrite: penstock.RewriteSame},

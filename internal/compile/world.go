@@ -104,9 +104,14 @@ func (c *compiler) endpoint(kind string, u lower.Use, typ *types.Type, l *diag.L
 	if !u.Dry {
 		c.decoder.Secrets = append(c.decoder.Secrets, dec.Secrets...)
 	}
+	outer, volatile := u.Exprs.Volatile, false
+	u.Exprs.Volatile = &volatile
 	d := &driverConfig{c: c, role: kind, tech: t.Connector, exprs: u.Exprs, scope: u.Scope, diags: l, typ: typ}
 	d.compile(config)
-	ep := &plan.Endpoint{Name: u.Name, Driver: drv, Config: config, Type: typ, Pos: t.Pos, Label: t.Connector, Connection: d.connName}
+	if volatile && outer != nil {
+		*outer = true
+	}
+	ep := &plan.Endpoint{Volatile: volatile, Name: u.Name, Driver: drv, Config: config, Type: typ, Pos: t.Pos, Label: t.Connector, Connection: d.connName}
 	if d.label != "" {
 		ep.Label += " " + d.label
 	}

@@ -30,6 +30,7 @@ var (
 	file  = from(penstock.Spec{Name: "file", Replay: penstock.ReplayPosition})
 	mail  = from(penstock.Spec{Name: "mail", Replay: penstock.ReplayAgain})
 	stdin = from(penstock.Spec{Name: "stdin"})
+	made  = &plan.Endpoint{Name: "f/from", Driver: file.Driver, Volatile: true}
 	web   = &plan.Endpoint{Name: "f/from", Driver: &penstock.Driver{Kind: penstock.KindOfServer, Spec: penstock.Spec{Name: "web"}}}
 )
 
@@ -140,6 +141,8 @@ func TestDelivery(t *testing.T) {
 		{name: "now past a boundary that not all enter", source: file, nodes: straight(volatile(leaf), when(deduped), to(table)), want: "at-least-once", because: []string{"map: at-least-once"}},
 		{name: "a sample", source: file, nodes: straight(sampled, to(table)), want: "at-least-once", because: []string{"some: at-least-once"}},
 		{name: "a sample, recorded", source: file, nodes: straight(sampled, toChannel("kept")), want: "effectively-once"},
+		{name: "now in a source", source: made, nodes: straight(to(table)), want: "at-least-once", because: []string{"from: at-least-once"}},
+		{name: "now in a source, recorded", source: made, nodes: straight(toChannel("kept")), want: "effectively-once"},
 		{name: "a reply", source: file, nodes: straight(asked, to(table)), want: "at-least-once", because: []string{"ask: at-least-once"}},
 		{name: "a reply, recorded", source: file, nodes: straight(asked, toChannel("kept")), want: "effectively-once"},
 		{name: "a reply from memory", source: file, nodes: straight(looked, to(table)), want: "effectively-once"},

@@ -15,7 +15,11 @@ const storeHint = "let the run keep its state: add `store: {}` to the Integratio
 func (d *deriver) sources() state {
 	var s state
 	for _, ep := range d.f.Sources {
-		s = unite(s, d.source(ep))
+		one := d.source(ep)
+		if ep.Volatile {
+			one.doubt(&plan.Node{Name: stepName(ep), Pos: ep.Pos}, "it reads now or uuid()")
+		}
+		s = unite(s, one)
 	}
 	if len(d.f.Sources) > 1 && d.f.Order != plan.None {
 		d.add(plan.Reason{Order: d.f.Order, Step: "from", Pos: d.f.Sources[0].Pos,

@@ -178,6 +178,9 @@ type Endpoint struct {
 	// remembered for Remember.
 	ID       penstock.Program
 	Remember time.Duration
+	// Volatile says that its configuration reads now or uuid(): a source that makes its messages up makes others when it is
+	// read again.
+	Volatile bool
 }
 
 // End is the Next of a node after which the message is finished.
