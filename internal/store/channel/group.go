@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"sync"
 	"time"
 
@@ -454,64 +455,46 @@ func (g *Group) over(next int64) bool {
 func (g *Group) Lag() (messages int64, age time.Duration) {
 	next := g.c.Next()
 	g.mu.Lock()
-	messages = max(0, next-g.done.low) - g.done.above(next) + int64(len(g.back))
-	oldest, ok := g.oldest()
-	low := g.done.low
+	low, oldest := g.done.low, int64(math.MaxInt64)
+	messages = max(0, next-low) - g.done.above(next) + int64(len(g.back))
+	for _, b := range g.back {
+		oldest = min(oldest, b.time)
+	}
+	at, ok := g.timeOf(low)
 	g.mu.Unlock()
-	if messages == 0 {
-		return 0, 0
-	}
-	if !ok {
-		if s, found := g.inMemory(low); found {
-			oldest, ok = s.MinTime, true
-		}
-	}
 	if !ok && low < next {
 		_ = g.c.hub.view(context.Background(), func(v store.View) error {
 			all, err := v.Log().Segments(g.c.config.Name, low, 1)
 			if err == nil && len(all) > 0 {
-				oldest, ok = all[0].MinTime, true
+				at, ok = all[0].MinTime, true
 			}
 			return err
 		})
 	}
-	if !ok {
+	if ok {
+		oldest = min(oldest, at)
+	}
+	if messages == 0 || oldest == math.MaxInt64 {
 		return messages, 0
 	}
 	return messages, max(0, time.Duration(g.c.hub.clock.Now().UnixNano()-oldest))
 }
 
-func (g *Group) inMemory(pos int64) (store.Segment, bool) {
+// timeOf is when the message at pos came, where that is known in memory.
+func (g *Group) timeOf(pos int64) (at int64, ok bool) {
+	if p := g.pages.m[pos>>pageShift]; p != nil && pos < g.read {
+		return p.time, true
+	}
+	if pos >= g.cur.pos && pos < g.cur.end {
+		return g.cur.time, true
+	}
+	if len(g.ahead) > 0 && g.ahead[0].Base <= pos && pos < g.ahead[0].End() {
+		return g.ahead[0].MinTime, true
+	}
 	g.c.hub.mu.Lock()
 	defer g.c.hub.mu.Unlock()
-	return g.c.recent(pos)
-}
-
-// oldest is the time of the oldest message that is not acknowledged, where it is known.
-func (g *Group) oldest() (at int64, ok bool) {
-	take := func(t int64) {
-		if !ok || t < at {
-			at, ok = t, true
-		}
-	}
-	for _, b := range g.back {
-		take(b.time)
-	}
-	switch p := g.pages.m[g.done.low>>pageShift]; {
-	case g.done.low < g.read && p != nil:
-		take(p.time)
-	case g.done.low >= g.cur.pos && g.done.low < g.cur.end:
-		take(g.cur.time)
-	case len(g.ahead) > 0 && g.ahead[0].Base <= g.done.low:
-		take(g.ahead[0].MinTime)
-	case g.done.low < g.c.Next():
-		if s, found := g.inMemory(g.done.low); found {
-			take(s.MinTime)
-		} else {
-			return 0, false
-		}
-	}
-	return at, ok
+	s, ok := g.c.recent(pos)
+	return s.MinTime, ok
 }
 
 var keySeed = maphash.MakeSeed()
