@@ -28,12 +28,6 @@ func Breaks(f *plan.Flow, r plan.Reason) bool {
 	return !Covers(r.Delivery, f.Delivery)
 }
 
-// Loses reports whether an effect may be missing under d.
-func Loses(d plan.Delivery) bool { return bitsOf(d).loses }
-
-// Repeats reports whether an effect may happen twice under d.
-func Repeats(d plan.Delivery) bool { return bitsOf(d).repeats }
-
 // bits are the two things that can go wrong.
 type bits struct{ loses, repeats bool }
 

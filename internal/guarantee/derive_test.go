@@ -238,7 +238,7 @@ func TestReasonsAddUp(t *testing.T) {
 						if !durable && g.Delivery == plan.EffectivelyOnce {
 							t.Fatalf("source %d, step %d, sink %d: a run without state is not effectively-once", i, k, j)
 						}
-						if durable && declared == plan.AtMostOnce && Repeats(g.Delivery) {
+						if durable && declared == plan.AtMostOnce && bitsOf(g.Delivery).repeats {
 							t.Fatalf("source %d, step %d, sink %d: what is settled at once is not done again: %+v", i, k, j, g.Reasons)
 						}
 					}
