@@ -300,6 +300,13 @@ func TestFilesThatAreGoneAreOver(t *testing.T) {
 	if again := s.Over(); len(again) > 0 {
 		t.Errorf("told twice: %q", again)
 	}
+	// Another pattern finds nothing, but the files are there.
+	elsewhere := config
+	elsewhere.Path = text0(filepath.Join(dir, "in", "*.csv"))
+	elsewhere.Format = penstock.Format{Codec: mustCodec(t)}
+	if over := keeping(t, elsewhere, nil, kept[:3]...).Over(); !slices.Equal(over, []string{read[1].pos.Stream}) {
+		t.Errorf("with another pattern: over %q", over)
+	}
 	// An empty folder may be one that is not mounted.
 	remove(names[0])
 	remove(names[2])
@@ -312,7 +319,7 @@ func TestFilesThatAreGoneAreOver(t *testing.T) {
 	}
 }
 
-// TestKeptStateIsCheapToReadBy makes sure that the checksums cost no allocations.
+// TestTagsTakeNoMemory makes sure that the checksums cost no allocations.
 func TestTagsTakeNoMemory(t *testing.T) {
 	name := put(t, filepath.Join(t.TempDir(), "x.jsonl"), many(60_000))
 	s := keeping(t, SourceConfig{Path: text0(name)}, nil)

@@ -74,6 +74,7 @@ func (s *source) Open(context.Context) error {
 	files, err := s.find(nil)
 	if err != nil {
 		if penstock.CodeOf(err) == penstock.NotFound && (s.config.AllowEmpty || s.watch != nil) {
+			s.gone(nil)
 			return nil
 		}
 		return err
