@@ -29,6 +29,9 @@ func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slo
 	if d := n.patience(); d > 0 {
 		t = x.f.within(d, n.Name, t)
 	}
+	if len(n.subs) > 0 {
+		t = x.guarded(t)
+	}
 	switch {
 	case !n.waits:
 		kept := ms[:0]

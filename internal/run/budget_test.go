@@ -78,7 +78,7 @@ func TestTheBudgetStopsTheReader(t *testing.T) {
 				case RoleCaller:
 					return &stalled{until: src.eleventh, written: &written}, true
 				}
-				return &record{}, true
+				return &noted{}, true
 			}})
 			if err != nil {
 				t.Fatal(err)

@@ -10,10 +10,10 @@ import (
 	"penstock.dev/penstock/internal/plan"
 )
 
-// channel is a channel in memory (durable: false): a direct hand-over that settles at
+// handover is a channel in memory (durable: false): a direct hand-over that settles at
 // hand-over. It blocks when full. A run that is stopped works off what is in it; what a run that
 // is aborted leaves is lost, and counted.
-type channel struct {
+type handover struct {
 	plan      *plan.Channel
 	producers atomic.Int32 // flows and steps that still may send
 	subs      []*subscription
@@ -24,7 +24,7 @@ type channel struct {
 // circles marks the channels that are part of a circle of flows, and closes those that nobody
 // feeds.
 func (r *Runner) circles() {
-	feeds := map[*channel][]*channel{} // what the readers of a channel send to
+	feeds := map[*handover][]*handover{} // what the readers of a channel send to
 	for _, f := range r.flows {
 		for _, p := range f.pumps {
 			if s, ok := p.source.(*subscription); ok {
@@ -33,9 +33,9 @@ func (r *Runner) circles() {
 		}
 	}
 	for _, c := range r.channels {
-		seen := map[*channel]bool{}
-		var visit func(*channel)
-		visit = func(from *channel) {
+		seen := map[*handover]bool{}
+		var visit func(*handover)
+		visit = func(from *handover) {
 			for _, next := range feeds[from] {
 				if !seen[next] {
 					seen[next] = true
@@ -55,7 +55,7 @@ func (r *Runner) circles() {
 
 // subscription is one reading flow's end: each has every message.
 type subscription struct {
-	ch       *channel
+	ch       *handover
 	mu       sync.Mutex
 	cond     cond
 	packets  []*penstock.Batch
@@ -66,9 +66,9 @@ type subscription struct {
 
 const defaultCapacity = 1024
 
-func newChannel(p *plan.Channel) *channel { return &channel{plan: p} }
+func newHandover(p *plan.Channel) *handover { return &handover{plan: p} }
 
-func (c *channel) subscribe(r *Runner) *subscription {
+func (c *handover) subscribe(r *Runner) *subscription {
 	s := &subscription{ch: c, r: r}
 	s.cond.init(r, &s.mu)
 	c.subs = append(c.subs, s)
@@ -151,7 +151,7 @@ func (*subscription) Close(context.Context) error { return nil }
 
 // channelSink is the sending end.
 type channelSink struct {
-	ch   *channel
+	ch   *handover
 	flow *flow
 }
 
@@ -189,7 +189,7 @@ func (c *channelSink) Write(ctx context.Context, b *penstock.Batch) error {
 func (*channelSink) Close(context.Context) error { return nil }
 
 // release says that a sender has ended; after the last the readers see the end.
-func (c *channel) release() {
+func (c *handover) release() {
 	if c.producers.Add(-1) == 0 {
 		for _, s := range c.subs {
 			s.close()

@@ -11,7 +11,7 @@ import (
 )
 
 // chained makes two flows with a channel between them.
-func chained(in *lines, out *record, capacity int, middle ...plan.Node) (*plan.Plan, Options) {
+func chained(in *lines, out *noted, capacity int, middle ...plan.Node) (*plan.Plan, Options) {
 	to := plan.Node{Name: "to", Op: &plan.Send{Endpoint: &plan.Endpoint{Name: "first/to", Channel: "c"}, Idempotent: true}}
 	p := &plan.Plan{
 		Channels: []*plan.Channel{{Name: "c", Capacity: capacity}},
@@ -30,7 +30,7 @@ func chained(in *lines, out *record, capacity int, middle ...plan.Node) (*plan.P
 		case role == RoleSink && ep.Name == "out":
 			return out, true
 		case role == RoleDeadLetter:
-			return &record{}, true
+			return &noted{}, true
 		}
 		return nil, false
 	}}
@@ -38,7 +38,7 @@ func chained(in *lines, out *record, capacity int, middle ...plan.Node) (*plan.P
 
 func TestChannelHandsOverAndTheRunEndsWhenItIsDrained(t *testing.T) {
 	for _, capacity := range []int{1, 10, 0} {
-		in, out := &lines{docs: docs(2000, `{"n":%d}`), batch: 7}, &record{}
+		in, out := &lines{docs: docs(2000, `{"n":%d}`), batch: 7}, &noted{}
 		p, o := chained(in, out, capacity)
 		r, err := New(p, o)
 		if err != nil {
@@ -61,7 +61,7 @@ func TestChannelHandsOverAndTheRunEndsWhenItIsDrained(t *testing.T) {
 }
 
 func TestAFailureInOneFlowStopsTheRun(t *testing.T) {
-	in, out := &lines{docs: docs(2000, `{"n":%d}`), batch: 7}, &record{}
+	in, out := &lines{docs: docs(2000, `{"n":%d}`), batch: 7}, &noted{}
 	p, o := chained(in, out, 10)
 	replace := o.Replace
 	o.Replace = func(f *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
@@ -112,7 +112,7 @@ func TestStopDrainsWhatIsInFlight(t *testing.T) {
 	for _, order := range orders {
 		ctx, cancel := context.WithCancel(context.Background())
 		src := &endless{lines: lines{docs: docs(500, `{"n":%d,"k":"a"}`), batch: 9}, stop: cancel}
-		out := &record{}
+		out := &noted{}
 		f := &plan.Flow{Name: "f", Order: order, Key: field("k"), Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(send("out")), OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 5, Factor: 2}}}
 		r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
 			switch role {
@@ -121,7 +121,7 @@ func TestStopDrainsWhatIsInFlight(t *testing.T) {
 			case RoleSink:
 				return out, true
 			}
-			return &record{}, true
+			return &noted{}, true
 		}})
 		if err != nil {
 			t.Fatal(err)
@@ -141,7 +141,7 @@ func TestStopLeavesOpenGroupsUnsettled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	src := &endless{lines: lines{docs: docs(5, `{"n":%d}`), batch: 2}, stop: cancel}
-	out := &record{}
+	out := &noted{}
 	f := &plan.Flow{Name: "f", Order: plan.Total, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(plan.Node{Name: "g", Op: &plan.Group{Size: 100, AtEnd: true}}, send("out"))}
 	r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
 		switch role {
@@ -150,7 +150,7 @@ func TestStopLeavesOpenGroupsUnsettled(t *testing.T) {
 		case RoleSink:
 			return out, true
 		}
-		return &record{}, true
+		return &noted{}, true
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -167,7 +167,7 @@ func TestStopWorksOffChannels(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	src := &endless{lines: lines{docs: docs(500, `{"n":%d}`), batch: 9}, stop: cancel}
-	out := &record{}
+	out := &noted{}
 	p, o := chained(nil, out, 3)
 	replace := o.Replace
 	o.Replace = func(f *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
@@ -188,7 +188,7 @@ func TestStopWorksOffChannels(t *testing.T) {
 
 // TestAChannelThatNobodyFeedsEnds runs a flow that reads one.
 func TestAChannelThatNobodyFeedsEnds(t *testing.T) {
-	p, o := chained(&lines{}, &record{}, 3)
+	p, o := chained(&lines{}, &noted{}, 3)
 	p.Flows = p.Flows[1:]
 	r, err := New(p, o)
 	if err != nil {

@@ -18,6 +18,10 @@ import (
 // dead sends a message to the flow's dead letter: the body as it came, and meta.dead that
 // says why. A dead letter that can't be written stops the run: nothing is lost silently.
 func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, attempts int) {
+	if x.f.dead.outlet != nil {
+		x.deadKept(w, m, cause, stepName, attempts)
+		return
+	}
 	b := &penstock.Batch{Runtime: x.f.r.runtime}
 	c := b.Append()
 	c.Key, c.Pos, c.Time, c.Lineage = m.Key, m.Pos, m.Time, m.Lineage
@@ -31,12 +35,8 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 		c.Body = l.orig
 	}
 	c.Body = readable(b, c.Body)
-	c.Meta.Set("dead", x.f.deadMeta(cause, stepName, attempts, m))
-	if x.f.envelope {
-		text := bytes.TrimSuffix(appendDead(nil, c), []byte("\n"))
-		c.Body = b.NewDoc()
-		c.Body.Reset(jsonview.JSON, text)
-	}
+	c.Meta.Set("dead", x.f.deadMeta(cause, stepName, attempts, m, entryFrom))
+	x.f.envelop(b, c)
 	if err := x.f.dead.write(x.ctx, b); err != nil {
 		x.f.fatal(&penstock.Error{Code: penstock.CodeOf(err), Op: "dead letter of " + x.f.plan.Name, Err: err, Hint: notSettled(err)})
 		x.f.log.Error("dead letter not written", "cause", cause, "error", err)
@@ -45,6 +45,15 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 	}
 	x.f.stats.reject(cause, stepName)
 	x.end(w, []*penstock.Message{m}, fateDead)
+}
+
+// envelop makes a dead letter's body hold its key and headers, too, for a sink that has no place for them.
+func (f *flow) envelop(b *penstock.Batch, m *penstock.Message) {
+	if f.envelope {
+		text := bytes.TrimSuffix(appendDead(nil, m), []byte("\n"))
+		m.Body = b.NewDoc()
+		m.Body.Reset(jsonview.JSON, text)
+	}
 }
 
 // notSettled is the hint of a dead letter that could not be written, where its cause has none.
@@ -77,8 +86,8 @@ func readable(b *penstock.Batch, d *jsonview.Doc) *jsonview.Doc {
 }
 
 // deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin (the stream and the line),
-// offset (the byte at which the message begins there), time.
-func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message) penstock.Value {
+// offset (the byte at which the message begins there), entry (where it is to be given in again), time.
+func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message, entry string) penstock.Value {
 	str := penstock.StringValue
 	e := errorValue(cause, stepName, attempts)
 	fields := append([]penstock.Entry(nil), e.Map().Entries...)
@@ -90,6 +99,7 @@ func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.
 		fields = append(fields, penstock.Entry{Key: str("offset"), Value: penstock.IntValue(t.pos.Offset)})
 	}
 	fields = append(fields,
+		penstock.Entry{Key: str("entry"), Value: str(entry)},
 		penstock.Entry{Key: str("time"), Value: str(f.r.clock.Now().UTC().Format(time.RFC3339Nano))},
 	)
 	return penstock.MapValue(&penstock.Map{Entries: fields})

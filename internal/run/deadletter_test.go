@@ -124,7 +124,7 @@ func (placed) Error() string { return "is no number" }
 func (placed) Path() string  { return "body.b" }
 
 // full is a sink whose disk is full when it comes to making durable what it took.
-type full struct{ record }
+type full struct{ noted }
 
 var errFull = penstock.E(penstock.Unavailable, "file.write", "out.jsonl", "no space left on device")
 

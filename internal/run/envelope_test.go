@@ -13,7 +13,7 @@ import (
 // without: there, the reason stands beside the body.
 func TestDeadLetterTakesItsReasonAlong(t *testing.T) {
 	for _, headers := range []bool{true, false} {
-		out := &record{}
+		out := &noted{}
 		reg := penstock.NewRegistry()
 		penstock.RegisterSink(reg, penstock.Spec{Name: "keep", Headers: headers}, func(struct{}, penstock.Env) (penstock.Sink, error) { return out, nil })
 		penstock.RegisterSource(reg, penstock.Spec{Name: "give", Settle: penstock.Each}, func(struct{}, penstock.Env) (penstock.Source, error) {

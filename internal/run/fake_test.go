@@ -99,8 +99,8 @@ func (s *lines) Settle(_ context.Context, o []penstock.Outcome) error {
 	return nil
 }
 
-// record is a sink that keeps what it got as text.
-type record struct {
+// noted is a sink that keeps what it got as text.
+type noted struct {
 	mu    sync.Mutex
 	got   []string
 	metas []string
@@ -108,9 +108,9 @@ type record struct {
 	tries map[string]int
 }
 
-func (*record) Open(context.Context) error  { return nil }
-func (*record) Close(context.Context) error { return nil }
-func (r *record) Write(_ context.Context, b *penstock.Batch) error {
+func (*noted) Open(context.Context) error  { return nil }
+func (*noted) Close(context.Context) error { return nil }
+func (r *noted) Write(_ context.Context, b *penstock.Batch) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	errs := map[int]error{}
@@ -192,9 +192,9 @@ func next(nodes ...plan.Node) []plan.Node {
 type bench struct {
 	flow    *plan.Flow
 	source  *lines
-	sinks   map[string]*record
+	sinks   map[string]*noted
 	callers map[string]penstock.Caller
-	dead    *record
+	dead    *noted
 	clock   penstock.Clock
 }
 
@@ -209,7 +209,7 @@ func (b *bench) run(t testing.TB) *Summary {
 
 func (b *bench) try(t testing.TB, ctx context.Context) (*Summary, error) {
 	t.Helper()
-	b.dead = &record{}
+	b.dead = &noted{}
 	if b.flow.OnError.Retry.Attempts == 0 {
 		b.flow.OnError.Retry = plan.Retry{Attempts: 5, Factor: 2}
 	}

@@ -22,7 +22,7 @@ func TestAPanicEndsTheRun(t *testing.T) {
 					return nil
 				})}}, send("out"))},
 				source: &lines{docs: docs(1000, `{"n":%d,"k":"a"}`), batch: 7},
-				sinks:  map[string]*record{"out": {}},
+				sinks:  map[string]*noted{"out": {}},
 			}
 			_, err := b.try(t, context.Background())
 			var fault *Fault
@@ -42,7 +42,7 @@ func TestAPanicOfACallerFailsItsMessage(t *testing.T) {
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.None, Nodes: next(plan.Node{Op: &plan.Call{Endpoint: endpoint("ask"), Idempotent: true}}, send("out"))},
 		source: &lines{docs: docs(10, `{"n":%d}`), batch: 4},
-		sinks:  map[string]*record{"out": {}},
+		sinks:  map[string]*noted{"out": {}},
 		callers: map[string]penstock.Caller{"ask": answer(func(body string) (string, error) {
 			if number(body) == 3 {
 				panic("boom")

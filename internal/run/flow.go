@@ -11,24 +11,27 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/stage"
+	"penstock.dev/penstock/internal/store/channel"
 	"penstock.dev/penstock/jsonview"
 )
 
 // flow is a flow of the plan with everything that runs it.
 type flow struct {
-	r        *Runner
-	plan     *plan.Flow
-	log      *slog.Logger
-	stats    FlowStats
-	prog     *program
-	pumps    []*pump
-	sinks    []*sink
-	callers  []*caller
-	groups   []*groups
-	feeds    []*channel // one entry for each step that sends
-	dead     *sink
-	deadFile *deadFile
-	envelope bool // dead letters are written as {body, key, meta}
+	r            *Runner
+	plan         *plan.Flow
+	log          *slog.Logger
+	stats        FlowStats
+	prog         *program
+	pumps        []*pump
+	sinks        []*sink
+	callers      []*caller
+	groups       []*groups
+	feeds        []*handover // one entry for each step that sends
+	feedsDurable []*durable  // likewise
+	dead         *sink
+	deadFile     *deadFile
+	envelope     bool // dead letters are written as {body, key, meta}
 
 	width    int // lanes
 	lanes    []*lane
@@ -49,6 +52,14 @@ type flow struct {
 	ctx      context.Context
 	abort    chan struct{}
 
+	// In a run that keeps state.
+	durable  bool
+	keyed    bool         // order: per-key
+	stages   []*stageNode // in the order of the program
+	commit   *committer
+	redriven *pump   // reads the dead letters that are given in again
+	parked   *parked // onError.order: park
+
 	outM    sync.Mutex
 	outCond cond
 	outN    int // works handed to lanes, messages away from them
@@ -57,6 +68,13 @@ type flow struct {
 func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 	f := &flow{r: r, plan: p, log: r.opts.Logger.With("flow", p.Name), ctx: r.ctx, abort: make(chan struct{}), tapSlots: newSlots(r, 4), forks: newSlots(r, defaultWindow), numbers: newSlots(r, 1)}
 	f.stats.Name = p.Name
+	f.durable, f.keyed = r.plan.Durable, p.Order == plan.PerKey
+	if f.durable {
+		f.commit = newCommitter(f)
+		if p.OnError.Park {
+			f.parked = newParked(p.Name)
+		}
+	}
 	f.outCond.init(r, &f.outM)
 	f.batches = &r.batches
 	f.budget = newBudget(r, p.Budget.Messages, p.Budget.Bytes)
@@ -87,6 +105,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 			return f, err
 		}
 	}
+	f.buildDurable()
 	f.queue = newQueue(r, f.width)
 	f.queues = append(f.queues, f.queue)
 	for i := range f.width {
@@ -107,7 +126,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 func tailOf(p *program) int {
 	for i := range p.nodes {
 		switch p.nodes[i].Op.(type) {
-		case *plan.Send, *plan.Group:
+		case *plan.Send, *plan.Group, *plan.Stage:
 			return i
 		case *plan.Fork, *plan.Loop:
 			if sends(&p.nodes[i]) {
@@ -147,6 +166,17 @@ func (f *flow) buildDead() error {
 			f.dead.flush, _ = v.(penstock.Flusher)
 		}
 	}
+	if f.dead.s == nil && f.r.opts.DeadLetters == "" && f.r.opts.Store != nil {
+		name := deadChannel(f.plan.Name)
+		if f.durable {
+			d := f.r.durable(name, nil)
+			d.producers.Add(1)
+			f.feedsDurable = append(f.feedsDurable, d)
+			f.dead.outlet, f.dead.s = d.out, d.out
+		} else {
+			f.dead.s = &deadStore{f: f, name: name}
+		}
+	}
 	if f.dead.s == nil {
 		f.deadFile = &deadFile{path: f.r.deadPath(f.plan.Name)}
 		f.dead.s, f.dead.flush = f.deadFile, f.deadFile
@@ -160,6 +190,13 @@ func (f *flow) buildSource(ep *plan.Endpoint) error {
 	if err != nil {
 		return err
 	}
+	if d := f.r.durables[ep.Channel]; v == nil && d != nil {
+		src := f.r.newChannelSource(d, f, ep.Name)
+		p := newPump(f, ep, src)
+		p.channel = src
+		f.pumps = append(f.pumps, p)
+		return nil
+	}
 	if v == nil {
 		ch := f.r.channels[ep.Channel]
 		if ch == nil {
@@ -171,8 +208,41 @@ func (f *flow) buildSource(ep *plan.Endpoint) error {
 	if !ok {
 		return fmt.Errorf("%s: %s is not a source", ep.Pos, ep.Name)
 	}
-	f.pumps = append(f.pumps, newPump(f, ep, s))
+	p := newPump(f, ep, s)
+	if f.durable {
+		_, p.keeps = s.(penstock.Positioned)
+		if ep.ID != nil {
+			p.inbox = newInbox(p)
+		}
+	}
+	f.pumps = append(f.pumps, p)
 	return nil
+}
+
+// buildDurable completes a flow of a run that keeps state: the readers behind its durable steps, and that of the dead letters
+// that are given in again.
+func (f *flow) buildDurable() {
+	if !f.durable {
+		return
+	}
+	for _, s := range f.stages {
+		f.pumps = append(f.pumps, s.pump)
+	}
+	if f.dead.outlet != nil {
+		name := inChannel(f.plan.Name)
+		src := f.r.newChannelSource(f.r.durable(name, nil), f, name)
+		src.redrive = true
+		f.redriven = newPump(f, &plan.Endpoint{Name: name, Channel: name, Pos: f.plan.Pos, Label: "redriven"}, src)
+		f.redriven.channel, f.redriven.counts = src, false
+		f.pumps = append(f.pumps, f.redriven)
+	}
+	f.commit.unit.appends = map[*outlet]*bundle{}
+	f.commit.unit.acks = map[*pump][]channel.Range{}
+	f.commit.unit.journal.Reset(f.plan.Name)
+	f.commit.unit.identities = map[*pump][]*identity{}
+	f.commit.unit.fates = map[*pump][]penstock.Outcome{}
+	f.commit.unit.items = make([][]stage.Item, len(f.stages))
+	f.commit.unit.sources = make([][]*track, len(f.stages))
 }
 
 // run reads until the sources end or reading is done, drains, completes what the end
@@ -182,7 +252,13 @@ func (f *flow) run(reading context.Context) error {
 		for _, c := range f.feeds {
 			c.release()
 		}
+		for _, d := range f.feedsDurable {
+			d.release()
+		}
 	}()
+	if f.durable {
+		return f.runDurable(reading)
+	}
 	var lanes, settlers sync.WaitGroup
 	for _, l := range f.lanes {
 		f.r.busy()

@@ -42,10 +42,10 @@ func child(b *penstock.Batch, m *penstock.Message, seq int) *penstock.Message {
 }
 
 // branch runs a sub-program over messages and gives their ends.
-func (x *exec) branch(ctx context.Context, b *penstock.Batch, p *program, inherit *plan.Retry, ms []*penstock.Message) (*subResults, []*penstock.Batch, error) {
+func (x *exec) branch(ctx context.Context, owner *penstock.Message, b *penstock.Batch, p *program, inherit *plan.Retry, ms []*penstock.Message) (*subResults, []*penstock.Batch, error) {
 	res := &subResults{msgs: make([]*penstock.Message, len(ms))}
 	sub := newExec(ctx, x.f, p, inherit)
-	sub.results = res
+	sub.results, sub.owner = res, owner
 	w := &work{batch: b}
 	sub.run(w, 0, ms)
 	return res, w.extra, res.err
@@ -95,15 +95,15 @@ func (x *exec) forkOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 	var err error
 	switch {
 	case n.waits && op.Concurrency != 1 && len(children) > 1:
-		r.memory, err = x.apart(ctx, n, op, children, prog, ends)
+		r.memory, err = x.apart(ctx, x.ownerOf(m), n, op, children, prog, ends)
 	case op.Each != nil && len(children) > 0: // all elements as one batch
 		var res *subResults
-		res, r.memory, err = x.branch(ctx, b, n.subs[0], x.inner(n), children)
+		res, r.memory, err = x.branch(ctx, x.ownerOf(m), b, n.subs[0], x.inner(n), children)
 		ends = res.msgs
 	default:
 		for i, c := range children {
 			c.Seq = 0
-			res, mem, e := x.branch(ctx, b, prog(i), x.inner(n), []*penstock.Message{c})
+			res, mem, e := x.branch(ctx, x.ownerOf(m), b, prog(i), x.inner(n), []*penstock.Message{c})
 			r.memory = append(r.memory, mem...)
 			ends[i], err = res.msgs[0], errors.Join(err, e)
 		}
@@ -120,7 +120,7 @@ func (x *exec) forkOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 
 // apart runs each child in a goroutine and memory of its own, as many at once as the
 // step's concurrency says.
-func (x *exec) apart(ctx context.Context, n *node, op *plan.Fork, children []*penstock.Message, prog func(int) *program, ends []*penstock.Message) ([]*penstock.Batch, error) {
+func (x *exec) apart(ctx context.Context, owner *penstock.Message, n *node, op *plan.Fork, children []*penstock.Message, prog func(int) *program, ends []*penstock.Message) ([]*penstock.Batch, error) {
 	limit := op.Concurrency
 	if limit <= 0 || limit > len(children) {
 		limit = len(children)
@@ -136,7 +136,7 @@ func (x *exec) apart(ctx context.Context, n *node, op *plan.Fork, children []*pe
 			b := x.f.batches.get()
 			b.Runtime = x.f.r.runtime
 			own := child(b, children[i], 0)
-			res, mem, err := x.branch(ctx, b, prog(i), x.inner(n), []*penstock.Message{own})
+			res, mem, err := x.branch(ctx, owner, b, prog(i), x.inner(n), []*penstock.Message{own})
 			ends[i], errs[i] = res.msgs[0], err
 			mu.Lock()
 			memory = append(append(memory, b), mem...)
@@ -210,7 +210,7 @@ func (x *exec) loopOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 		if op.Index >= 0 {
 			cur.Vars[op.Index] = penstock.IntValue(int64(round))
 		}
-		res, mem, err := x.branch(ctx, b, n.subs[0], x.inner(n), []*penstock.Message{cur})
+		res, mem, err := x.branch(ctx, x.ownerOf(m), b, n.subs[0], x.inner(n), []*penstock.Message{cur})
 		r.memory = append(r.memory, mem...)
 		if err != nil {
 			return nil, err

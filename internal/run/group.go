@@ -235,7 +235,7 @@ func (x *exec) emitHere(w *work, n *node, done []*openGroup) {
 	if x.lane != nil && x.f.plan.Order == plan.PerKey {
 		here := done[:0]
 		for _, grp := range done {
-			if l := x.f.laneOf(grp.key); l != x.lane.id {
+			if l, _ := x.f.laneOf(grp.key); l != x.lane.id {
 				x.f.mail(l, n.groups, []*openGroup{grp})
 			} else {
 				here = append(here, grp)
@@ -295,6 +295,7 @@ func (g *groups) release(done []*openGroup) {
 		return
 	}
 	for _, grp := range done {
-		f.mail(f.laneOf(grp.key), g, []*openGroup{grp})
+		l, _ := f.laneOf(grp.key)
+		f.mail(l, g, []*openGroup{grp})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/journal"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/jsonview"
 )
@@ -64,7 +65,8 @@ type exec struct {
 	before  []*penstock.Message
 	scratch []byte
 	fails   []failure
-	tries   int // of the message that is tried again; 0 at first
+	owner   *penstock.Message // branches: the message of the flow that they belong to
+	tries   int               // of the message that is tried again; 0 at first
 }
 
 func newExec(ctx context.Context, f *flow, p *program, inherit *plan.Retry) *exec {
@@ -137,6 +139,10 @@ func (x *exec) run(w *work, pc int, ms []*penstock.Message) {
 				if ms = x.lane.hold(w, pc, ms); len(ms) == 0 {
 					continue
 				}
+			}
+			if x.f.parked != nil {
+				x.inTurn(w, pc, ms)
+				continue
 			}
 		}
 		x.at(w, pc, ms)
@@ -251,7 +257,15 @@ func (x *exec) op(w *work, pc int, n *node, ms []*penstock.Message) []failure {
 	case *plan.Split:
 		x.split(w, pc, n, op, ms)
 	case *plan.Group:
-		x.group(w, n, op, ms)
+		if n.stage != nil {
+			x.absorb(w, n, ms)
+		} else {
+			x.group(w, n, op, ms)
+		}
+	case *plan.Stage:
+		x.absorb(w, n, ms)
+	case *plan.Claim:
+		x.claim(w, n, op, ms)
 	}
 	return x.fails
 }
@@ -360,10 +374,23 @@ func (x *exec) end(w *work, ms []*penstock.Message, ft fate) {
 		return
 	}
 	x.f.stats.count(ft, len(ms))
-	if ft != fateGrouped {
+	switch {
+	case x.f.durable:
+		for _, m := range ms {
+			t := m.Lineage.(*track)
+			t.fate = journalFates[ft]
+			t.done()
+		}
+	case ft != fateGrouped:
 		for _, m := range ms {
 			release(m.Lineage)
 		}
 	}
 	w.mem -= len(ms)
+}
+
+// journalFates is what the journal calls the fates.
+var journalFates = [...]journal.Fate{
+	fateDone: journal.Done, fateStopped: journal.Done, fateFiltered: journal.Filtered, fateDead: journal.Dead, fateLost: journal.Dead,
+	fateGrouped: journal.Absorbed, fateLate: journal.Filtered,
 }

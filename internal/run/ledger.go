@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/journal"
 	"penstock.dev/penstock/jsonview"
 )
 
@@ -23,6 +24,10 @@ type intake struct {
 	bytes  int64        // charged to the budget
 	count  int          // messages charged to the budget
 	free   atomic.Int32 // 2 until both memory and ledger are done; at 0 it is used again
+
+	works atomic.Int32 // in a run that keeps state: works that have not been through a lane
+	left  int          // … tracks that are not committed; the committer's
+	entry int          // node where its messages begin
 }
 
 // track follows one source message through split, group and fan-out: refs counts the
@@ -34,7 +39,26 @@ type track struct {
 	orig *jsonview.Doc // the body as it came, for the dead letter
 	pos  penstock.Position
 	err  error // why it could not be settled well; nil normally
+
+	// In a run that keeps state.
+	state    atomic.Uint32
+	ready    bool // the committer knows that it is done; its own
+	recorded recorded
+	vars     []penstock.Value // as they came, from a channel
+	hash     uint64           // of the key, with order: per-key
+	inbox    *identity
+	fate     journal.Fate
+	redriven bool // it was dead before
+	died     bool
+	parkKey  string // onError.order: park: what its key is counted under
 }
+
+// The states of a track in a run that keeps state.
+const (
+	trackOpen uint32 = iota
+	trackLate        // its intake was committed without it
+	trackDone
+)
 
 // Origin implements penstock.Lineage.
 func (t *track) Origin() string {
@@ -83,8 +107,21 @@ func (t *track) done() {
 		return
 	}
 	in := t.in
+	if in.src.flow.durable {
+		if t.state.Swap(trackDone) == trackLate {
+			in.src.flow.commit.straggled(t) // it is committed after that, and not before
+		}
+		return
+	}
 	if in.open.Add(-1) == 0 {
 		in.src.completed(in)
+	}
+}
+
+// through says that one work of the intake has been through its lane: all that it holds has ended, or waits for something.
+func (in *intake) through() {
+	if in.src.flow.durable && in.works.Add(-1) == 0 {
+		in.src.flow.commit.arrive(in)
 	}
 }
 
@@ -110,14 +147,25 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 	for i, m := range in.batch.Msgs {
 		t := &in.tracks[i]
 		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil
+		if in.src.flow.durable {
+			t.state.Store(trackOpen)
+			t.ready = false
+			t.recorded.reset()
+			t.fate = journal.Done
+			t.hash, t.inbox, t.redriven, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, false, ""
+		}
 		t.refs.Store(1)
 		m.Lineage = t
 		m.Seq = place(i)
-		growVars(m, slots)
+		if in.src.channel == nil {
+			growVars(m, slots)
+		} else {
+			t.vars = append(t.vars[:0], m.Vars...) // as it came, for the dead letter
+		}
 	}
 	in.open.Store(int32(n))
 	in.free.Store(2)
-	in.count = n
+	in.count, in.left = n, n
 	in.bytes = int64(in.batch.Arena().Bytes()) + int64(n)*messageOverhead
 }
 

@@ -53,12 +53,12 @@ func (l *lane) start(w *work) {
 	f := l.f
 	w.no = l.number()
 	w.mem = len(w.msgs) + len(w.early)
-	w.start = 0
+	w.start = w.in.entry
 	for _, e := range w.early {
 		x.f.dead.fail(x, w, e)
 	}
 	ms := append(x.take(), w.msgs...)
-	if f.plan.Key != nil && f.plan.Order != plan.PerKey { // per-key computed it to find the lane
+	if ms = f.begun(x, w, ms); f.plan.Key != nil && f.plan.Order != plan.PerKey && w.in.src.stage == nil { // per-key computed it to find the lane
 		kept := ms[:0]
 		for _, m := range ms {
 			if err := f.setKey(w.batch, m); err != nil {
@@ -71,8 +71,15 @@ func (l *lane) start(w *work) {
 	}
 	seq := w.in.seq
 	w.maxAt = minTime
-	x.run(w, 0, ms)
+	if f.parked != nil {
+		for _, m := range ms {
+			m.Lineage.(*track).parkKey = parkKey(w.in.entry, m.Key)
+		}
+		ms = x.park(w, ms)
+	}
+	x.run(w, w.start, ms)
 	w.leaveTail(f)
+	w.in.through()
 	if f.water != nil {
 		if high, rose := f.water.passed(seq, w.maxAt); rose {
 			for _, g := range f.groups {

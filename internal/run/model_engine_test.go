@@ -121,8 +121,8 @@ func (a asked) Call(ctx context.Context, fr *penstock.Frame, into *penstock.Mess
 	return nil
 }
 
-// store is a sink that makes durable what it has when it is flushed.
-type store struct {
+// shelf is a sink that makes durable what it has when it is flushed.
+type shelf struct {
 	f       *fateful
 	name    string
 	mu      sync.Mutex
@@ -130,15 +130,15 @@ type store struct {
 	durable int
 }
 
-func (*store) Open(context.Context) error  { return nil }
-func (*store) Close(context.Context) error { return nil }
-func (s *store) Flush(context.Context) error {
+func (*shelf) Open(context.Context) error  { return nil }
+func (*shelf) Close(context.Context) error { return nil }
+func (s *shelf) Flush(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.durable = len(s.got)
 	return nil
 }
-func (s *store) Write(ctx context.Context, b *penstock.Batch) error {
+func (s *shelf) Write(ctx context.Context, b *penstock.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ctx.Err() != nil {
@@ -174,7 +174,7 @@ func (s *store) Write(ctx context.Context, b *penstock.Batch) error {
 }
 
 // holds says which of the bodies are not durable yet.
-func (s *store) misses(bodies []string) string {
+func (s *shelf) misses(bodies []string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	have := map[string]int{}
@@ -191,7 +191,7 @@ func (s *store) misses(bodies []string) string {
 
 // grave is the dead letter.
 type grave struct {
-	store
+	shelf
 	dead  []death
 	after int // writes that succeed; -1 all
 }

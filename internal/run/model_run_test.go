@@ -218,18 +218,18 @@ func compose(t *rapid.T, groups bool) *scene {
 	return s
 }
 
-// stage is a scene on the engine.
-type stage struct {
+// theatre is a scene on the engine.
+type theatre struct {
 	*scene
 	fate   *fateful
-	stores map[string]*store
+	stores map[string]*shelf
 	grave  *grave
 	source *feed
 	runner *Runner
 }
 
-func (s *scene) set(t *rapid.T) *stage {
-	g := &stage{scene: s, stores: map[string]*store{}, grave: &grave{after: -1}, source: &feed{msgs: s.feed, sizes: s.sizes}}
+func (s *scene) set(t *rapid.T) *theatre {
+	g := &theatre{scene: s, stores: map[string]*shelf{}, grave: &grave{after: -1}, source: &feed{msgs: s.feed, sizes: s.sizes}}
 	g.fate = &fateful{random: rand.New(rand.NewPCG(s.seed, 1)), rest: make(chan struct{}, 1), tried: map[string]int{}}
 	f := &plan.Flow{Name: "f", Order: s.order, Concurrency: s.width, Slots: slotCount, Nodes: g.fate.lower(s.nodes), Budget: plan.Budget{Messages: s.budget},
 		Sources: []*plan.Endpoint{endpoint("in")}, OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: s.attempts, Initial: 1}}}
@@ -244,7 +244,7 @@ func (s *scene) set(t *rapid.T) *stage {
 		case RoleSource:
 			return g.source, true
 		case RoleSink:
-			g.stores[ep.Name] = &store{f: g.fate, name: ep.Name}
+			g.stores[ep.Name] = &shelf{f: g.fate, name: ep.Name}
 			return g.stores[ep.Name], true
 		case RoleCaller:
 			return asked{g.fate, ep.Name}, true
@@ -259,7 +259,7 @@ func (s *scene) set(t *rapid.T) *stage {
 }
 
 // play runs the scene to its end; fired is told how many times fate has acted.
-func (g *stage) play(t *rapid.T, ctx context.Context, fired func(n int)) (*Summary, error) {
+func (g *theatre) play(t *rapid.T, ctx context.Context, fired func(n int)) (*Summary, error) {
 	var sum *Summary
 	var err error
 	done := make(chan struct{})
@@ -290,7 +290,7 @@ func (g *stage) play(t *rapid.T, ctx context.Context, fired func(n int)) (*Summa
 
 // settlement tells each source message that was settled. A source that is told cumulatively hears
 // of the last of those that are.
-func (g *stage) settlement(t *rapid.T) []int64 {
+func (g *theatre) settlement(t *rapid.T) []int64 {
 	var out []int64
 	last := int64(-1)
 	for _, o := range g.source.settled {
@@ -316,7 +316,7 @@ func (g *stage) settlement(t *rapid.T) []int64 {
 }
 
 // promised has the source check, when it is told of a message, that all that was made of it is durable.
-func (g *stage) promised(t *rapid.T, want *model) {
+func (g *theatre) promised(t *rapid.T, want *model) {
 	told := 0
 	g.source.check = func(o penstock.Outcome) {
 		from, to := told, int(o.Pos.Offset)+1
@@ -326,7 +326,7 @@ func (g *stage) promised(t *rapid.T, want *model) {
 		told = to
 		for i := from; i < to; i++ {
 			for name, bodies := range want.made[i] {
-				s := &g.grave.store
+				s := &g.grave.shelf
 				if name != "" {
 					s = g.stores[name]
 				}
@@ -366,7 +366,7 @@ func TestTheEngineDoesWhatTheModelDoes(t *testing.T) {
 }
 
 // compare holds what a sink got to the model: in the order that the flow keeps.
-func (g *stage) compare(t *rapid.T, name string, got, want []written) {
+func (g *theatre) compare(t *rapid.T, name string, got, want []written) {
 	a, b := sorted(got), sorted(want)
 	if !slices.Equal(a, b) {
 		t.Errorf("%s: got\n  %s\nwant\n  %s", name, strings.Join(a, "\n  "), strings.Join(b, "\n  "))
@@ -380,7 +380,7 @@ func (g *stage) compare(t *rapid.T, name string, got, want []written) {
 	}
 }
 
-func (g *stage) counted(t *rapid.T, got FlowSummary, m *model) {
+func (g *theatre) counted(t *rapid.T, got FlowSummary, m *model) {
 	w := m.total
 	for _, c := range []struct {
 		name      string
@@ -451,7 +451,7 @@ func TestWhatIsSettledWasWritten(t *testing.T) {
 	})
 }
 
-func (g *stage) stop(abort bool, cancel func()) {
+func (g *theatre) stop(abort bool, cancel func()) {
 	if abort {
 		g.runner.abort(fmt.Errorf("stopped by the test"))
 		return

@@ -30,17 +30,17 @@ func parity(f *penstock.Frame) penstock.Value {
 func TestARetryIsNotOvertakenByThoseBeforeIt(t *testing.T) {
 	for _, order := range []plan.Order{plan.Total, plan.PerKey} {
 		t.Run(string(order), func(t *testing.T) {
-			first := &record{fail: func(body string, try int) error {
+			first := &noted{fail: func(body string, try int) error {
 				if number(body)%4 == 2 && try < 3 {
 					return unavailable()
 				}
 				return nil
 			}}
-			second := &record{}
+			second := &noted{}
 			b := &bench{
 				flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 2, Nodes: next(send("first"), send("second"))},
 				source: &lines{docs: docs(50, `{"n":%d,"k":"a"}`), batch: 8},
-				sinks:  map[string]*record{"first": first, "second": second},
+				sinks:  map[string]*noted{"first": first, "second": second},
 			}
 			b.run(t)
 			if len(second.got) != 50 || !slices.IsSortedFunc(second.got, byN) {
@@ -60,11 +60,11 @@ func TestACallOfALaterBranchKeepsItsPlace(t *testing.T) {
 			}
 			nodes := next(plan.Node{Op: &plan.Route{Cases: []plan.Case{{When: prog(parity), Target: 2}}, Else: 1}}, call("odd"), call("even"), send("out"))
 			nodes[1].Next = 3
-			out := &record{}
+			out := &noted{}
 			b := &bench{
 				flow:    &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 2, Nodes: nodes},
 				source:  &lines{docs: docs(60, `{"n":%d,"k":"a"}`), batch: 7},
-				sinks:   map[string]*record{"out": out},
+				sinks:   map[string]*noted{"out": out},
 				callers: map[string]penstock.Caller{"echo": answer(func(body string) (string, error) { return body, nil })},
 			}
 			b.run(t)
@@ -85,7 +85,7 @@ func TestPartsKeepTheirOrder(t *testing.T) {
 					in = append(in, fmt.Sprintf(`{"k":%q,"l":[{"n":%d},{"n":%d},{"n":%d}]}`, key, 3*i, 3*i+1, 3*i+2))
 				}
 				var tries [30]atomic.Int32
-				out := &record{}
+				out := &noted{}
 				b := &bench{
 					flow: &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 2, Nodes: next(
 						plan.Node{Op: &plan.Split{Each: field("l"), As: -1, Index: -1}},
@@ -99,7 +99,7 @@ func TestPartsKeepTheirOrder(t *testing.T) {
 						plan.Node{Op: &plan.Call{Endpoint: endpoint("echo"), Idempotent: true}},
 						send("out"))},
 					source:  &lines{docs: in, batch: 4},
-					sinks:   map[string]*record{"out": out},
+					sinks:   map[string]*noted{"out": out},
 					callers: map[string]penstock.Caller{"echo": answer(func(body string) (string, error) { return body, nil })},
 				}
 				b.run(t)
@@ -117,7 +117,7 @@ func TestFailuresOfAndBehindALongSplit(t *testing.T) {
 	for _, order := range orders {
 		t.Run(string(order), func(t *testing.T) {
 			long := `{"l":[` + strings.Repeat(`{"n":0},`, 2*splitChunk) + `{"n":1}]}`
-			out := &record{fail: func(body string, _ int) error {
+			out := &noted{fail: func(body string, _ int) error {
 				if number(body) == 1 {
 					return penstock.E(penstock.Invalid, "out", "", "one is bad")
 				}
@@ -126,7 +126,7 @@ func TestFailuresOfAndBehindALongSplit(t *testing.T) {
 			b := &bench{
 				flow:   &plan.Flow{Name: "f", Order: order, Nodes: next(plan.Node{Op: &plan.Split{Each: field("l"), As: -1, Index: -1}}, send("out"))},
 				source: &lines{docs: []string{`{"l":3}`, long, `{"l":[{"n":1},` + long[6:], `{"l":4}`}, batch: 4},
-				sinks:  map[string]*record{"out": out},
+				sinks:  map[string]*noted{"out": out},
 			}
 			sum := b.run(t).Flows[0]
 			if len(out.got) != 4*splitChunk || sum.Done != 4*splitChunk || sum.Dead != 5 || len(b.dead.got) != 5 || len(b.source.settled) != 4 {
@@ -142,7 +142,7 @@ func TestWhoIsBehindAFailureKeepsItsTries(t *testing.T) {
 	for _, order := range orders {
 		for _, attempts := range []int{1, 3} {
 			t.Run(fmt.Sprintf("%s/%d", order, attempts), func(t *testing.T) {
-				out := &record{fail: func(body string, _ int) error {
+				out := &noted{fail: func(body string, _ int) error {
 					if number(body) == 3 {
 						return unavailable()
 					}
@@ -151,7 +151,7 @@ func TestWhoIsBehindAFailureKeepsItsTries(t *testing.T) {
 				b := &bench{
 					flow:   &plan.Flow{Name: "f", Order: order, Concurrency: 2, Nodes: next(send("out")), OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: attempts}}},
 					source: &lines{docs: docs(20, `{"n":%d}`), batch: 10},
-					sinks:  map[string]*record{"out": out},
+					sinks:  map[string]*noted{"out": out},
 				}
 				sum := b.run(t).Flows[0]
 				if len(out.got) != 19 || len(b.dead.got) != 1 || out.tries[`{"n":3}`] != attempts || sum.Retries != int64(attempts-1) {
@@ -193,11 +193,11 @@ func TestGroupsKeepTheirOrderWhereBranchesMeet(t *testing.T) {
 		})
 		nodes := next(plan.Node{Op: &plan.Group{Size: 2}}, plan.Node{Op: &plan.Route{Cases: []plan.Case{{When: odd, Target: 2}}, Else: 3}},
 			plan.Node{Op: &plan.Apply{Step: steps(func(*penstock.Batch, *penstock.Message) error { return nil })}}, send("out"))
-		out := &record{}
+		out := &noted{}
 		b := &bench{
 			flow:   &plan.Flow{Name: "f", Order: order, Concurrency: 1, Nodes: nodes},
 			source: &lines{docs: docs(400, `{"n":%d}`), batch: 40},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 		}
 		b.run(t)
 		if len(out.got) != 200 || !slices.IsSortedFunc(out.got, byN) {
@@ -244,7 +244,7 @@ func TestAnAbortedCallIsNoSuccess(t *testing.T) {
 				case RoleCaller:
 					return hang, true
 				}
-				return &record{}, true
+				return &noted{}, true
 			}})
 			if err != nil {
 				t.Fatal(err)
@@ -273,7 +273,7 @@ func TestAStopDoesNotWaitForOpenGroups(t *testing.T) {
 		t.Run(string(order), func(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
-			src, dead := &lines{docs: docs(3, `{"n":%d}`), batch: 1}, &record{}
+			src, dead := &lines{docs: docs(3, `{"n":%d}`), batch: 1}, &noted{}
 			f := &plan.Flow{Name: "f", Order: order, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(plan.Node{Op: &plan.Group{Idle: time.Hour}})}
 			var r *Runner
 			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Clock: newClock(), OnIdle: func() {

@@ -22,7 +22,8 @@ type node struct {
 	step   penstock.Step // of Apply
 	sink   *sink         // of Send
 	caller *caller       // of Call
-	groups *groups       // of Group
+	groups *groups       // of Group, in memory
+	stage  *stageNode    // of Group and Stage, where the run keeps state
 	subs   []*program    // of Fork and Loop
 	waits  bool          // calls out or sends somewhere inside: worth goroutines
 	stats  *NodeStats
@@ -31,12 +32,13 @@ type node struct {
 // sink is one opened sink, or the sending end of a channel in memory. Writes are
 // exclusive, as the seam promises.
 type sink struct {
-	ep    *plan.Endpoint
-	mu    sync.Mutex
-	s     penstock.Sink
-	flush penstock.Flusher // nil: Write is durable by itself
-	dirty atomic.Bool
-	sent  atomic.Int64
+	ep     *plan.Endpoint
+	mu     sync.Mutex
+	s      penstock.Sink
+	outlet *outlet          // a durable channel: what goes there is recorded
+	flush  penstock.Flusher // nil: Write is durable by itself
+	dirty  atomic.Bool
+	sent   atomic.Int64
 }
 
 func (s *sink) write(ctx context.Context, b *penstock.Batch) error {
@@ -83,12 +85,12 @@ func (f *flow) build(nodes []plan.Node) (*program, error) {
 		n := &p.nodes[i]
 		n.Node = &nodes[i]
 		n.stats = f.stats.node(nodes[i].Name, nodes[i].Verb)
-		errs = append(errs, f.buildOp(n))
+		errs = append(errs, f.buildOp(n, i))
 	}
 	return p, errors.Join(errs...)
 }
 
-func (f *flow) buildOp(n *node) (err error) {
+func (f *flow) buildOp(n *node, at int) (err error) {
 	switch op := n.Op.(type) {
 	case *plan.Apply:
 		n.step = op.Step
@@ -103,7 +105,16 @@ func (f *flow) buildOp(n *node) (err error) {
 	case *plan.Call:
 		n.waits = !op.Local
 		n.caller, err = f.openCaller(op.Endpoint, op.Window)
+	case *plan.Stage:
+		if !f.durable {
+			return penstock.E(penstock.Internal, n.Name, n.Pos.String(), "a durable step in a run that keeps no state")
+		}
+		f.addStage(n, at)
 	case *plan.Group:
+		if f.durable {
+			f.addStage(n, at)
+			break
+		}
 		n.groups = newGroups(f, n, op)
 		f.groups = append(f.groups, n.groups)
 	case *plan.Fork:
@@ -147,6 +158,11 @@ func (f *flow) openSink(ep *plan.Endpoint) (*sink, error) {
 		return nil, err
 	}
 	s := &sink{ep: ep}
+	if d := f.r.durables[ep.Channel]; v == nil && d != nil {
+		d.producers.Add(1)
+		f.feedsDurable = append(f.feedsDurable, d)
+		s.outlet, v = d.out, d.out
+	}
 	if v == nil {
 		ch := f.r.channels[ep.Channel]
 		if ch == nil {
@@ -235,7 +251,7 @@ func (f *flow) env(name string, ep *plan.Endpoint) penstock.Env {
 	e := penstock.Env{
 		Name: name, Logger: f.r.opts.Logger.With("flow", f.plan.Name), Clock: f.r.clock, Runtime: f.r.runtime,
 		Shared: f.r.share, Stdin: f.r.opts.Stdin, Stdout: f.r.opts.Stdout,
-		Concurrency: f.width, Ordered: f.plan.Order != plan.None,
+		Concurrency: f.width, Ordered: f.plan.Order != plan.None, Resumes: f.durable, Once: f.r.opts.Once,
 	}
 	if ep != nil {
 		e.Type = ep.Type

@@ -32,10 +32,21 @@ type pump struct {
 	ended     bool // no more will be read
 	open      int  // read but not settled
 	forgotten bool // what is not complete by now will not be settled: the run was stopped
+
+	// In a run that keeps state; the committer guards them.
+	entry   int                // node where its messages begin
+	channel *channelSource     // nil: a driver's
+	stage   *stageNode         // nil: not the reader behind a durable step
+	keeps   bool               // the store keeps its positions
+	counts  bool               // what it reads counts as read by the flow
+	at      positions          // how far it is settled
+	through map[uint64]*intake // intakes that have been through the lanes, by read
+	before  map[string]kept    // what earlier runs have settled
+	inbox   *inbox             // nil: its messages have no identities
 }
 
 func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
-	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1)}
+	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1), through: map[uint64]*intake{}, counts: true}
 	if w, ok := s.(Waiter); ok {
 		w.Waits(f.r.idle, f.r.busy)
 		p.waits = true
@@ -95,7 +106,7 @@ func (p *pump) readOnce(ctx context.Context, into *penstock.Batch) error {
 // channels in memory is still worked on, until those who send to them have ended. Where flows feed one
 // another in a circle nobody would end first, so those stop with the sources.
 func (p *pump) until(reading context.Context) context.Context {
-	if s, ok := p.source.(*subscription); ok && !s.ch.circle {
+	if s, ok := p.source.(*subscription); ok && !s.ch.circle && !p.flow.durable {
 		return p.flow.ctx
 	}
 	return reading
@@ -106,15 +117,17 @@ func (p *pump) until(reading context.Context) context.Context {
 func (p *pump) dispatch(in *intake) bool {
 	f := p.flow
 	in.begin(f.plan.Slots, f.r.runtime)
+	if p.channel != nil {
+		in.bytes += p.channel.bytes
+		in.entry = p.channel.entry
+	}
 	if !f.budget.acquire(in.count, in.bytes) {
 		return false
 	}
-	f.stats.Read.Add(int64(in.count))
-	p.mu.Lock()
-	in.read = p.readSeq
-	p.readSeq++
-	p.open++
-	p.mu.Unlock()
+	if p.counts {
+		f.stats.Read.Add(int64(in.count))
+	}
+	p.number(in)
 	if f.plan.Order == plan.PerKey {
 		return p.byKey(in)
 	}
@@ -122,7 +135,22 @@ func (p *pump) dispatch(in *intake) bool {
 	w.in, w.batch, w.handled = in, in.batch, int32(in.count)
 	w.msgs, w.early = unread(in.batch, w.msgs[:0], w.early[:0])
 	in.mem.Store(int32(in.count))
+	in.works.Store(1)
+	w.msgs = p.fresh(w, w.msgs)
 	return f.hand(w, f.queue)
+}
+
+// number gives an intake its number among those of its source.
+func (p *pump) number(in *intake) {
+	mu := &p.mu
+	if p.flow.durable {
+		mu = &p.flow.commit.mu
+	}
+	mu.Lock()
+	in.read = p.readSeq
+	p.readSeq++
+	p.open++
+	mu.Unlock()
 }
 
 // unread parts the messages that a source could read from those that it marked as failed
@@ -165,8 +193,10 @@ func (f *flow) put(w *work, to *queue) bool {
 
 var keySeed = maphash.MakeSeed()
 
-func (f *flow) laneOf(key string) int {
-	return int(maphash.String(keySeed, key) % uint64(len(f.lanes)))
+// laneOf says which lane has a key, and the key's hash.
+func (f *flow) laneOf(key string) (int, uint64) {
+	h := maphash.String(keySeed, key)
+	return int(h % uint64(len(f.lanes))), h
 }
 
 // byKey gives each message to the lane of its key. The key is computed here, before the
@@ -177,10 +207,11 @@ func (p *pump) byKey(in *intake) bool {
 	n := int32(0)
 	for i, m := range in.batch.Msgs {
 		err := in.batch.Err(i)
-		if err == nil {
+		if err == nil && p.stage == nil {
 			err = f.setKey(in.batch, m)
 		}
-		l := f.laneOf(m.Key)
+		l, hash := f.laneOf(m.Key)
+		in.tracks[i].hash = hash
 		w := parts[l]
 		if w == nil {
 			w = f.works.get()
@@ -201,12 +232,16 @@ func (p *pump) byKey(in *intake) bool {
 	}
 	in.batch.ClearErrors()
 	in.mem.Store(int32(in.count))
+	in.works.Store(n)
 	f.numbers.take(nil)
 	defer f.numbers.give()
 	in.seq = f.seq
 	f.seq++
 	f.water.arrive(in, n)
 	for l, w := range parts {
+		if w != nil {
+			w.msgs = p.fresh(w, w.msgs)
+		}
 		if w != nil && !f.put(w, f.lanes[l].in) {
 			return false
 		}
@@ -230,6 +265,16 @@ func (p *pump) end() {
 	p.ended = true
 	p.mu.Unlock()
 	p.signal()
+	if p.flow.durable {
+		p.flow.commit.wake()
+	}
+}
+
+// over says that the source has no more.
+func (p *pump) over() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.ended
 }
 
 func (p *pump) signal() {

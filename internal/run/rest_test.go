@@ -199,7 +199,7 @@ func TestRunRestsWhenAllWaitForTheClock(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s/%s", c.name, order), func(t *testing.T) {
-				src, out, ask := &told{lines{batch: 1}}, &record{}, &wait{d: 5 * time.Second}
+				src, out, ask := &told{lines{batch: 1}}, &noted{}, &wait{d: 5 * time.Second}
 				for i := range c.n {
 					src.docs = append(src.docs, fmt.Sprintf(`{"n":%d,"k":"%c","l":[1,2,3,4,5]}`, i, 'a'+i%2))
 				}
@@ -214,7 +214,7 @@ func TestRunRestsWhenAllWaitForTheClock(t *testing.T) {
 					case ep != nil && ep.Name == "out":
 						return out, true
 					}
-					return &record{}, true
+					return &noted{}, true
 				})
 				if len(out.got) != c.out || sum.Flows[0].Unsettled != 0 || sum.Flows[0].Dead != 0 {
 					t.Errorf("%d came out: %+v", len(out.got), sum.Flows[0])
@@ -229,7 +229,7 @@ func TestRunRestsWhenAllWaitForTheClock(t *testing.T) {
 
 // A channel that is full, and whose reader waits for the clock, holds nobody from resting.
 func TestFullChannelRests(t *testing.T) {
-	in, out := &lines{docs: docs(12, `{"n":%d,"k":"a"}`), batch: 1}, &record{}
+	in, out := &lines{docs: docs(12, `{"n":%d,"k":"a"}`), batch: 1}, &noted{}
 	p, o := chained(in, out, 2, plan.Node{Name: "flaky", Retry: &plan.Retry{Attempts: 2, Initial: time.Second, Factor: 1}, Op: &plan.Apply{Step: flaky(1)}})
 	p.Flows[1].Concurrency = 1
 	sum, took := newRestClock().drive(t, p, func(*Runner) {}, o.Replace)

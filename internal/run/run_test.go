@@ -38,12 +38,12 @@ func TestEveryMessageEndsOnceAndIsSettled(t *testing.T) {
 	for _, order := range orders {
 		for _, size := range []int{1, 7, 100} {
 			t.Run(fmt.Sprintf("%s/%d", order, size), func(t *testing.T) {
-				out := &record{}
+				out := &noted{}
 				b := &bench{
 					flow: &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 4, Nodes: next(
 						plan.Node{Op: &plan.Apply{Step: parsed(keepEven)}}, send("out"))},
 					source: &lines{docs: docs(1000, `{"n":%d,"k":"a"}`), batch: size},
-					sinks:  map[string]*record{"out": out},
+					sinks:  map[string]*noted{"out": out},
 				}
 				sum := b.run(t)
 				if len(out.got) != 500 || sum.Flows[0].Filtered != 500 || sum.Flows[0].Done != 500 {
@@ -76,11 +76,11 @@ func number(s string) int {
 
 func TestCumulativeSettlingTellsHowFarEachStreamIs(t *testing.T) {
 	for _, order := range orders {
-		out := &record{}
+		out := &noted{}
 		b := &bench{
 			flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 4, Sources: []*plan.Endpoint{endpoint("in")}, Nodes: next(send("out"))},
 			source: &lines{docs: docs(1000, `{"n":%d,"k":"a"}`), batch: 9},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 		}
 		sum := b.run(t)
 		last := int64(-1)
@@ -97,7 +97,7 @@ func TestCumulativeSettlingTellsHowFarEachStreamIs(t *testing.T) {
 }
 
 func TestBranchesRejoinInOrder(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	mark := func(v string) plan.Node {
 		return plan.Node{Op: &plan.Apply{Step: steps(func(_ *penstock.Batch, m *penstock.Message) error {
 			m.Meta.Set("branch", penstock.StringValue(v))
@@ -116,7 +116,7 @@ func TestBranchesRejoinInOrder(t *testing.T) {
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.Total, Concurrency: 4, Nodes: nodes},
 		source: &lines{docs: docs(500, `{"n":%d}`), batch: 50},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	b.run(t)
 	if len(out.got) != 500 || !slices.IsSortedFunc(out.got, byN) {
@@ -136,7 +136,7 @@ func TestBranchesRejoinInOrder(t *testing.T) {
 func TestDeterministicFailureGoesToTheDeadLetterAtOnce(t *testing.T) {
 	for _, order := range orders {
 		t.Run(string(order), func(t *testing.T) {
-			out := &record{}
+			out := &noted{}
 			var tries atomic.Int64
 			b := &bench{
 				flow: &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 2, Nodes: next(
@@ -151,7 +151,7 @@ func TestDeterministicFailureGoesToTheDeadLetterAtOnce(t *testing.T) {
 						return nil
 					})}}, send("out"))},
 				source: &lines{docs: docs(10, `{"n":%d,"k":"a"}`), batch: 4},
-				sinks:  map[string]*record{"out": out},
+				sinks:  map[string]*noted{"out": out},
 			}
 			sum := b.run(t)
 			if len(out.got) != 9 || len(b.dead.got) != 1 || sum.Flows[0].Dead != 1 || tries.Load() != 1 {
@@ -171,11 +171,11 @@ func TestDeterministicFailureGoesToTheDeadLetterAtOnce(t *testing.T) {
 }
 
 func TestMalformedBodyIsDeadLetteredAsItCame(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.PerKey, Key: field("k"), Concurrency: 2, Nodes: next(send("out"))},
 		source: &lines{docs: []string{`{"k":"a"}`, `{"k":`, `{"k":"b"}`}, batch: 10},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	b.run(t)
 	if len(out.got) != 2 || len(b.dead.got) != 1 {
@@ -186,7 +186,7 @@ func TestMalformedBodyIsDeadLetteredAsItCame(t *testing.T) {
 func TestTransientFailureIsTriedAgainAndKeepsOrder(t *testing.T) {
 	for _, order := range orders {
 		t.Run(string(order), func(t *testing.T) {
-			out := &record{fail: func(body string, try int) error {
+			out := &noted{fail: func(body string, try int) error {
 				if n := number(body); n%10 == 3 && try < 4 {
 					return penstock.E(penstock.Unavailable, "out", "", "not now")
 				}
@@ -195,7 +195,7 @@ func TestTransientFailureIsTriedAgainAndKeepsOrder(t *testing.T) {
 			b := &bench{
 				flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 4, Nodes: next(send("out"))},
 				source: &lines{docs: docs(200, `{"n":%d,"k":"a"}`), batch: 1},
-				sinks:  map[string]*record{"out": out},
+				sinks:  map[string]*noted{"out": out},
 			}
 			sum := b.run(t)
 			if len(out.got) != 200 || sum.Flows[0].Dead != 0 || sum.Flows[0].Retries != 60 {
@@ -212,7 +212,7 @@ func TestRetryBlocksItsKeyOnly(t *testing.T) {
 	// The message of key "a" fails until everything of key "b" has arrived: if it held its lane
 	// (there is only one) the run would never end.
 	var others atomic.Int64
-	out := &record{fail: func(body string, _ int) error {
+	out := &noted{fail: func(body string, _ int) error {
 		if strings.Contains(body, `"b"`) {
 			others.Add(1)
 			return nil
@@ -230,7 +230,7 @@ func TestRetryBlocksItsKeyOnly(t *testing.T) {
 		flow: &plan.Flow{Name: "f", Order: plan.PerKey, Key: field("k"), Concurrency: 1, Nodes: next(send("out")),
 			OnError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 1 << 30, Factor: 1}}},
 		source: &lines{docs: in, batch: 3},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	b.run(t)
 	for _, key := range []string{`"a"`, `"b"`} {
@@ -248,11 +248,11 @@ func TestRetryBlocksItsKeyOnly(t *testing.T) {
 
 func TestExhaustedRetryIsDeadLettered(t *testing.T) {
 	for _, order := range orders {
-		out := &record{fail: func(string, int) error { return penstock.E(penstock.Unavailable, "out", "", "down") }}
+		out := &noted{fail: func(string, int) error { return penstock.E(penstock.Unavailable, "out", "", "down") }}
 		b := &bench{
 			flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Nodes: next(send("out"))},
 			source: &lines{docs: docs(5, `{"n":%d,"k":"a"}`), batch: 2},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 		}
 		sum := b.run(t)
 		if len(b.dead.got) != 5 || sum.Flows[0].Retries != 20 {
@@ -265,7 +265,7 @@ func TestExhaustedRetryIsDeadLettered(t *testing.T) {
 }
 
 func TestCatchTakesTheFailure(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	bad := plan.Node{Name: "bad", Op: &plan.Apply{Step: steps(func(*penstock.Batch, *penstock.Message) error {
 		return penstock.E(penstock.Unavailable, "bad", "", "down")
 	})}}
@@ -277,7 +277,7 @@ func TestCatchTakesTheFailure(t *testing.T) {
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.Total, Slots: 1, Nodes: nodes},
 		source: &lines{docs: docs(3, `{"n":%d}`), batch: 2},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	sum := b.run(t)
 	if len(out.got) != 3 || sum.Flows[0].Retries != 0 || !strings.Contains(out.metas[0], `"step":"bad"`) {
@@ -288,7 +288,7 @@ func TestCatchTakesTheFailure(t *testing.T) {
 func TestCallsInFlightKeepOrder(t *testing.T) {
 	for _, order := range orders {
 		t.Run(string(order), func(t *testing.T) {
-			out := &record{}
+			out := &noted{}
 			var once, tries atomic.Int64
 			call := plan.Node{Name: "ask", Op: &plan.Call{Endpoint: endpoint("ask"), Into: step.Target{Root: step.Vars, Slot: 0}, Idempotent: true, Window: 8}}
 			use := plan.Node{Name: "use", Op: &plan.Apply{Step: steps(func(_ *penstock.Batch, m *penstock.Message) error {
@@ -300,7 +300,7 @@ func TestCallsInFlightKeepOrder(t *testing.T) {
 			b := &bench{
 				flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 3, Slots: 1, Nodes: next(call, use, send("out"))},
 				source: &lines{docs: docs(300, `{"n":%d,"k":"a"}`), batch: 10},
-				sinks:  map[string]*record{"out": out},
+				sinks:  map[string]*noted{"out": out},
 				callers: map[string]penstock.Caller{"ask": answer(func(body string) (string, error) {
 					tries.Add(1)
 					if number(body) == 42 && once.Add(1) == 1 {
@@ -321,7 +321,7 @@ func TestCallsInFlightKeepOrder(t *testing.T) {
 }
 
 func TestForkJoinsBranches(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	set := func(text string) []plan.Node {
 		return next(plan.Node{Op: &plan.Apply{Step: steps(func(b *penstock.Batch, m *penstock.Message) error {
 			d := b.NewDoc()
@@ -340,7 +340,7 @@ func TestForkJoinsBranches(t *testing.T) {
 			b := &bench{
 				flow:    &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 2, Nodes: next(plan.Node{Op: &plan.Fork{Branches: branches}}, send("out"))},
 				source:  &lines{docs: docs(20, `{"n":%d,"k":"a"}`), batch: 3},
-				sinks:   map[string]*record{"out": out},
+				sinks:   map[string]*noted{"out": out},
 				callers: map[string]penstock.Caller{"ask": answer(func(string) (string, error) { return "1", nil })},
 			}
 			b.run(t)
@@ -352,7 +352,7 @@ func TestForkJoinsBranches(t *testing.T) {
 }
 
 func TestForEachKeepsTheListsOrderAndRetriesInside(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	var failed atomic.Int64
 	body := next(
 		plan.Node{Name: "take", Op: &plan.Apply{Step: steps(func(b *penstock.Batch, m *penstock.Message) error {
@@ -365,7 +365,7 @@ func TestForEachKeepsTheListsOrderAndRetriesInside(t *testing.T) {
 		flow: &plan.Flow{Name: "f", Order: plan.None, Slots: 2, Nodes: next(
 			plan.Node{Name: "each", Op: &plan.Fork{Branches: []plan.Sub{{Nodes: body}}, Each: field("list"), As: 0, Index: 1, Concurrency: 3}}, send("out"))},
 		source: &lines{docs: []string{`{"list":[1,2,3,4,5]}`, `{"list":[]}`}, batch: 2},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 		callers: map[string]penstock.Caller{"ask": answer(func(body string) (string, error) {
 			if body == "3" && failed.Add(1) < 3 {
 				return "", penstock.E(penstock.Unavailable, "ask", "", "down")
@@ -404,12 +404,12 @@ func TestTheRetryOfAForEachRepeatsIt(t *testing.T) {
 	body := next(plan.Node{Name: "inner", Op: &plan.Call{Endpoint: endpoint("ask"), Idempotent: true}})
 	for _, order := range orders {
 		var calls atomic.Int64
-		out := &record{}
+		out := &noted{}
 		b := &bench{
 			flow: &plan.Flow{Name: "f", Order: order, Slots: 1, Nodes: next(
 				plan.Node{Name: "each", Retry: &plan.Retry{Attempts: 3}, Op: &plan.Fork{Branches: []plan.Sub{{Nodes: body}}, Each: field("list"), As: 0, Index: -1, Concurrency: 1}}, send("out"))},
 			source: &lines{docs: []string{`{"list":[1,2]}`}},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 			callers: map[string]penstock.Caller{"ask": answer(func(string) (string, error) {
 				if n := calls.Add(1); n == 2 || n == 4 {
 					return "", penstock.E(penstock.Unavailable, "ask", "", "down")
@@ -449,7 +449,7 @@ func TestACallThatIsNotIdempotentIsNotRepeatedEvenInABranch(t *testing.T) {
 }
 
 func TestLoop(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	body := next(plan.Node{Op: &plan.Apply{Step: parsed(func(b *penstock.Batch, m *penstock.Message) error {
 		n, _ := m.Body.Int(m.Body.Field(0, "n", nil))
 		d := b.NewDoc()
@@ -461,7 +461,7 @@ func TestLoop(t *testing.T) {
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.Total, Nodes: next(plan.Node{Name: "double", Op: &plan.Loop{Until: until, Max: 10, Body: plan.Sub{Nodes: body}, Index: -1}}, send("out"))},
 		source: &lines{docs: []string{`{"n":3}`, `{"n":0}`, `{"n":60}`}, batch: 3},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	b.run(t)
 	if !slices.Equal(out.got, []string{`{"n":192}`, `{"n":120}`}) || len(b.dead.got) != 1 || b.dead.got[0] != `{"n":0}` {
@@ -471,7 +471,7 @@ func TestLoop(t *testing.T) {
 
 func TestLoopThatCalls(t *testing.T) {
 	for _, order := range orders {
-		out := &record{}
+		out := &noted{}
 		body := next(plan.Node{Op: &plan.Call{Endpoint: endpoint("ask"), Idempotent: true}})
 		until := prog(func(f *penstock.Frame) penstock.Value { return penstock.BoolValue(field("n")(f).Int() > 100) })
 		b := &bench{
@@ -479,7 +479,7 @@ func TestLoopThatCalls(t *testing.T) {
 				plan.Node{Op: &plan.Apply{Step: parsed(func(*penstock.Batch, *penstock.Message) error { return nil })}},
 				plan.Node{Name: "double", Op: &plan.Loop{Until: until, Max: 10, Body: plan.Sub{Nodes: body}, Index: -1}}, send("out"))},
 			source: &lines{docs: []string{`{"n":3,"k":"a"}`, `{"n":60,"k":"a"}`}, batch: 3},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 			callers: map[string]penstock.Caller{"ask": answer(func(body string) (string, error) {
 				return fmt.Sprintf(`{"n":%d}`, 2*number(body)), nil
 			})},
@@ -497,11 +497,11 @@ func TestLoopThatCalls(t *testing.T) {
 
 func TestSplitSettlesTheParentWhenAllPartsEnded(t *testing.T) {
 	for _, order := range orders {
-		out := &record{}
+		out := &noted{}
 		b := &bench{
 			flow:   &plan.Flow{Name: "f", Order: order, Concurrency: 2, Slots: 2, Nodes: next(plan.Node{Op: &plan.Split{Each: field("list"), As: -1, Index: -1}}, plan.Node{Op: &plan.Apply{Step: parsed(keepEven)}}, send("out"))},
 			source: &lines{docs: []string{`{"list":[{"n":1},{"n":2}]}`, `{"list":[]}`, `{"list":[{"n":4}]}`, `{"list":7}`}, batch: 2},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 		}
 		sum := b.run(t)
 		if order == plan.None {
@@ -514,12 +514,12 @@ func TestSplitSettlesTheParentWhenAllPartsEnded(t *testing.T) {
 }
 
 func TestLargeSplitGoesThroughInChunks(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	list := strings.Repeat(`{"n":2},`, 5000) + `{"n":2}`
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.Total, Nodes: next(plan.Node{Op: &plan.Split{Each: field("list"), As: -1, Index: -1}}, send("out"))},
 		source: &lines{docs: []string{`{"list":[` + list + `]}`}},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	b.run(t)
 	if len(out.got) != 5001 {
@@ -539,11 +539,11 @@ func TestGroups(t *testing.T) {
 	in := []string{`{"n":0,"k":"a"}`, `{"n":1,"k":"b"}`, `{"n":2,"k":"a"}`, `{"n":3,"k":"a"}`, `{"n":4,"k":"b"}`}
 	for _, order := range orders {
 		t.Run(string(order), func(t *testing.T) {
-			out := &record{}
+			out := &noted{}
 			b := &bench{
 				flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: lanesFor(order), Nodes: next(plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Size: 2, AtEnd: true}}, send("out"))},
 				source: &lines{docs: in, batch: 2},
-				sinks:  map[string]*record{"out": out},
+				sinks:  map[string]*noted{"out": out},
 			}
 			sum := b.run(t)
 			slices.Sort(out.got)
@@ -569,11 +569,11 @@ func TestGroupThatNothingCompletesIsDeadLettered(t *testing.T) {
 }
 
 func TestMemoryBoundCompletesTheOldestGroup(t *testing.T) {
-	out := &record{}
+	out := &noted{}
 	b := &bench{
 		flow:   &plan.Flow{Name: "f", Order: plan.Total, Nodes: next(plan.Node{Name: "g", Op: &plan.Group{By: field("n"), MaxGroups: 3, AtEnd: true}}, send("out"))},
 		source: &lines{docs: docs(10, `{"n":%d}`), batch: 4},
-		sinks:  map[string]*record{"out": out},
+		sinks:  map[string]*noted{"out": out},
 	}
 	sum := b.run(t)
 	if len(out.got) != 10 || sum.Flows[0].Bound != 7 || !strings.Contains(out.metas[0], `"reason":"bound"`) || !strings.Contains(out.metas[9], `"reason":"end"`) {

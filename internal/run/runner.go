@@ -14,6 +14,8 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/channel"
 )
 
 // Role says what an endpoint is used as.
@@ -35,7 +37,7 @@ type Options struct {
 	// Random gives numbers in [0,1) for jitter; nil: math/rand/v2.
 	Random func() float64
 	// DeadLetters is the folder of the dead-letter files of flows that name no dead letter; "" is the
-	// working folder.
+	// working folder. With it, or without a store, dead letters go to files.
 	DeadLetters string
 	// Drain bounds how long messages in flight may take to finish after the run is asked to stop; 0 is 30 s.
 	Drain  time.Duration
@@ -44,6 +46,14 @@ type Options struct {
 	// Replace gives another instance for an endpoint (tests, mocks): a penstock.Source, Sink or Caller.
 	// For the dead letter of a flow that names none the endpoint is nil.
 	Replace func(f *plan.Flow, role Role, ep *plan.Endpoint) (any, bool)
+	// Store opens the store. It is called when the store is needed first: at once in a run that keeps state, else with
+	// the first dead letter of a flow that names no place for them. Who made it closes it, after the run. Nil: there is
+	// none, and such dead letters go to files.
+	Store func() (store.Store, error)
+	// From says where reading begins in a run that keeps state; the zero From is where it stopped.
+	From From
+	// Once ends the run when what is there was read: a watch, a channel that nobody in the plan feeds.
+	Once bool
 	// OnIdle is told when the run has nothing to do but wait for its clock or its sources. It must
 	// not block, nor ask the run anything but Idle.
 	OnIdle func()
@@ -58,7 +68,11 @@ type Runner struct {
 	clock    penstock.Clock
 	random   func() float64
 	runtime  *penstock.Runtime
-	channels map[string]*channel
+	channels map[string]*handover
+	durables map[string]*durable // channels in the store
+	hub      *channel.Hub
+	storeM   sync.Mutex
+	store    store.Store // nil until it is needed
 	flows    []*flow
 	started  time.Time
 	busyN    atomic.Int64
@@ -99,12 +113,16 @@ func New(p *plan.Plan, o Options) (*Runner, error) {
 	if o.Drain <= 0 {
 		o.Drain = 30 * time.Second
 	}
-	r := &Runner{plan: p, opts: o, clock: o.Clock, random: o.Random, channels: map[string]*channel{}, shared: map[string]*shared{}}
+	r := &Runner{plan: p, opts: o, clock: o.Clock, random: o.Random, channels: map[string]*handover{}, durables: map[string]*durable{}, shared: map[string]*shared{}}
 	r.runtime = &penstock.Runtime{Params: p.Params, Clock: o.Clock, UUID: o.UUID}
 	r.busy() // until Run has ended
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	for _, c := range p.Channels {
-		r.channels[c.Name] = newChannel(c)
+		if c.Durable {
+			r.durable(c.Name, c)
+			continue
+		}
+		r.channels[c.Name] = newHandover(c)
 	}
 	var errs []error
 	for _, pf := range p.Flows {
@@ -147,6 +165,9 @@ func (r *Runner) Run(ctx context.Context) (*Summary, error) {
 }
 
 func (r *Runner) open() error {
+	if err := r.openStore(r.ctx); err != nil {
+		return err
+	}
 	var errs []error
 	for _, f := range r.flows {
 		errs = append(errs, f.open(r.ctx))
@@ -243,6 +264,10 @@ func (r *Runner) Snapshot() *Summary {
 	}
 	for _, c := range r.plan.Channels {
 		ch := r.channels[c.Name]
+		if ch == nil {
+			s.Channels = append(s.Channels, r.durables[c.Name].summary())
+			continue
+		}
 		cs := ChannelSummary{Name: c.Name, Handed: ch.handed.Load()}
 		for _, sub := range ch.subs {
 			cs.Lost += int64(sub.left())
@@ -257,7 +282,7 @@ func (f *flow) summary() FlowSummary {
 	s := FlowSummary{
 		Name: f.plan.Name, Read: st.Read.Load(), Done: st.Done.Load(), Filtered: st.Filtered.Load(), Dead: st.Dead.Load(),
 		Late: st.Late.Load(), Grouped: st.Grouped.Load(), Groups: st.Groups.Load(), Bound: st.Bound.Load(), Split: st.Split.Load(),
-		Retries: st.Retries.Load(), Lost: st.Lost.Load(), Sent: map[string]int64{}, Causes: st.Causes(),
+		Retries: st.Retries.Load(), Again: st.Again.Load(), Lost: st.Lost.Load(), Sent: map[string]int64{}, Causes: st.Causes(),
 	}
 	s.Unsettled = s.Read - st.Settled.Load()
 	for _, sk := range f.sinks {

@@ -11,6 +11,10 @@ import (
 
 // send writes the messages to the node's endpoint.
 func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
+	if n.sink.outlet != nil {
+		x.recordSend(w, n, op, ms)
+		return
+	}
 	if op.NoWait {
 		x.tap(w, n, op, ms)
 		x.put(w, n.Next, ms)
@@ -33,6 +37,7 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	switch {
 	case err == nil:
 		n.sink.sent.Add(int64(len(out)))
+		x.noteSent(n.sink, ms)
 		if mapped {
 			kept := ms[:0]
 			for _, m := range ms {
@@ -76,6 +81,7 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		}
 	}
 	n.sink.sent.Add(int64(len(sent)))
+	x.noteSent(n.sink, sent)
 	x.give(ms)
 	x.put(w, n.Next, sent)
 }
@@ -185,5 +191,50 @@ func copyOut(b *penstock.Batch, c, m *penstock.Message) {
 	c.Pos = m.Pos
 	for _, e := range m.Meta.Entries() {
 		c.Meta.Set(e.Name, e.Value.Clone())
+	}
+}
+
+// recordSend sends to a durable channel: what is sent is recorded, and written in the transaction that settles the
+// source message.
+func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
+	o := n.sink.outlet
+	kept := ms[:0]
+	mapped := op.Body != nil || op.Key != nil
+	for _, m := range ms {
+		out := m
+		if mapped {
+			made, _ := x.outgoing(w, op, []*penstock.Message{m}, x.fail)
+			if len(made) == 0 {
+				x.give(made)
+				continue
+			}
+			out = made[0]
+			x.give(made)
+		}
+		if o.key != nil {
+			key, err := text(o.key, w.batch.Frame(out), "key of channel "+o.name)
+			if err != nil {
+				x.fail(m, err)
+				continue
+			}
+			if out == m { // the message itself keeps its key
+				out = child(w.batch, m, 0)
+			}
+			out.Key = key
+		}
+		m.Lineage.(*track).append(x.ownerOf(m), o, out, x.f.header(m), nil)
+		kept = append(kept, m)
+	}
+	n.sink.sent.Add(int64(len(kept)))
+	x.put(w, n.Next, kept)
+}
+
+// noteSent notes in a run that keeps state that messages were written to a sink.
+func (x *exec) noteSent(s *sink, ms []*penstock.Message) {
+	if !x.f.durable {
+		return
+	}
+	for _, m := range ms {
+		m.Lineage.(*track).sent(nil, s, m.Key)
 	}
 }

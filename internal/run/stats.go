@@ -25,6 +25,7 @@ type FlowStats struct {
 	Retries  atomic.Int64 // tries after the first
 	Lost     atomic.Int64 // not sent by `wait: false`
 	Settled  atomic.Int64 // source messages settled
+	Again    atomic.Int64 // source messages that an earlier run, or another message of their identity, had settled
 
 	mu     sync.Mutex
 	nodes  []*NodeStats
@@ -136,6 +137,7 @@ type FlowSummary struct {
 	Retries    int64            `json:"retries"`
 	Lost       int64            `json:"lost"`
 	Unsettled  int64            `json:"unsettled"`
+	Again      int64            `json:"again"` // read once more, and passed over
 	Sent       map[string]int64 `json:"sent"`
 	Steps      []StepSummary    `json:"steps,omitempty"`
 	Causes     []Cause          `json:"causes,omitempty"`
@@ -157,6 +159,8 @@ type ChannelSummary struct {
 	Name   string `json:"name"`
 	Handed int64  `json:"handed"`
 	Lost   int64  `json:"lost"`
+	// Durable says that it is in the store: nothing in it is lost.
+	Durable bool `json:"durable"`
 }
 
 // reason is what a failure says of its kind: the message without place, so that a

@@ -40,12 +40,12 @@ func TestEventTimeCompletesIdleGroups(t *testing.T) {
 	}
 	for _, c := range cases {
 		for _, batch := range []int{1, 3, 10} {
-			out := &record{}
+			out := &noted{}
 			b := &bench{
 				flow: &plan.Flow{Name: "f", Order: plan.Total, Time: at, Concurrency: 3, Nodes: next(
 					plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Idle: 3 * time.Second, Late: c.late}}, send("out"))},
 				source: &lines{docs: in, batch: batch},
-				sinks:  map[string]*record{"out": out},
+				sinks:  map[string]*noted{"out": out},
 			}
 			sum := b.run(t)
 			if !slices.Equal(out.got, c.out) || !slices.Equal(b.dead.got, c.dead) || sum.Flows[0].Late != 1 || sum.Flows[0].Unsettled != 0 {
@@ -69,12 +69,12 @@ func TestEventTimeEndsAGroupBeforeItsNextMessage(t *testing.T) {
 	}
 	want := []string{`[{"t":1,"k":"a"},{"t":3,"k":"a"}]`, `[{"t":9,"k":"a"}]`, `[{"t":10,"k":"b"}]`, `[{"t":13,"k":"a"}]`, `[{"t":13,"k":"b"}]`}
 	for _, batch := range []int{1, 4, 10} {
-		out := &record{}
+		out := &noted{}
 		b := &bench{
 			flow: &plan.Flow{Name: "f", Order: plan.Total, Time: at, Concurrency: 3, Nodes: next(
 				plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Idle: 3 * time.Second}}, send("out"))},
 			source: &lines{docs: in, batch: batch},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 		}
 		sum := b.run(t)
 		if !slices.Equal(out.got, want) || sum.Flows[0].Late != 0 || sum.Flows[0].Unsettled != 0 {
@@ -90,12 +90,12 @@ func TestEventTimeWaitsForTheSlowestLane(t *testing.T) {
 		for i := range 400 {
 			in = append(in, fmt.Sprintf(`{"t":%d,"k":"k%d"}`, i/10, i%10))
 		}
-		out := &record{}
+		out := &noted{}
 		b := &bench{
 			flow: &plan.Flow{Name: "f", Order: plan.PerKey, Key: field("k"), Time: at, Concurrency: 4, Nodes: next(
 				plan.Node{Name: "g", Op: &plan.Group{By: field("k"), Idle: 5 * time.Second, Late: plan.LateDeadLetter}}, send("out"))},
 			source: &lines{docs: in, batch: 1 + round},
-			sinks:  map[string]*record{"out": out},
+			sinks:  map[string]*noted{"out": out},
 		}
 		sum := b.run(t)
 		if sum.Flows[0].Late != 0 || len(out.got) != 10 || sum.Flows[0].Unsettled != 0 {
@@ -143,7 +143,7 @@ func TestEngineTimeCompletesIdleGroups(t *testing.T) {
 				case RoleSink:
 					return tell(got), true
 				}
-				return &record{}, true
+				return &noted{}, true
 			}})
 			if err != nil {
 				t.Fatal(err)

@@ -1,0 +1,373 @@
+package run
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/store"
+)
+
+// committer writes what the messages of a flow recorded, and settles them (ADR 6): one goroutine a flow, one
+// transaction at a time. What is ready meanwhile is the next one.
+type committer struct {
+	f    *flow
+	poke chan struct{} // something is ready; counted as busy by who pokes
+	done chan struct{} // closed when run has returned
+
+	mu     sync.Mutex
+	moved  cond       // something was committed, or is over
+	late   []*track   // stragglers that are done
+	ending *stageNode // its sources have ended
+	closed bool       // nothing more will come
+
+	// The rest belongs to the committer's goroutine.
+	behind map[uint64][]*track // per-key: by key, stragglers and what was read after them, in order
+	unit   unit
+	last   time.Time // of the commit before
+}
+
+// most that one transaction takes of what is ready, unless it comes in one piece.
+const (
+	unitMessages = 4096
+	unitBytes    = 1 << 20
+)
+
+func newCommitter(f *flow) *committer {
+	c := &committer{f: f, poke: make(chan struct{}, 1), done: make(chan struct{}), behind: map[uint64][]*track{}}
+	c.moved.init(f.r, &c.mu)
+	c.unit.c = c
+	return c
+}
+
+// wake lets the committer look for what is ready.
+func (c *committer) wake() {
+	c.f.r.busy()
+	select {
+	case c.poke <- struct{}{}:
+	default:
+		c.f.r.idle()
+	}
+}
+
+// arrive takes an intake that has been through the lanes.
+func (c *committer) arrive(in *intake) {
+	c.mu.Lock()
+	in.src.through[in.read] = in
+	next := in.src.nextSeq == in.read
+	c.mu.Unlock()
+	if next {
+		c.wake()
+	}
+}
+
+// straggled takes a message that is done, though its intake was committed before.
+func (c *committer) straggled(t *track) {
+	c.mu.Lock()
+	c.late = append(c.late, t)
+	c.mu.Unlock()
+	c.wake()
+}
+
+// run commits until close, or until ctx ends.
+func (c *committer) run(ctx context.Context) error {
+	defer close(c.done)
+	defer c.leave()
+	for {
+		u := &c.unit
+		over := c.gather(u)
+		due, more, err := c.stages(ctx, u)
+		if err != nil {
+			return err
+		}
+		if u.empty() {
+			if len(c.f.stages) > 0 {
+				c.tell(u)
+			}
+			if over {
+				return nil
+			}
+			c.wait(ctx, due)
+			if ctx.Err() != nil {
+				return nil
+			}
+			continue
+		}
+		if !more && c.linger(ctx, u) {
+			continue // what came meanwhile goes with it
+		}
+		if err := c.commit(ctx, u); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+// leave takes a poke that nobody will see off the count.
+func (c *committer) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moved.wake()
+	select {
+	case <-c.poke:
+		c.f.r.idle()
+	default:
+	}
+	c.f.r.idle()
+}
+
+// gather takes what is ready, in the order of reading; what is late comes first. It says whether nothing more will come.
+func (c *committer) gather(u *unit) (over bool) {
+	c.mu.Lock()
+	late := c.late
+	c.late = nil
+	for _, p := range c.f.pumps {
+		for !u.full() {
+			in := p.through[p.nextSeq]
+			if in == nil {
+				break
+			}
+			delete(p.through, p.nextSeq)
+			p.nextSeq++
+			u.intakes = append(u.intakes, in)
+			u.count += in.count
+		}
+	}
+	over = c.closed
+	c.mu.Unlock()
+	for _, t := range late {
+		t.ready = true
+	}
+	for _, t := range late {
+		c.straggler(u, t)
+	}
+	for _, in := range u.intakes[u.seen:] {
+		c.intake(u, in)
+	}
+	u.seen = len(u.intakes)
+	return over
+}
+
+// intake takes those messages of an intake that are done. The others stay behind, and with order: per-key those of the
+// same key that were read after them.
+func (c *committer) intake(u *unit, in *intake) {
+	keyed := c.f.keyed
+	for i := range in.tracks {
+		t := &in.tracks[i]
+		open := t.state.CompareAndSwap(trackOpen, trackLate)
+		t.ready = !open
+		if keyed {
+			if q, waits := c.behind[t.hash]; open || waits {
+				c.behind[t.hash] = append(q, t)
+				in.src.at.add(t, true)
+				continue
+			}
+		}
+		in.src.at.add(t, open)
+		if !open {
+			u.take(t)
+		}
+	}
+}
+
+// straggler takes a message that came late, and those that waited behind it.
+func (c *committer) straggler(u *unit, t *track) {
+	if !c.f.keyed {
+		t.in.src.at.finish(t)
+		u.take(t)
+		return
+	}
+	q := c.behind[t.hash]
+	for len(q) > 0 && q[0].ready {
+		q[0].in.src.at.finish(q[0])
+		u.take(q[0])
+		q = q[1:]
+	}
+	if len(q) == 0 {
+		delete(c.behind, t.hash)
+	} else {
+		c.behind[t.hash] = q
+	}
+}
+
+// stages gives the durable steps what came to them, and lets them do what is due. It says when the next is due, and
+// whether there is more to do at once.
+func (c *committer) stages(ctx context.Context, u *unit) (due int64, more bool, err error) {
+	c.mu.Lock()
+	ending := c.ending
+	c.mu.Unlock()
+	now := c.f.r.clock.Now()
+	for _, s := range c.f.stages {
+		out := &stageOutput{u: u, s: s}
+		if len(u.items[s.index]) > 0 {
+			if err := s.machine.Absorb(ctx, out, now, u.items[s.index]); err != nil {
+				return 0, false, c.f.staged(s, err)
+			}
+			u.absorbed(s)
+		}
+		if d := s.machine.Due(); d != 0 && d <= now.UnixNano() {
+			m, err := s.machine.Fire(ctx, out, now)
+			if err != nil {
+				return 0, false, c.f.staged(s, err)
+			}
+			more = more || m
+		}
+		if s == ending && !s.ended.Load() {
+			m, err := s.machine.End(ctx, out, now)
+			if err != nil {
+				return 0, false, c.f.staged(s, err)
+			}
+			more = more || m
+			if !m {
+				u.ends = s
+			}
+		}
+		if d := s.machine.Due(); d != 0 && (due == 0 || d < due) {
+			due = d
+		}
+	}
+	return due, more, nil
+}
+
+// tell says what the durable steps have come to, once what they emitted is durable.
+func (c *committer) tell(u *unit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.f.stages {
+		s.due.Store(s.machine.Due())
+	}
+	if u.ends != nil {
+		u.ends.ended.Store(true)
+		u.ends = nil
+	}
+	c.moved.wake()
+}
+
+// linger waits for more where nobody waits for what there is: positions only, in a flow whose effects are elsewhere. An
+// fsync has its price. True where it waited.
+func (c *committer) linger(ctx context.Context, u *unit) bool {
+	wait := flushEvery - time.Since(c.last)
+	if u.urgent() || wait <= 0 || u.full() {
+		return false
+	}
+	c.mu.Lock()
+	over := c.closed || c.ending != nil
+	c.mu.Unlock()
+	for _, p := range c.f.pumps {
+		over = over || p.over()
+	}
+	if over {
+		return false
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		c.last = time.Time{}
+	case <-c.poke:
+		c.f.r.idle() // the committer counts as busy all the time
+	case <-ctx.Done():
+	}
+	return true
+}
+
+// commit makes everything durable that u holds, and tells the sources.
+func (c *committer) commit(ctx context.Context, u *unit) error {
+	f := c.f
+	c.last = time.Now()
+	if err := f.flushSinks(ctx); err != nil {
+		return err
+	}
+	if err := u.prepare(ctx); err != nil {
+		return err
+	}
+	if u.writes() {
+		cm := f.r.store.Submit(store.Bulk, u.write)
+		if err := cm.Wait(ctx); err != nil {
+			return &penstock.Error{Code: penstock.CodeOf(err), Op: "commit of " + f.plan.Name, Err: err,
+				Hint: "what was not committed is read again at the next start, where its source can"}
+		}
+	}
+	if err := u.settle(ctx); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	for _, t := range u.tracks {
+		in := t.in
+		if in.left--; in.left == 0 {
+			in.src.open--
+			in.part()
+		}
+	}
+	c.mu.Unlock()
+	c.tell(u)
+	u.reset() // not where it failed: the store may still be about to write it
+	return nil
+}
+
+// wait waits until something is ready or due.
+func (c *committer) wait(ctx context.Context, due int64) {
+	var timer <-chan time.Time
+	stop := func() {}
+	if due != 0 {
+		timer, stop = c.f.r.clock.NewTimer(time.Duration(due - c.f.r.clock.Now().UnixNano()))
+	}
+	c.f.r.idle()
+	select {
+	case <-timer:
+		c.f.r.busy()
+	case <-c.poke: // counted by who poked
+	case <-ctx.Done():
+		c.f.r.busy()
+	}
+	stop()
+}
+
+// settled waits until everything that these pumps have read is committed, or the run was aborted.
+func (c *committer) settled(ctx context.Context, pumps ...*pump) {
+	stop := c.moved.wakeAfter(ctx)
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range pumps {
+		for p.open > 0 && ctx.Err() == nil && !c.over() {
+			c.moved.wait()
+		}
+	}
+}
+
+// over says that the committer has ended.
+func (c *committer) over() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// endStage does what the end of the sources does at a durable step, and waits until nothing is left that will come by
+// itself, or ctx has ended.
+func (c *committer) endStage(ctx context.Context, s *stageNode) {
+	stop := c.moved.wakeAfter(ctx)
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = s
+	c.wake()
+	for (!s.ended.Load() || s.due.Load() != 0) && ctx.Err() == nil && !c.over() {
+		c.moved.wait()
+	}
+	c.ending = nil
+}
+
+// close ends the committer once everything is committed.
+func (c *committer) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.wake()
+}

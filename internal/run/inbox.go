@@ -1,0 +1,134 @@
+package run
+
+import (
+	"context"
+	"sync"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/keyset"
+)
+
+// inbox remembers the identities of a source's messages (`id` beside the source): one that comes again is not worked on
+// again. An identity becomes final in the transaction that settles its message.
+type inbox struct {
+	p     *pump
+	space string
+
+	mu     sync.Mutex // the pump asks, the committer adds
+	set    *keyset.Set
+	flight map[keyset.Hash]struct{} // read, and not committed
+	keys   []keyset.Key
+	seen   []bool
+}
+
+// identity is that of one message.
+type identity struct{ key keyset.Key }
+
+func newInbox(p *pump) *inbox {
+	return &inbox{p: p, space: "inbox/" + p.ep.Name, flight: map[keyset.Hash]struct{}{}}
+}
+
+// load reads what is remembered.
+func (b *inbox) load(ctx context.Context, st store.Store) (err error) {
+	b.set, err = keyset.Open(ctx, st, b.space, keyset.Options{Window: b.p.ep.Remember})
+	return err
+}
+
+// fresh takes those messages out of ms that are done already: by the positions that earlier runs left, or by their
+// identities. They are settled with the others.
+func (p *pump) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
+	if p.before == nil && p.inbox == nil {
+		return ms
+	}
+	kept := ms[:0]
+	for _, m := range ms {
+		if k, ok := p.before[m.Pos.Stream]; ok && k.holds(m.Pos) {
+			p.again(m)
+			continue
+		}
+		kept = append(kept, m)
+	}
+	if p.inbox != nil {
+		kept = p.inbox.fresh(w, kept)
+	}
+	return kept
+}
+
+// again ends a message that was done before.
+func (p *pump) again(m *penstock.Message) {
+	p.flow.stats.Again.Add(1)
+	release(m.Lineage)
+}
+
+// fresh takes out those whose identity is known, and notes that of the others.
+func (b *inbox) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
+	f := b.p.flow
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := f.r.clock.Now()
+	b.keys, b.seen = b.keys[:0], b.seen[:0]
+	some := ms[:0]
+	for _, m := range ms {
+		id, err := text(b.p.ep.ID, w.batch.Frame(m), "id of "+b.p.ep.Name)
+		if err != nil || id == "" {
+			if err == nil {
+				err = penstock.E(penstock.Invalid, "id of "+b.p.ep.Name, "", "the message has no identity")
+			}
+			w.early = append(w.early, failure{m: m, err: err})
+			continue
+		}
+		b.keys = append(b.keys, keyset.Key{Hash: keyset.Sum([]byte(id)), At: now.UnixNano()})
+		some = append(some, m)
+	}
+	var err error
+	if b.seen, err = b.set.Seen(f.ctx, now, b.keys, b.seen); err != nil {
+		if f.ctx.Err() == nil {
+			f.fatal(err)
+		}
+		return some
+	}
+	kept := some[:0]
+	for i, m := range some {
+		h := b.keys[i].Hash
+		if _, known := b.flight[h]; known || b.seen[i] {
+			b.p.again(m)
+			continue
+		}
+		b.flight[h] = struct{}{}
+		m.Lineage.(*track).inbox = &identity{b.keys[i]}
+		kept = append(kept, m)
+	}
+	return kept
+}
+
+// add puts the identities of what a transaction settles into the set.
+func (b *inbox) add(ctx context.Context, u *unit, ids []*identity) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	keys := make([]keyset.Key, len(ids))
+	for i, id := range ids {
+		keys[i] = id.key
+		delete(b.flight, id.key.Hash) // the set knows it from here on
+	}
+	_, err := b.set.Add(ctx, spaceOutput{u, b.space}, b.p.flow.r.clock.Now(), keys, nil)
+	return err
+}
+
+// spaceOutput writes to a space of the unit's transaction.
+type spaceOutput struct {
+	u     *unit
+	space string
+}
+
+// Put implements keyset.Putter.
+func (o spaceOutput) Put(key, value []byte, due int64) {
+	mem := make([]byte, 0, len(key)+len(value))
+	mem = append(append(mem, key...), value...)
+	o.u.changes = append(o.u.changes, change{space: o.space, e: store.Entry{Key: mem[:len(key):len(key)], Value: mem[len(key):], Due: due}})
+}
+
+// Delete implements keyset.Putter.
+func (o spaceOutput) Delete(key []byte) {
+	o.u.changes = append(o.u.changes, change{space: o.space, e: store.Entry{Key: append([]byte(nil), key...)}, gone: true})
+}
