@@ -204,3 +204,12 @@ func sendKeys(t testing.TB, s store.Store, channel string, keys ...string) {
 		send(t, s, channel, epoch, message(k, fmt.Sprint(i)))
 	}
 }
+
+// eachDriverOnce is for tests that open many stores.
+func eachDriverOnce(t *testing.T, f func(t *testing.T, fresh func() (store.Store, func(store.Store) store.Store))) {
+	for name, open := range drivers {
+		t.Run(name, func(t *testing.T) {
+			f(t, func() (store.Store, func(store.Store) store.Store) { return open(t) })
+		})
+	}
+}

@@ -57,6 +57,7 @@ type Group struct {
 	ready    fifo             // lines without an owner whose first message can be given out
 	back     map[int64]*given
 	delays   delays
+	beyond   []*line         // lines whose first message was given back, at or behind read
 	nacking  map[int64]int64 // due times of Nacks whose transactions are on their way
 	lost     []Range         // positions that are gone from the log
 	ended    bool
@@ -106,13 +107,13 @@ func (c *Channel) Group(ctx context.Context, name string, from Start) (*Group, e
 	if err == nil && (!stored || from.kind != fromStored) {
 		err = g.begin(ctx, from)
 	}
+	g.read = g.done.low
 	if err == nil {
 		err = g.loadBack(ctx)
 	}
 	if err != nil {
 		return nil, wrap("open group "+name, c.config.Name, err)
 	}
-	g.read = g.done.low
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	g.at = g.read

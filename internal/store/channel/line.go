@@ -16,6 +16,7 @@ type line struct {
 	pending []int64 // positions of messages that wait, in order; some may be gone
 	queued  bool    // it is in a fifo: that of its reader, or (nil) the group's
 	in      *Reader
+	beyond  bool  // it is in Group.beyond
 	timer   int64 // due time that it stands in delays with; 0: none
 }
 
@@ -71,6 +72,13 @@ func (g *Group) place(l *line) {
 		return
 	}
 	if b := g.back[l.pending[0]]; b != nil {
+		if l.pending[0] >= g.read { // after a restart: one of its key before it may not have been read again yet
+			if !l.beyond {
+				l.beyond = true
+				g.beyond = append(g.beyond, l)
+			}
+			return
+		}
 		if b.due > g.c.hub.clock.Now().UnixNano() {
 			if l.timer == 0 || b.due < l.timer {
 				l.timer = b.due
@@ -112,6 +120,16 @@ func (g *Group) due(now int64) {
 	}
 }
 
+// reached places the lines whose first message was given back, and has now been read past.
+func (g *Group) reached() {
+	waiting := g.beyond
+	g.beyond = nil
+	for _, l := range waiting {
+		l.beyond = false
+		g.place(l)
+	}
+}
+
 // take gives r messages of lines that are ready: of its own first.
 func (g *Group) take(r *Reader, out []Delivery, most int) []Delivery {
 	for len(out) < most {
@@ -133,7 +151,7 @@ func (g *Group) take(r *Reader, out []Delivery, most int) []Delivery {
 				continue
 			}
 			if b := g.back[pos]; b != nil {
-				if b.due > g.c.hub.clock.Now().UnixNano() {
+				if pos >= g.read || b.due > g.c.hub.clock.Now().UnixNano() {
 					break
 				}
 				b.reader = r

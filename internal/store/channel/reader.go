@@ -130,7 +130,7 @@ func (r *Reader) Next(ctx context.Context, most int) ([]Delivery, error) {
 		case err != nil:
 			g.unlock()
 			return nil, err
-		case need == needMore:
+		case need == needMore, g.poke: // what changed may concern r too
 			g.unlock()
 		case need == needPage && !g.fetching:
 			if err := g.fetch(ctx); err != nil { // it unlocks
@@ -172,6 +172,9 @@ func (g *Group) pull(r *Reader, most int) (need, error) {
 	from := g.read
 	defer func() {
 		if g.read != from {
+			if len(g.beyond) > 0 {
+				g.reached()
+			}
 			g.c.hub.mu.Lock()
 			g.c.passed(g, g.read)
 			g.c.hub.mu.Unlock()
@@ -264,7 +267,7 @@ func (g *Group) admit(r *Reader, pos int64, rec []byte) {
 		if key := g.c.hub.opts.Key(rec); key != "" {
 			l := g.lineOf(key)
 			e.line = l
-			if len(l.pending) > 0 || l.owner != nil && l.owner != r {
+			if len(l.pending) > 0 && l.pending[0] < pos || l.owner != nil && l.owner != r {
 				e.state = pending
 				e.record = bytes.Clone(rec) // not the whole segment
 				g.waiting++
