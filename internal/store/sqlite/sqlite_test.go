@@ -26,4 +26,16 @@ func harness(t testing.TB) func() store.Store {
 
 func TestConform(t *testing.T) { conform.Run(t, harness) }
 
+func TestConformMemory(t *testing.T) {
+	conform.RunVolatile(t, func(t testing.TB) func() store.Store {
+		return func() store.Store {
+			s, err := sqlite.Open(t.Context(), sqlite.Options{Path: sqlite.Memory})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+	})
+}
+
 func BenchmarkStore(b *testing.B) { conform.Bench(b, harness) }

@@ -13,6 +13,10 @@ import (
 
 // How much a commit takes. At least one bulk transaction goes with every commit, so that small ones can't starve them; one that is
 // larger than the limits goes as it is.
+//
+// Larger groups are not better: with 4000 messages a commit, bundles of 1000 came to 0.65 million messages a second instead of
+// 1.0 (a commit then spills the cache of pages, and callers wait while nothing is on its way to the disk), and small transactions
+// beside them waited three times as long.
 const (
 	bulkMessages  = 1000
 	bulkBytes     = 1 << 20
@@ -212,7 +216,11 @@ func (d *DB) commit(work []task, t *tx, turn *int64) []task {
 	}
 	if failed == nil && len(work) > 0 {
 		d.counts.commits.Add(1)
-		d.counts.transactions.Add(int64(len(work)))
+		for _, k := range work {
+			if k.err == nil {
+				d.counts.transactions.Add(1)
+			}
+		}
 		d.counts.messages.Add(g.messages)
 		d.counts.commitTime.Add(int64(d.o.Now().Sub(began)))
 		for _, s := range g.written {
