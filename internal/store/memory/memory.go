@@ -5,6 +5,8 @@ package memory
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -87,26 +89,28 @@ func (s *Store) write() {
 // commit runs one transaction. Only the writer changes s.root.
 func (s *Store) commit(f func(store.Tx) error) error {
 	s.mu.Lock()
-	t := &tx{view: view{log: s.root, state: s.root}, now: s.root}
+	t := &tx{view: newView(s.root)}
 	err := s.failed
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
 	begin := time.Now()
-	if err := f(t); err != nil {
+	err = run(f, t)
+	now := t.end()
+	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	if s.fail != nil {
 		s.failed = unavailable(s.fail)
 		if s.failAfter {
-			s.root = t.now
+			s.root = now
 		}
 		s.mu.Unlock()
 		return s.failed
 	}
-	s.root = t.now
+	s.root = now
 	s.stats.Commits++
 	s.stats.Transactions++
 	for _, g := range t.added {
@@ -126,13 +130,23 @@ func (s *Store) commit(f func(store.Tx) error) error {
 	return nil
 }
 
+// run runs f. A panic is the failure of this transaction, not of the store.
+func run(f func(store.Tx) error, t *tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &penstock.Error{Code: penstock.Internal, Op: "transaction", Err: fmt.Errorf("panic: %v\n%s", p, debug.Stack())}
+		}
+	}()
+	return f(t)
+}
+
 // View implements [store.Store].
 func (s *Store) View(ctx context.Context, f func(store.View) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	s.mu.Lock()
-	v, closed, failed := view{log: s.root, state: s.root}, s.closed, s.failed
+	v, closed, failed := newView(s.root), s.closed, s.failed
 	s.mu.Unlock()
 	switch {
 	case closed:
@@ -140,6 +154,7 @@ func (s *Store) View(ctx context.Context, f func(store.View) error) error {
 	case failed != nil:
 		return failed
 	}
+	defer func() { *v.over = true }()
 	return f(v)
 }
 

@@ -32,24 +32,38 @@ type channel struct {
 	bytes    int64
 }
 
-type view struct{ log, state root }
+// view reads a root until its function has returned.
+type view struct {
+	root *root
+	over *bool
+}
 
-func (v view) Log() store.Log     { return logs{v.log} }
-func (v view) State() store.State { return states{&v.state} }
+func newView(r root) view { return view{&r, new(bool)} }
+
+func (v view) Log() store.Log     { return v }
+func (v view) State() store.State { return v }
+
+// ended is the error of a view, or of a transaction, that is used after its function.
+func (v view) ended() error {
+	if *v.over {
+		return invalid("", errors.New("a view, or a transaction, is used after its function has returned"))
+	}
+	return nil
+}
 
 // maxKey is the longest key of an entry, in bytes.
 const maxKey = 4096
 
-// tx is a transaction: it works on a root of its own.
+// tx is a transaction: it works on a root of its own. What it appends is put there at its end.
 type tx struct {
 	view
-	now   root
-	added []store.Segment
+	added []store.Segment // one for each channel
 }
 
-func (t *tx) State() store.State { return states{&t.now} }
-
 func (t *tx) Append(name string, b store.Bundle) (int64, error) {
+	if err := t.ended(); err != nil {
+		return 0, err
+	}
 	n := 0
 	for rest := b.Data; len(rest) > 0; n++ {
 		var err error
@@ -57,20 +71,47 @@ func (t *tx) Append(name string, b store.Bundle) (int64, error) {
 			return 0, invalid(name, err)
 		}
 	}
-	if n == 0 || n != b.N {
+	if n != b.N {
 		return 0, invalid(name, fmt.Errorf("a bundle of %d messages has %d frames", b.N, n))
 	}
-	var c channel
-	if old, ok := t.now.channels.get(name); ok {
-		c = *old
+	for i := range t.added {
+		g := &t.added[i]
+		if g.Channel == name {
+			base := g.End()
+			g.N += n
+			if n > 0 {
+				g.MinTime, g.MaxTime = min(g.MinTime, b.MinTime), max(g.MaxTime, b.MaxTime)
+			}
+			g.Data = append(g.Data, b.Data...)
+			return base, nil
+		}
 	}
-	g := store.Segment{Channel: name, Base: c.next, N: b.N, MinTime: b.MinTime, MaxTime: b.MaxTime, Data: bytes.Clone(b.Data)}
-	c.segments = append(c.segments, g)
-	c.next += int64(b.N)
-	c.bytes += int64(len(b.Data))
-	t.now.channels = t.now.channels.put(name, &c)
-	t.added = append(t.added, g)
-	return g.Base, nil
+	c, _ := t.root.channels.get(name)
+	base := int64(0)
+	if c != nil {
+		base = c.next
+	}
+	if n > 0 {
+		t.added = append(t.added, store.Segment{Channel: name, Base: base, N: n, MinTime: b.MinTime, MaxTime: b.MaxTime, Data: bytes.Clone(b.Data)})
+	}
+	return base, nil
+}
+
+// end ends the transaction, and gives what there is then.
+func (t *tx) end() root {
+	*t.over = true
+	r := *t.root
+	for _, g := range t.added {
+		var c channel
+		if old, ok := r.channels.get(g.Channel); ok {
+			c = *old
+		}
+		c.segments = append(c.segments, g)
+		c.next = g.End()
+		c.bytes += int64(len(g.Data))
+		r.channels = r.channels.put(g.Channel, &c)
+	}
+	return r
 }
 
 func invalid(where string, err error) error {
@@ -78,7 +119,10 @@ func invalid(where string, err error) error {
 }
 
 func (t *tx) Drop(name string, before int64) (int, error) {
-	old, ok := t.now.channels.get(name)
+	if err := t.ended(); err != nil {
+		return 0, err
+	}
+	old, ok := t.root.channels.get(name)
 	if !ok {
 		return 0, nil
 	}
@@ -91,11 +135,14 @@ func (t *tx) Drop(name string, before int64) (int, error) {
 		return 0, nil
 	}
 	c.segments = append([]store.Segment(nil), c.segments[n:]...)
-	t.now.channels = t.now.channels.put(name, &c)
+	t.root.channels = t.root.channels.put(name, &c)
 	return n, nil
 }
 
 func (t *tx) Put(name string, e store.Entry) error {
+	if err := t.ended(); err != nil {
+		return err
+	}
 	if len(e.Key) > maxKey {
 		return invalid(name, fmt.Errorf("a key of %d bytes; at most %d are possible", len(e.Key), maxKey))
 	}
@@ -108,29 +155,35 @@ func (t *tx) Put(name string, e store.Entry) error {
 	}
 	p.n++
 	p.bytes += int64(len(e.Key) + len(e.Value))
-	t.now.spaces = t.now.spaces.put(name, p)
+	t.root.spaces = t.root.spaces.put(name, p)
 	return nil
 }
 
 func (t *tx) Delete(name string, key []byte) error {
+	if err := t.ended(); err != nil {
+		return err
+	}
 	switch p := t.without(name, string(key)); {
 	case p.n > 0:
-		t.now.spaces = t.now.spaces.put(name, p)
+		t.root.spaces = t.root.spaces.put(name, p)
 	default:
-		t.now.spaces = t.now.spaces.delete(name)
+		t.root.spaces = t.root.spaces.delete(name)
 	}
 	return nil
 }
 
 func (t *tx) Clear(name string) error {
-	t.now.spaces = t.now.spaces.delete(name)
+	if err := t.ended(); err != nil {
+		return err
+	}
+	t.root.spaces = t.root.spaces.delete(name)
 	return nil
 }
 
 // without is a new version of a space, without a key.
 func (t *tx) without(name, key string) *space {
 	p := new(space)
-	if old, ok := t.now.spaces.get(name); ok {
+	if old, ok := t.root.spaces.get(name); ok {
 		*p = *old
 	}
 	if e, ok := p.entries.get(key); ok {
@@ -151,19 +204,23 @@ func dueKey(due int64, key string) string {
 	return string(b[:]) + key
 }
 
-type logs struct{ root }
-
-func (l logs) Channels() ([]store.Bounds, error) {
+func (v view) Channels() ([]store.Bounds, error) {
+	if err := v.ended(); err != nil {
+		return nil, err
+	}
 	var all []store.Bounds
-	l.channels.ascend("", func(name string, c *channel) bool {
+	v.root.channels.ascend("", func(name string, c *channel) bool {
 		all = append(all, c.bounds(name))
 		return true
 	})
 	return all, nil
 }
 
-func (l logs) Bounds(name string) (store.Bounds, error) {
-	if c, ok := l.channels.get(name); ok {
+func (v view) Bounds(name string) (store.Bounds, error) {
+	if err := v.ended(); err != nil {
+		return store.Bounds{}, err
+	}
+	if c, ok := v.root.channels.get(name); ok {
 		return c.bounds(name), nil
 	}
 	return store.Bounds{Channel: name}, nil
@@ -178,8 +235,11 @@ func (c *channel) bounds(name string) store.Bounds {
 	return b
 }
 
-func (l logs) Segments(name string, from int64, most int) ([]store.Segment, error) {
-	c, ok := l.channels.get(name)
+func (v view) Segments(name string, from int64, most int) ([]store.Segment, error) {
+	if err := v.ended(); err != nil {
+		return nil, err
+	}
+	c, ok := v.root.channels.get(name)
 	if !ok {
 		return nil, nil
 	}
@@ -192,8 +252,11 @@ func (l logs) Segments(name string, from int64, most int) ([]store.Segment, erro
 	return append([]store.Segment(nil), c.segments[i:end]...), nil
 }
 
-func (l logs) Seek(name string, at time.Time) (int64, error) {
-	c, ok := l.channels.get(name)
+func (v view) Seek(name string, at time.Time) (int64, error) {
+	if err := v.ended(); err != nil {
+		return 0, err
+	}
+	c, ok := v.root.channels.get(name)
 	if !ok {
 		return 0, nil
 	}
@@ -205,21 +268,25 @@ func (l logs) Seek(name string, at time.Time) (int64, error) {
 	return c.next, nil
 }
 
-type states struct{ *root }
-
-func (s states) Get(name string, key []byte) (store.Entry, bool, error) {
-	p, ok := s.spaces.get(name)
+func (v view) Get(name string, key []byte) (store.Entry, bool, error) {
+	if err := v.ended(); err != nil {
+		return store.Entry{}, false, err
+	}
+	p, ok := v.root.spaces.get(name)
 	if !ok {
 		return store.Entry{}, false, nil
 	}
 	e, ok := p.entries.get(string(key))
-	return e, ok, nil
+	return clone(e), ok, nil
 }
 
-func (s states) Scan(name string, after []byte, limit int) ([]store.Entry, error) {
-	p, ok := s.spaces.get(name)
+func (v view) Scan(name string, after []byte, limit int) ([]store.Entry, error) {
+	if err := v.ended(); err != nil {
+		return nil, err
+	}
+	p, ok := v.root.spaces.get(name)
 	if !ok || limit <= 0 {
-		return nil, limits(limit)
+		return nil, nil
 	}
 	from := ""
 	if after != nil {
@@ -227,38 +294,42 @@ func (s states) Scan(name string, after []byte, limit int) ([]store.Entry, error
 	}
 	var all []store.Entry
 	p.entries.ascend(from, func(_ string, e store.Entry) bool {
-		all = append(all, e)
+		all = append(all, clone(e))
 		return len(all) < limit
 	})
 	return all, nil
 }
 
-func (s states) Due(name string, until int64, limit int) ([]store.Entry, error) {
-	p, ok := s.spaces.get(name)
+func (v view) Due(name string, until int64, limit int) ([]store.Entry, error) {
+	if err := v.ended(); err != nil {
+		return nil, err
+	}
+	p, ok := v.root.spaces.get(name)
 	if !ok || limit <= 0 {
-		return nil, limits(limit)
+		return nil, nil
 	}
 	var all []store.Entry
 	p.due.ascend("", func(_ string, e store.Entry) bool {
 		if e.Due > until {
 			return false
 		}
-		all = append(all, e)
+		all = append(all, clone(e))
 		return len(all) < limit
 	})
 	return all, nil
 }
 
-func limits(limit int) error {
-	if limit <= 0 {
-		return invalid("", errors.New("the limit of a scan must be positive"))
-	}
-	return nil
+// clone is what a caller may change.
+func clone(e store.Entry) store.Entry {
+	return store.Entry{Key: bytes.Clone(e.Key), Value: bytes.Clone(e.Value), Due: e.Due}
 }
 
-func (s states) Spaces(prefix string) ([]store.Space, error) {
+func (v view) Spaces(prefix string) ([]store.Space, error) {
+	if err := v.ended(); err != nil {
+		return nil, err
+	}
 	var all []store.Space
-	s.spaces.ascend(prefix, func(name string, p *space) bool {
+	v.root.spaces.ascend(prefix, func(name string, p *space) bool {
 		if !strings.HasPrefix(name, prefix) {
 			return false
 		}
