@@ -235,6 +235,9 @@ func TestAggregateIsWhatTheModelIs(t *testing.T) {
 		hold(t, build, first, func(t *rapid.T, now time.Time, n int) Item {
 			key := rapid.SampledFrom([]string{"", "a", "b", "c", strings.Repeat("long", 2000)}).Draw(t, "key")
 			it := Item{Key: key, At: now.UnixNano(), Record: message(key, fmt.Sprintf(`{"n":%d}`, n), fmt.Sprint(n))}
+			if rapid.IntRange(0, 4).Draw(t, "lane") == 0 { // its lane looked at the clock before that was set
+				it.At += int64(rapid.SampledFrom([]time.Duration{-time.Second, -time.Hour, time.Hour}).Draw(t, "off"))
+			}
 			if event {
 				it.At = beginning.Add(time.Duration(n/2+rapid.IntRange(-6, 3).Draw(t, "at")) * time.Second).UnixNano()
 			}
@@ -313,6 +316,29 @@ func TestAggregateCleansItsLog(t *testing.T) {
 		if n := w.entries(); n != 0 {
 			t.Errorf("%d entries are left", n)
 		}
+	}
+}
+
+// A group whose first piece has moved behind its later ones is gone when it is complete.
+func TestAggregateForgetsWhatHasMoved(t *testing.T) {
+	w := newWorld(t, func() Machine {
+		a := NewAggregate(&plan.Group{AtEnd: true}, false, space)
+		a.log.slack = 0
+		return a
+	})
+	item := func(key, body string, last bool) Item {
+		return Item{Key: key, Flag: last, Record: message(key, body, key)}
+	}
+	w.absorb(item("moves", "1", false), item("large", strings.Repeat("1", 1000), false))
+	w.absorb(item("moves", "2", false))
+	w.absorb(item("stays", strings.Repeat("3", 300), false), item("large", "4", true))
+	if got := showGroup(w.absorb(item("moves", "5", true)).emitted[0]); !strings.Contains(got, "[1,2,5]") {
+		t.Error(got)
+	}
+	w.settle()
+	w.restart()
+	if out := w.end(); len(out.emitted) != 1 || !strings.Contains(showGroup(out.emitted[0]), "stays [3") {
+		t.Errorf("%d groups", len(out.emitted))
 	}
 }
 
