@@ -115,6 +115,7 @@ A first flow:
 	root.AddGroup(
 		&cobra.Group{ID: "make", Title: "Make and run:"},
 		&cobra.Group{ID: "look", Title: "Look into:"},
+		&cobra.Group{ID: "operate", Title: "Operate what runs, and its store:"},
 		&cobra.Group{ID: "about", Title: "About:"},
 	)
 	for _, c := range []*cobra.Command{p.initCommand(), p.runCommand(), p.checkCommand(), p.testCommand()} {
@@ -123,6 +124,10 @@ A first flow:
 	}
 	for _, c := range []*cobra.Command{p.evalCommand(), p.graphCommand(), p.explainCommand(), p.schemaCommand()} {
 		c.GroupID = "look"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{p.psCommand(), p.drainCommand(), p.dlqCommand(), p.traceCommand(), p.storeCommand(), p.backupCommand()} {
+		c.GroupID = "operate"
 		root.AddCommand(c)
 	}
 	root.SetHelpCommand(p.helpCommand())

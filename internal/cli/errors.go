@@ -28,7 +28,7 @@ func exitCode(err error) int {
 		return int(with)
 	case errors.As(err, &u):
 		return ExitUsage
-	case errors.Is(err, control.ErrAborted):
+	case errors.Is(err, control.ErrAborted), errors.Is(err, control.ErrInterrupted):
 		return ExitInterrupted
 	case penstock.CodeOf(err) == penstock.Config:
 		return ExitConfig

@@ -15,6 +15,9 @@ type runFlags struct {
 	projectFlags
 	flows       []string
 	deadLetters string
+	store       string
+	from        string
+	once        bool
 	drain       time.Duration
 	quiet       bool
 	failOnDead  bool
@@ -34,9 +37,12 @@ flight and ends well; a second one stops at once.
 On a terminal it shows what each flow does; elsewhere it writes a line every few
 seconds; with -o json it writes a JSON object a line, of type finding, progress, summary
 or error. At the end comes a summary. Messages that failed are in the flow's dead
-letter, with the reason: without another place said by the flow, that is the file
-<flow>.dead.jsonl. Dead letters are shown, but are no failure of the run; with
---fail-on-dead they are.
+letter, with the reason: without another place said by the flow, that is the store, where
+penstock dlq looks into them; with --dead-letters it is the file <flow>.dead.jsonl in that
+folder. Dead letters are shown, but are no failure of the run; with --fail-on-dead they are.
+
+Flows that keep state go on where the last run stopped; --from says where else they begin.
+While it runs, penstock ps, drain, dlq, trace and backup ask it.
 
 ` + exitHelp,
 		Example:           "  penstock run\n  penstock run flows/ --param drop=./data --dead-letters /var/spool/dead\n  penstock run -o json --fail-on-dead",
@@ -44,7 +50,10 @@ letter, with the reason: without another place said by the flow, that is the fil
 	}
 	f.add(cmd, p)
 	cmd.Flags().StringArrayVar(&f.flows, "flow", nil, "run only the flow of this `name`, and those that it feeds; may be given many times")
-	cmd.Flags().StringVar(&f.deadLetters, "dead-letters", "", "`folder` of the dead-letter files (default: the current folder)")
+	cmd.Flags().StringVar(&f.deadLetters, "dead-letters", "", "write dead letters to files in this `folder` (default: keep them in the store)")
+	cmd.Flags().StringVar(&f.store, "store", "", "path of the store's `file` (default: the Integration's, or .penstock/store.db)")
+	cmd.Flags().StringVar(&f.from, "from", "", "where flows that keep state begin to read: start, a `duration` (2h: what came in the last two hours), a time or a position (default: where the last run stopped)")
+	cmd.Flags().BoolVar(&f.once, "once", false, "end when what is there was read: a watched folder, a channel that nobody feeds")
 	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long messages in flight may take to finish after a stop")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show neither progress nor summary, only what is wrong")
 	cmd.Flags().BoolVar(&f.failOnDead, "fail-on-dead", false, "exit with 3 if messages were dead-lettered")
@@ -52,6 +61,7 @@ letter, with the reason: without another place said by the flow, that is the fil
 	f.level = choiceFlag(cmd, "log-level", "", "the least level that is logged", "info", "debug", "warn", "error")
 	p.completeWith(cmd, "flow", func(n control.Names) []string { return n.Flows }, cobra.ShellCompDirectiveDefault)
 	_ = cmd.MarkFlagDirname("dead-letters") // fails only for a flag that is not there
+	_ = cmd.MarkFlagFilename("store", "db") // the same
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return p.run(cmd.Context(), f, args) }
 	return cmd
 }
@@ -82,7 +92,7 @@ func (p *Program) run(ctx context.Context, f *runFlags, args []string) error {
 	ctx, abort, stop := p.stopping(ctx, scr)
 	defer stop()
 	sum, err := p.Service.Run(ctx, c, control.RunOptions{
-		Flows: f.flows, DeadLetters: f.deadLetters, Drain: f.drain,
+		Flows: f.flows, DeadLetters: f.deadLetters, Drain: f.drain, Store: f.store, From: f.from, Once: f.once, Listen: true,
 		Logger: newLogger(scr, f.level.value, p.asJSON, isTerminal(p.Stderr)),
 		Stdin:  p.Stdin, Stdout: p.Stdout,
 		Progress: show.show, Every: show.every(), Abort: abort,

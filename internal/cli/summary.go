@@ -96,6 +96,9 @@ func showDead(b *strings.Builder, c styles, s *control.Summary) {
 			fmt.Fprintf(b, "  %s for other reasons → %s\n", c.yellow(count(rest)+" ×"), f.DeadLetter)
 		}
 	}
+	if slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Kept }) {
+		b.WriteString(c.dim("  penstock dlq ls looks into them") + "\n")
+	}
 }
 
 // showNotes says what does not go without saying, and whether all is accounted for.

@@ -19,13 +19,25 @@ var ErrAborted = &penstock.Error{
 	Hint: "what was not settled is read again at the next start, where its source can",
 }
 
+// ErrInterrupted is why an operation ended that the user broke off.
+var ErrInterrupted = &penstock.Error{Code: penstock.Cancelled, Err: errors.New("interrupted")}
+
 // RunOptions are what a run needs beside its configuration.
 type RunOptions struct {
 	// Flows are the flows to run, with those that they feed through channels; none is all.
 	Flows []string
-	// DeadLetters is the folder of the dead-letter files of flows that name no dead letter; "" is
-	// the current folder.
+	// DeadLetters is the folder of the dead-letter files of flows that name no dead letter; "": they are
+	// kept in the store.
 	DeadLetters string
+	// Store is the path of the store's file; "": the Integration's, or the default.
+	Store string
+	// From says where reading begins: "" where the last run stopped, "start", a duration ("2h": what came in the last two hours), a
+	// time (RFC 3339), or a position in the channels that are read (a number). Only for runs that keep state.
+	From string
+	// Once ends the run when what is there was read.
+	Once bool
+	// Listen lets commands ask this run, over a socket beside the store.
+	Listen bool
 	// Drain bounds how long messages in flight may take after ctx has ended; 0 is 30 s.
 	Drain time.Duration
 	// Logger gets the engine's and the steps' log; nil: none.
@@ -55,11 +67,22 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 	if err := s.fillSecrets(pl); err != nil {
 		return nil, err
 	}
+	from, err := s.from(pl, o.From)
+	if err != nil {
+		return nil, err
+	}
+	st := newStorage(pl.Store, o.Store, o.Logger)
+	sum, err := s.runOn(ctx, c, pl, st, from, &o)
+	return sum, errors.Join(err, st.Close())
+}
+
+// runOn runs a plan on a store, which the caller closes.
+func (s *Service) runOn(ctx context.Context, c *Checked, pl *plan.Plan, st *storage, from run.From, o *RunOptions) (*Summary, error) {
 	started := make(chan struct{})
 	r, err := run.New(pl, run.Options{
 		OnStart: func() { close(started) },
 		Logger:  o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
-		Stdin: o.Stdin, Stdout: o.Stdout,
+		Stdin: o.Stdin, Stdout: o.Stdout, Store: st.Open, From: from, Once: o.Once,
 	})
 	if err != nil {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "start", Err: err}
@@ -73,6 +96,8 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 			return &run.Summary{}
 		}
 	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	type result struct {
 		sum *run.Summary
 		err error
@@ -87,18 +112,24 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 		sum, err := r.Run(ctx)
 		done <- result{sum, err}
 	}()
+	listening := func(error) {}
+	if o.Listen {
+		listening = s.listen(ctx, started, snapshot, stop, pl, st, o)
+	}
 	every := o.Every
 	if every <= 0 {
 		every = time.Second
 	}
 	for {
-		tick, stop := s.clock().NewTimer(every)
+		tick, stopTick := s.clock().NewTimer(every)
 		select {
 		case res := <-done:
-			stop()
+			stopTick()
+			listening(res.err)
 			return newSummary(res.sum, view), res.err
 		case <-o.Abort:
-			stop()
+			stopTick()
+			listening(ErrAborted)
 			return newSummary(snapshot(), view), ErrAborted
 		case <-tick:
 			if sum := newSummary(snapshot(), view); o.Progress != nil && len(sum.Flows) > 0 {

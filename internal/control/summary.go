@@ -21,6 +21,8 @@ type FlowSummary struct {
 	// Sent is what reached each endpoint, in the order of the steps; it stands in place of the map of
 	// the same name.
 	Sent []Sent `json:"sent"`
+	// Kept says that the dead letters are in the store, where `penstock dlq` looks into them.
+	Kept bool `json:"deadLettersKept,omitempty"`
 	// Rate is messages read per second, over the whole run.
 	Rate float64 `json:"rate"`
 }
@@ -94,6 +96,9 @@ func newSummary(sum *run.Summary, v view) *Summary {
 			fs.Sent[i].Count = f.Sent[fs.Sent[i].Endpoint]
 		}
 		fs.DeadLetter = v.put.Replace(f.DeadLetter)
+		if f.Dead > 0 && f.DeadLetter == "" {
+			fs.DeadLetter, fs.Kept = f.Name+".dead", true
+		}
 		if out.Seconds > 0 {
 			fs.Rate = float64(f.Read) / out.Seconds
 		}

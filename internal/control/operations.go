@@ -1,0 +1,56 @@
+package control
+
+import (
+	"context"
+	"errors"
+
+	"penstock.dev/penstock/internal/control/operate"
+	"penstock.dev/penstock/internal/control/socket"
+	"penstock.dev/penstock/internal/resource"
+)
+
+// Place says which store is meant.
+type Place struct {
+	// Store is the path of the store's file; "": that of the Integration in Project, or the default.
+	Store string
+	// Project is the configuration that goes with the store. It may be missing, or wrong: then fewer names are known.
+	Project Project
+}
+
+// Operate makes the operations on a store: over the socket of the process that runs on it, or else directly. A store that is opened
+// directly is opened by the first operation that needs it. The caller closes what is returned.
+func (s *Service) Operate(ctx context.Context, at Place) (*operate.Operations, error) {
+	known := s.Check(at.Project, false)
+	path := storePath(known.set, at.Store)
+	ops, err := socket.Dial(ctx, path)
+	if err == nil || !errors.Is(err, socket.ErrNobody) {
+		return ops, err
+	}
+	st := newStorage(nil, path, nil)
+	c := s.direct(st)
+	for _, r := range known.set.Of(resource.KindFlow) {
+		c.Flows = append(c.Flows, r.Name())
+	}
+	if known.plan != nil && !known.plan.Durable {
+		c.Jobs = c.Flows
+	}
+	ops = operate.Direct(c)
+	ops.Closer = st
+	return ops, nil
+}
+
+// storePath is where the store of a configuration is.
+func storePath(set *resource.Set, given string) string {
+	if given != "" {
+		return given
+	}
+	if in := set.Integration(); in != nil && in.Store.Path != "" {
+		return in.Store.Path
+	}
+	return resource.DefaultStore().Path
+}
+
+// direct is what direct operations on a store need.
+func (s *Service) direct(st *storage) operate.Config {
+	return operate.Config{Path: st.path, Open: st.Open, Opened: st.Opened, Clock: s.clock(), Where: s.where}
+}
