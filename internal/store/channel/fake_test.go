@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/memory"
+	"penstock.dev/penstock/internal/store/sqlite"
 	"penstock.dev/penstock/jsonview"
 )
 
@@ -72,6 +74,23 @@ func (c *fakeClock) move(d time.Duration) {
 var drivers = map[string]func(t testing.TB) (s store.Store, reopen func(store.Store) store.Store){
 	"memory": func(testing.TB) (store.Store, func(store.Store) store.Store) {
 		return memory.New(), func(s store.Store) store.Store { return s.(*memory.Store).Reopen() }
+	},
+	"sqlite": func(t testing.TB) (store.Store, func(store.Store) store.Store) {
+		path := filepath.Join(t.TempDir(), "store.db")
+		open := func() store.Store {
+			s, err := sqlite.Open(context.Background(), sqlite.Options{Path: path, Reserve: -1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = s.Close() })
+			return s
+		}
+		return open(), func(s store.Store) store.Store {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return open()
+		}
 	},
 }
 
@@ -202,14 +221,5 @@ func sendKeys(t testing.TB, s store.Store, channel string, keys ...string) {
 	t.Helper()
 	for i, k := range keys {
 		send(t, s, channel, epoch, message(k, fmt.Sprint(i)))
-	}
-}
-
-// eachDriverOnce is for tests that open many stores.
-func eachDriverOnce(t *testing.T, f func(t *testing.T, fresh func() (store.Store, func(store.Store) store.Store))) {
-	for name, open := range drivers {
-		t.Run(name, func(t *testing.T) {
-			f(t, func() (store.Store, func(store.Store) store.Store) { return open(t) })
-		})
 	}
 }

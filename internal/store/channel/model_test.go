@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -362,29 +363,44 @@ func (x *machine) finish() {
 // TestModel holds channels to the model: appended to, read by groups whose readers come and go, acknowledged, given back, shortened and
 // crashed at any time, by a clock that jumps.
 func TestModel(t *testing.T) {
-	eachDriverOnce(t, func(t *testing.T, fresh func() (store.Store, func(store.Store) store.Store)) {
-		rapid.Check(t, func(rt *rapid.T) {
-			x := &machine{t: rt, tb: t, clock: newClock()}
-			x.store, x.reopen = fresh()
-			defer func() { _ = x.store.Close() }()
-			x.opts = Options{Cache: rapid.SampledFrom([]int64{1, 200, 0}).Draw(rt, "cache"), Page: rapid.SampledFrom([]int{1, 300, 0}).Draw(rt, "page")}
-			x.config = Config{Name: "channel", Queue: rapid.Bool().Draw(rt, "queue"), Retain: time.Second}
-			x.model.groups = []*modelGroup{{name: "one"}}
-			if rapid.Bool().Draw(rt, "two groups") {
-				x.model.groups = append(x.model.groups, &modelGroup{name: "one\x00two"})
+	for name, open := range drivers {
+		t.Run(name, func(t *testing.T) {
+			rounds, left := 10, math.MaxInt
+			if name != "memory" { // slow: a few
+				rounds, left = 1, 12
 			}
-			x.start()
-			defer func() { x.hub.Close() }()
-			step := func(f func()) func(*rapid.T) {
-				return func(rt *rapid.T) { x.t = rt; f() }
+			for range rounds {
+				rapid.Check(t, func(rt *rapid.T) {
+					if left == 0 {
+						return
+					}
+					x := &machine{t: rt, tb: t, clock: newClock()}
+					x.store, x.reopen = open(t)
+					defer func() { _ = x.store.Close() }()
+					x.run()
+					left--
+				})
 			}
-			rt.Repeat(map[string]func(*rapid.T){
-				"append": step(x.append), "next": step(x.next), "next2": step(x.next), "next3": step(x.next), "settle": step(x.settle), "settle2": step(x.settle),
-				"join": step(func() { x.join(x.anyGroup()) }), "leave": step(x.leave), "move": step(x.move), "retain": step(x.retain), "crash": step(x.crash),
-				"": step(x.invariants),
-			})
-			x.t = rt
-			x.finish()
 		})
+	}
+}
+
+func (x *machine) run() {
+	x.opts = Options{Cache: rapid.SampledFrom([]int64{1, 200, 0}).Draw(x.t, "cache"), Page: rapid.SampledFrom([]int{1, 300, 0}).Draw(x.t, "page")}
+	x.config = Config{Name: "channel", Queue: rapid.Bool().Draw(x.t, "queue"), Retain: time.Second}
+	x.model.groups = []*modelGroup{{name: "one"}}
+	if rapid.Bool().Draw(x.t, "two groups") {
+		x.model.groups = append(x.model.groups, &modelGroup{name: "one\x00two"})
+	}
+	x.start()
+	defer func() { x.hub.Close() }()
+	step := func(f func()) func(*rapid.T) {
+		return func(t *rapid.T) { x.t = t; f() }
+	}
+	x.t.Repeat(map[string]func(*rapid.T){
+		"append": step(x.append), "next": step(x.next), "next2": step(x.next), "next3": step(x.next), "settle": step(x.settle), "settle2": step(x.settle),
+		"join": step(func() { x.join(x.anyGroup()) }), "leave": step(x.leave), "move": step(x.move), "retain": step(x.retain), "crash": step(x.crash),
+		"": step(x.invariants),
 	})
+	x.finish()
 }
