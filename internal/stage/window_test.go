@@ -2,7 +2,6 @@ package stage
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -11,18 +10,16 @@ import (
 	"penstock.dev/penstock/internal/plan"
 )
 
-// windowModel is a sample by the book: which messages passed, and when.
+// windowModel is a sample by the book.
 type windowModel struct {
-	op     *plan.Window
-	clock  modelClock
-	count  int64
-	last   int64
-	passed []int64 // rate: when
+	op    *plan.Window
+	clock modelClock
+	count int64
+	last  int64
 }
 
 func (m *windowModel) clone() *windowModel {
 	c := *m
-	c.passed = slices.Clone(m.passed)
 	return &c
 }
 

@@ -219,14 +219,12 @@ func hold[M model[M]](t *rapid.T, build func() Machine, first M, item func(t *ra
 	m, durable := first, first.clone()
 	durableAt := w.now
 	n := 0
-	var trace []string
 	check := func(what string, got *taken, want *told) {
 		t.Helper()
 		shown := make([]string, 0, len(got.emitted))
 		for _, r := range got.emitted {
 			shown = append(shown, show(r))
 		}
-		trace = append(trace, what)
 		same(t, what, got, shown, want)
 		if w.m.Due() != m.due() {
 			t.Fatalf("%s: due %d, not %d", what, w.m.Due(), m.due())
