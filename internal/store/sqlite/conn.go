@@ -49,6 +49,7 @@ const (
 
 	sqlPages
 	sqlFreePages
+	sqlCheckpointNoop
 	sqlCheckpointPassive
 	sqlCheckpointRestart
 	sqlCheckpointTruncate
@@ -96,6 +97,7 @@ var statements = [sqlCount]string{
 
 	sqlPages:              "PRAGMA page_count",
 	sqlFreePages:          "PRAGMA freelist_count",
+	sqlCheckpointNoop:     "PRAGMA wal_checkpoint(NOOP)",
 	sqlCheckpointPassive:  "PRAGMA wal_checkpoint(PASSIVE)",
 	sqlCheckpointRestart:  "PRAGMA wal_checkpoint(RESTART)",
 	sqlCheckpointTruncate: "PRAGMA wal_checkpoint(TRUNCATE)",

@@ -36,7 +36,6 @@ type group struct {
 	clearing []int64 // spaces that were cleared and still have entries
 	messages int64
 	bytes    int64 // of messages and entries
-	swept    int64 // of what was dropped, as bytes of log
 	buffer   []byte
 	broken   error // an error of the disk
 }

@@ -34,15 +34,13 @@ type checkpoint struct {
 	err           error
 }
 
-// walState is what the writer knows of the log; frames are estimated between checkpoints.
+// walState is what the writer knows of the log.
 type walState struct {
-	frames, taken int64
-	since         int64 // frames written since the goroutine began
-	rounds        int
-	running       bool
-	later         int64 // frames before which it makes no sense to try again
-	done          chan checkpoint
-	c             *conn // the goroutine's
+	rounds  int
+	running bool
+	later   int64 // frames before which it makes no sense to try again
+	done    chan checkpoint
+	c       *conn // the goroutine's
 }
 
 func copyLog(c *conn, id sqlID) (r checkpoint) {
@@ -58,24 +56,32 @@ func copyLog(c *conn, id sqlID) (r checkpoint) {
 }
 
 // wrote is called by the writer after each commit.
-func (s *walState) wrote(d *DB, frames int64) {
+func (s *walState) wrote(d *DB) {
 	if d.mem {
 		return
 	}
-	s.frames += frames
-	s.since += frames
 	if s.running {
 		select {
 		case r := <-s.done:
 			s.finished(d, r)
+			return
 		default:
 		}
 	}
+	r := copyLog(d.w, sqlCheckpointNoop) // it only asks, and takes two microseconds
+	if r.err != nil {
+		d.fail("ask for the size of the write-ahead log", r.err)
+		return
+	}
 	soft, hard := d.o.walSoft/pageSize, d.o.walHard/pageSize
+	if r.frames < s.later/2 { // it has begun at its start
+		s.later = 0
+	}
 	switch {
-	case s.frames >= hard && s.frames >= s.later:
+	case r.frames < s.later:
+	case r.frames >= hard:
 		s.bound(d)
-	case !s.running && s.frames-s.taken >= soft && s.frames >= s.later:
+	case !s.running && r.frames-r.taken >= soft:
 		s.rounds = 0
 		s.start(d)
 	}
@@ -86,7 +92,7 @@ func (s *walState) start(d *DB) {
 	if s.done == nil {
 		s.done = make(chan checkpoint, 1)
 	}
-	s.running, s.since = true, 0
+	s.running = true
 	s.rounds++
 	go func() {
 		if s.c == nil {
@@ -114,11 +120,12 @@ func (s *walState) finished(d *DB, r checkpoint) {
 	if r.busy {
 		return
 	}
-	s.frames, s.taken = r.frames+s.since, r.taken
-	switch rest := s.frames - s.taken; {
-	case rest <= walFinish/pageSize || s.rounds >= walRounds:
+	if now := copyLog(d.w, sqlCheckpointNoop); now.err == nil {
+		r = now
+	}
+	if r.frames-r.taken <= walFinish/pageSize || s.rounds >= walRounds {
 		s.restart(d, sqlCheckpointRestart)
-	default:
+	} else {
 		s.start(d)
 	}
 }
@@ -134,11 +141,10 @@ func (s *walState) restart(d *DB, id sqlID) bool {
 		d.counts.freePages.Store(n)
 	}
 	if r.busy {
-		s.frames, s.taken = max(s.frames, r.frames), max(s.taken, r.taken)
-		s.later = s.frames + d.o.walSoft/pageSize/2
+		s.later = copyLog(d.w, sqlCheckpointNoop).frames + d.o.walSoft/pageSize/2
 		return false
 	}
-	s.frames, s.taken, s.later = 0, 0, 0
+	s.later = 0
 	return true
 }
 
