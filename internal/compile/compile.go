@@ -58,6 +58,7 @@ func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, 
 		return nil, c.diags
 	}
 	c.fileOrder()
+	c.plan.Known = c.names(resource.KindFlow)
 	for _, s := range c.decoder.Secrets {
 		c.plan.Secrets = append(c.plan.Secrets, plan.Secret{Name: s.Name, Pos: s.Pos, Target: s.Target})
 	}

@@ -27,6 +27,9 @@ type Plan struct {
 	// store, or something needs one. Otherwise every run begins at the beginning, and the store is opened for
 	// dead letters only, when the first comes.
 	Durable bool
+	// Known names all flows of the configuration, also those that are not part of this plan: what they have left in the store
+	// is nobody's orphan.
+	Known []string
 }
 
 // Store is the store of a plan.

@@ -162,11 +162,15 @@ func (c *committer) intake(u *unit, in *intake) {
 		if keyed {
 			if q, waits := c.behind[t.hash]; open || waits {
 				c.behind[t.hash] = append(q, t)
-				in.src.at.add(t, true)
+				if !t.early {
+					in.src.at.add(t, true)
+				}
 				continue
 			}
 		}
-		in.src.at.add(t, open)
+		if !t.early {
+			in.src.at.add(t, open)
+		}
 		if !open {
 			u.take(t)
 		}
@@ -176,13 +180,17 @@ func (c *committer) intake(u *unit, in *intake) {
 // straggler takes a message that came late, and those that waited behind it.
 func (c *committer) straggler(u *unit, t *track) {
 	if !c.f.keyed {
-		t.in.src.at.finish(t)
+		if !t.early {
+			t.in.src.at.finish(t)
+		}
 		u.take(t)
 		return
 	}
 	q := c.behind[t.hash]
 	for len(q) > 0 && q[0].ready {
-		q[0].in.src.at.finish(q[0])
+		if !q[0].early {
+			q[0].in.src.at.finish(q[0])
+		}
 		u.take(q[0])
 		q = q[1:]
 	}

@@ -86,7 +86,8 @@ func readable(b *penstock.Batch, d *jsonview.Doc) *jsonview.Doc {
 }
 
 // deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin (the stream and the line),
-// offset (the byte at which the message begins there), entry (where it is to be given in again), time.
+// offset (the byte at which the message begins there), entry (where it is to be given in again), held (the key that
+// it holds back, with order: park), time.
 func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message, entry string) penstock.Value {
 	str := penstock.StringValue
 	e := errorValue(cause, stepName, attempts)
@@ -98,8 +99,11 @@ func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.
 	if t, ok := m.Lineage.(*track); ok && t.pos.Line > 0 { // the origin has the line
 		fields = append(fields, penstock.Entry{Key: str("offset"), Value: penstock.IntValue(t.pos.Offset)})
 	}
+	fields = append(fields, penstock.Entry{Key: str("entry"), Value: str(entry)})
+	if t, ok := m.Lineage.(*track); ok && f.parked != nil {
+		fields = append(fields, penstock.Entry{Key: str("held"), Value: str(t.heldKey)})
+	}
 	fields = append(fields,
-		penstock.Entry{Key: str("entry"), Value: str(entry)},
 		penstock.Entry{Key: str("time"), Value: str(f.r.clock.Now().UTC().Format(time.RFC3339Nano))},
 	)
 	return penstock.MapValue(&penstock.Map{Entries: fields})

@@ -221,6 +221,9 @@ func (r *Runner) openStore(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
+	if err := r.checkSteps(ctx, st); err != nil {
+		return err
+	}
 	for _, f := range r.flows {
 		if err := f.restore(ctx, st); err != nil {
 			return err

@@ -42,6 +42,7 @@ type track struct {
 
 	// In a run that keeps state.
 	state    atomic.Uint32
+	early    bool // it was settled when it was read
 	ready    bool // the committer knows that it is done; its own
 	recorded recorded
 	vars     []penstock.Value // as they came, from a channel
@@ -50,6 +51,7 @@ type track struct {
 	fate     journal.Fate
 	redriven bool // it was dead before
 	died     bool
+	heldKey  string // onError.order: park: its key when it came
 	parkKey  string // onError.order: park: what its key is counted under
 }
 
@@ -149,10 +151,11 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil
 		if in.src.flow.durable {
 			t.state.Store(trackOpen)
-			t.ready = false
+			t.ready, t.early = false, false
 			t.recorded.reset()
 			t.fate = journal.Done
 			t.hash, t.inbox, t.redriven, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, false, ""
+			t.heldKey = ""
 		}
 		t.refs.Store(1)
 		m.Lineage = t

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"penstock.dev/penstock/internal/plan"
@@ -72,8 +73,11 @@ func (l *lane) start(w *work) {
 	seq := w.in.seq
 	w.maxAt = minTime
 	if f.parked != nil {
+		entry := f.entryName(w.in.entry)
 		for _, m := range ms {
-			m.Lineage.(*track).parkKey = parkKey(w.in.entry, m.Key)
+			t := m.Lineage.(*track)
+			t.heldKey = strings.Clone(m.Key)
+			t.parkKey = parkKey(entry, m.Key)
 		}
 		ms = x.park(w, ms)
 	}

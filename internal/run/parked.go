@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"strconv"
-	"strings"
 	"sync"
 
 	"penstock.dev/penstock"
@@ -33,7 +31,7 @@ func newParked(flow string) *parked {
 }
 
 // parkKey names a key at an entry of the flow: a key means something else behind an aggregate.
-func parkKey(entry int, key string) string { return strconv.Itoa(entry) + ":" + strings.Clone(key) }
+func parkKey(entry, key string) string { return entry + "\x00" + key }
 
 func (p *parked) holds(key string, in, seq uint64) bool {
 	p.mu.RLock()
@@ -72,7 +70,7 @@ func (p *parked) done(key string) {
 	}
 }
 
-// change is what has to be written of a key.
+// change is what has to be written of a key: asked on the store's goroutine, so that what is written last is newest.
 func (p *parked) change(key string) change {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
@@ -203,4 +201,34 @@ func (x *exec) inTurn(w *work, pc int, ms []*penstock.Message) {
 		ms = rest
 	}
 	x.give(ms)
+}
+
+// HeldKey names a key that a dead letter holds back, by what its meta.dead says: entry and held. Its count stands under it
+// in the space HeldSpace(flow).
+func HeldKey(entry, held string) string { return parkKey(entry, held) }
+
+// HeldSpace is where a flow's counts of dead letters that hold keys back stand: by HeldKey, varints.
+func HeldSpace(flow string) string { return newParked(flow).space }
+
+// Let lets go of keys of a flow, once for each dead letter that was dropped. It is for a store whose flows run: where
+// none does, the counts are changed in the store.
+func (r *Runner) Let(ctx context.Context, flow string, keys []string) error {
+	for _, f := range r.flows {
+		if f.plan.Name != flow || f.parked == nil {
+			continue
+		}
+		for _, k := range keys {
+			f.parked.done(k)
+		}
+		return r.store.Submit(store.Small, func(tx store.Tx) error {
+			for _, k := range keys {
+				c := f.parked.change(k)
+				if err := c.write(tx); err != nil {
+					return err
+				}
+			}
+			return nil
+		}).Wait(ctx)
+	}
+	return nil
 }

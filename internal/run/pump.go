@@ -128,6 +128,14 @@ func (p *pump) dispatch(in *intake) bool {
 		f.stats.Read.Add(int64(in.count))
 	}
 	p.number(in)
+	if f.plan.Delivery == plan.AtMostOnce {
+		if err := p.first(in); err != nil {
+			if f.ctx.Err() == nil {
+				f.fatal(err)
+			}
+			return false
+		}
+	}
 	if f.plan.Order == plan.PerKey {
 		return p.byKey(in)
 	}

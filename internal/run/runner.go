@@ -172,6 +172,11 @@ func (r *Runner) open() error {
 	for _, f := range r.flows {
 		errs = append(errs, f.open(r.ctx))
 	}
+	for _, d := range r.durables {
+		if d.plan != nil && d.producers.Load() == 0 && r.opts.Once {
+			d.end() // what is there is all that there is
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -179,6 +184,13 @@ func (r *Runner) open() error {
 func (r *Runner) drive(ctx context.Context) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
+	if r.hub != nil {
+		tidying, over := context.WithCancel(r.ctx)
+		var janitor sync.WaitGroup
+		defer janitor.Wait()
+		defer over()
+		janitor.Go(func() { r.janitor(tidying) })
+	}
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)

@@ -52,6 +52,13 @@ type change struct {
 	gone  bool
 }
 
+func (c *change) write(tx store.Tx) error {
+	if c.gone {
+		return tx.Delete(c.space, c.e.Key)
+	}
+	return tx.Put(c.space, c.e)
+}
+
 func (u *unit) full() bool { return u.count >= unitMessages || u.bytes >= unitBytes }
 
 func (u *unit) empty() bool {
@@ -72,7 +79,9 @@ func (u *unit) urgent() bool {
 }
 
 // writes says that there is something to write to the store.
-func (u *unit) writes() bool { return len(u.order) > 0 || len(u.changes) > 0 || len(u.acks) > 0 }
+func (u *unit) writes() bool {
+	return len(u.order) > 0 || len(u.changes) > 0 || len(u.acks) > 0 || len(u.parked) > 0
+}
 
 // take adds a message that is done: what it recorded, and its place.
 func (u *unit) take(t *track) {
@@ -98,6 +107,7 @@ func (u *unit) take(t *track) {
 	u.note(t)
 	p := t.in.src
 	switch {
+	case t.early:
 	case p.channel != nil:
 		u.ack(p, t.pos.Offset)
 	case p.each():
@@ -198,10 +208,6 @@ func (u *unit) prepare(ctx context.Context) error {
 			delete(p.at.streams, stream)
 		}
 	}
-	for key := range u.parked {
-		u.changes = append(u.changes, f.parked.change(key))
-	}
-	clear(u.parked)
 	return nil
 }
 
@@ -222,14 +228,14 @@ func (u *unit) write(tx store.Tx) error {
 			return err
 		}
 	}
-	for _, c := range u.changes {
-		var err error
-		if c.gone {
-			err = tx.Delete(c.space, c.e.Key)
-		} else {
-			err = tx.Put(c.space, c.e)
+	for i := range u.changes {
+		if err := u.changes[i].write(tx); err != nil {
+			return err
 		}
-		if err != nil {
+	}
+	for key := range u.parked {
+		c := u.c.f.parked.change(key)
+		if err := c.write(tx); err != nil {
 			return err
 		}
 	}
@@ -303,6 +309,7 @@ func (u *unit) reset() {
 	clear(u.changes)
 	clear(u.acks)
 	clear(u.fates)
+	clear(u.parked)
 	u.journal.Reset(u.c.f.plan.Name)
 	u.intakes, u.seen, u.count, u.bytes = u.intakes[:0], 0, 0, 0
 	u.tracks, u.order, u.changes = u.tracks[:0], u.order[:0], u.changes[:0]
