@@ -4,8 +4,8 @@
 // # Layout
 //
 // A key is 128 bits of its SHA-256, with the millisecond at which it came. New ones go to a map in memory and, in the same
-// transaction, into a log. When enough have gathered they become a run: entries sorted by hash, in pages of about 4 KiB. Of a run
-// only a Bloom filter and the first hash of each page are in memory (about 1.6 bytes a key), and both are stored, so that opening reads
+// transaction, into a log. When enough have gathered they become a run: entries sorted by hash, in pages of about a kilobyte. Of a run
+// only a Bloom filter and the first hash of each page are in memory (about 1.7 bytes a key), and both are stored, so that opening reads
 // them and not the keys. Runs that are neighbours in time are merged when they are of about one size. [Set.Maintain] does all
 // this in portions, beside the transactions that add keys. A run whose newest key is out of the window is dropped whole.
 //
@@ -119,7 +119,7 @@ type Set struct {
 // shape is what the layout is made with: smaller in tests.
 type shape struct {
 	memory int // keys that make a run
-	page   int // bytes of a page
+	page   int // bytes of a page: in an index of SQLite, with its pages of 4 KiB, four go into one, and a longer entry is read whole to compare its key
 	chunk  int // 64-bit words of a stored piece of a filter, or of fences
 	most   int // keys of the largest run that a merge makes
 	log    int // bytes from which a log entry is not added to
@@ -134,9 +134,9 @@ const (
 )
 
 // Open reads the set that the space holds; an empty one where it holds nothing. The space has to be the set's alone.
-// What it reads is about 1.6 bytes a key. Errors are the store's, or say that what is there can't be read.
+// What it reads is about 1.7 bytes a key. Errors are the store's, or say that what is there can't be read.
 func Open(ctx context.Context, v Viewer, space string, o Options) (*Set, error) {
-	sh := shape{memory: 128 << 10, page: 4080, chunk: 2048, most: 8 << 20, log: 4000, least: 4096, cache: 8 << 20}
+	sh := shape{memory: 128 << 10, page: 960, chunk: 2048, most: 8 << 20, log: 4000, least: 4096, cache: 8 << 20}
 	if o.Memory > 0 {
 		sh.memory = o.Memory
 	}

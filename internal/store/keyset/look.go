@@ -3,6 +3,7 @@ package keyset
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"penstock.dev/penstock/internal/store"
@@ -15,8 +16,16 @@ type want struct {
 	key  int // index in the batch
 }
 
-// portion is how many pages are read in one view, so that none lasts long.
-const portion = 2048
+// How much is read in one view, so that none lasts long: pages, and entries of runs that are merged.
+const (
+	portion      = 512
+	mergePortion = 64 << 10
+)
+
+// slow says that a view was closed because it took too long: the disk is busy. What it read until then counts.
+func slow(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)
+}
 
 // look finds for every key that is not in recent when it was last added, and leaves that in best.
 func (s *Set) look(ctx context.Context, keys []Key) error {
@@ -51,6 +60,7 @@ func (s *Set) look(ctx context.Context, keys []Key) error {
 	})
 	rest := s.answer(s.wanted, keys)
 	for len(rest) > 0 {
+		before := len(rest)
 		err := s.view(ctx, func(v store.State) error {
 			for n := 0; n < portion && len(rest) > 0; n++ {
 				r := s.runs[rest[0].run]
@@ -63,7 +73,7 @@ func (s *Set) look(ctx context.Context, keys []Key) error {
 			}
 			return nil
 		})
-		if err != nil {
+		if err != nil && !(slow(ctx, err) && len(rest) < before) {
 			return err
 		}
 	}

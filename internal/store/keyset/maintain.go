@@ -9,11 +9,11 @@ import (
 )
 
 // work is how many entries Maintain may handle for each key that was added: each is written once as it becomes part of a run, less than five
-// times when runs are merged, and deleted as often, which costs a quarter of that.
+// times when runs are merged, and deleted as often, which costs a third of that.
 const work = 8
 
 // deletion is what deleting an entry of the store costs, in entries of the set.
-const deletion = 64
+const deletion = 16
 
 // build is a run that is being written.
 type build struct {
@@ -178,8 +178,7 @@ func (s *Set) mergeSome(ctx context.Context, out Putter, sequence uint64, budget
 	b := s.merge
 	done := false
 	for !done && budget > 0 {
-		// One view reads what is merged in a few tens of milliseconds.
-		part := min(budget, 128<<10)
+		part := min(budget, mergePortion)
 		budget -= part
 		err := s.view(ctx, func(v store.State) error {
 			for part > 0 {
@@ -197,10 +196,10 @@ func (s *Set) mergeSome(ctx context.Context, out Putter, sequence uint64, budget
 			}
 			return nil
 		})
-		if err != nil {
+		budget += part
+		if err != nil && !(slow(ctx, err) && part < mergePortion) {
 			return 0, err
 		}
-		budget += part
 	}
 	if !done {
 		return budget, nil
@@ -226,10 +225,8 @@ func (s *Set) least(v store.State, b *build) (entry, int, error) {
 	found := false
 	for i := range b.cursors {
 		c := &b.cursors[i]
-		if c.data == nil && !c.done {
-			if err := s.advance(v, c); err != nil {
-				return e, 0, err
-			}
+		if err := s.turn(v, c); err != nil {
+			return e, 0, err
 		}
 		if !c.done && (!found || c.head.hash.compare(e.hash) < 0) {
 			e, found = c.head, true
@@ -244,33 +241,38 @@ func (s *Set) least(v store.State, b *build) (entry, int, error) {
 		if !c.done && c.head.hash == e.hash {
 			e.at = max(e.at, c.head.at)
 			n++
-			if err := s.advance(v, c); err != nil {
-				return e, 0, err
-			}
+			c.advance()
 		}
 	}
 	return e, n, nil
 }
 
-// advance moves a cursor to the next entry.
-func (s *Set) advance(v store.State, c *cursor) error {
-	if c.data != nil {
-		c.i++
+// turn reads the next page if a cursor needs one. Nothing is lost if that fails.
+func (s *Set) turn(v store.State, c *cursor) error {
+	if c.data != nil || c.done {
+		return nil
 	}
-	if c.i*c.run.size() >= len(c.data) {
-		if c.page == c.run.pages {
-			c.done = true
-			return nil
-		}
-		data, err := s.read(v, c.run, c.page)
-		if err != nil {
-			return err
-		}
-		c.data, c.i = data, 0
-		c.page++
+	if c.page == c.run.pages {
+		c.done = true
+		return nil
 	}
-	c.head = c.run.at(c.data, c.i)
+	data, err := s.read(v, c.run, c.page)
+	if err != nil {
+		return err
+	}
+	c.data, c.i = data, 0
+	c.page++
+	c.head = c.run.at(data, 0)
 	return nil
+}
+
+// advance moves a cursor to the next entry, which may be in a page that has to be read.
+func (c *cursor) advance() {
+	if c.i++; c.i*c.run.size() < len(c.data) {
+		c.head = c.run.at(c.data, c.i)
+	} else {
+		c.data = nil
+	}
 }
 
 // emit writes an entry of a run.
