@@ -174,6 +174,31 @@ func TestDelayOfMany(t *testing.T) {
 	}
 }
 
+// A message that is due as it comes does not overtake what is due before it, however much that is.
+func TestDelayKeepsTheOrderOfDue(t *testing.T) {
+	w := newWorld(t, func() Machine { return NewDelay(&plan.Delay{}, true, space) })
+	until := beginning.Add(time.Second)
+	for i := range 2500 {
+		w.absorb(Item{Due: until.UnixNano(), Record: fmt.Append(nil, i)})
+	}
+	w.now = until.Add(time.Second)
+	var got []string
+	for i := range 2 {
+		got = append(got, w.absorb(Item{Due: until.UnixNano() + 5, Record: fmt.Append(nil, 2500+i)}).emitted...)
+		w.settle()
+		w.restart()
+	}
+	got = append(got, w.fire().emitted...)
+	for i, g := range got {
+		if g != fmt.Sprint(i) {
+			t.Fatalf("%s at %d", g, i)
+		}
+	}
+	if len(got) != 2502 {
+		t.Errorf("%d left", len(got))
+	}
+}
+
 // A clock that is set back by an hour while nothing happens, before and after a restart.
 func TestDelayDoesNotStallWhenTheClockIsSetBack(t *testing.T) {
 	w := newWorld(t, func() Machine { return NewDelay(&plan.Delay{For: time.Minute}, false, space) })
