@@ -26,11 +26,19 @@ type trial struct {
 	params []penstock.Value
 	parts  map[int]*part // by the node where they begin
 
-	mu      sync.Mutex
-	count   int64
-	failed  map[string]bool   // ids of those that died again
-	reached map[string]string // ids of those that came to what is not done: the step
-	tally   *operate.Tally
+	count int64
+	mu    sync.Mutex
+	fates map[string]*fate // of those that are on their way, by id
+	pass  int64
+	calls map[string]int64 // those that came to what is not done, by step
+	tally *operate.Tally
+}
+
+// fate is what became of a dead letter in a trial.
+type fate struct {
+	died    string // when, the first time
+	failed  *operate.Reason
+	reached string // a step that is not done
 }
 
 // part is the run of those dead letters that begin at one node.
@@ -40,7 +48,7 @@ type part struct {
 }
 
 func (s *Service) newTrial(ctx context.Context, name string, p *plan.Plan) *trial {
-	t := &trial{s: s, name: name, flow: p.Flow(name), params: p.Params, parts: map[int]*part{}, failed: map[string]bool{}, reached: map[string]string{}, tally: operate.NewTally()}
+	t := &trial{s: s, name: name, flow: p.Flow(name), params: p.Params, parts: map[int]*part{}, fates: map[string]*fate{}, calls: map[string]int64{}, tally: operate.NewTally()}
 	t.ctx, t.cancel = context.WithCancel(ctx)
 	return t
 }
@@ -53,6 +61,7 @@ func (t *trial) give(d *operate.DeadLetter) error {
 	}
 	at := entry(t.flow, d.Reason.Entry)
 	if at == plan.End { // behind the last step there is nothing to fail at
+		t.pass++
 		return nil
 	}
 	p := t.parts[at]
@@ -83,7 +92,7 @@ func (t *trial) begin(at int) (*part, error) {
 		Replace: func(_ *plan.Flow, role run.Role, ep *plan.Endpoint) (any, bool) {
 			switch role {
 			case run.RoleSource:
-				return &letters{in: p.letters, vars: f.Vars, channel: t.name + ".dead"}, true
+				return &letters{t: t, in: p.letters, vars: f.Vars}, true
 			case run.RoleDeadLetter:
 				return &again{t: t}, true
 			case run.RoleCaller:
@@ -120,48 +129,50 @@ func (t *trial) finish() (*operate.TriedFlow, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	out := &operate.TriedFlow{Flow: t.name, Gone: t.flow == nil, Count: t.count, Calls: []operate.Reached{}, Rest: t.tally.Clusters()}
-	if out.Gone {
-		return out, nil
-	}
-	calls := map[string]int64{}
-	for _, step := range t.reached {
-		calls[step]++
-	}
-	for step, n := range calls {
+	out := &operate.TriedFlow{Flow: t.name, Gone: t.flow == nil, Count: t.count, Pass: t.pass, Calls: []operate.Reached{}, Rest: t.tally.Clusters()}
+	for step, n := range t.calls {
 		out.Calls = append(out.Calls, operate.Reached{Step: step, Count: n})
 	}
 	slices.SortFunc(out.Calls, func(a, b operate.Reached) int { return cmp.Compare(a.Step, b.Step) })
-	out.Pass = t.count - int64(len(t.failed)) - int64(len(t.reached))
 	return out, nil
 }
 
-// note says that a dead letter came to something that is not done.
-func (t *trial) note(step, id string) {
+// set changes the fate of a dead letter. The first that happens to it counts: behind a call that is not made nothing is known, and of
+// several parts the first that fails is shown.
+func (t *trial) set(id string, change func(*fate)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, before := t.reached[id]; !before && !t.failed[id] {
-		t.reached[id] = step
+	if f := t.fates[id]; f != nil && f.failed == nil && f.reached == "" {
+		change(f)
 	}
 }
 
-// died says that a dead letter failed again. Only its first failure counts, and none behind a call: what the call would have
-// answered is not known.
-func (t *trial) died(id string, r *operate.Reason) {
+// note says that a dead letter came to something that is not done.
+func (t *trial) note(step, id string) { t.set(id, func(f *fate) { f.reached = step }) }
+
+// settled counts a dead letter that is through.
+func (t *trial) settled(id string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if _, called := t.reached[id]; called || t.failed[id] {
-		return
+	f := t.fates[id]
+	delete(t.fates, id)
+	switch {
+	case f == nil:
+	case f.reached != "":
+		t.calls[f.reached]++
+	case f.failed != nil:
+		f.failed.Time = f.died
+		t.tally.Add(t.name, id, f.failed)
+	default:
+		t.pass++
 	}
-	t.failed[id] = true
-	t.tally.Add(t.name, id, r)
 }
 
 // letters is the source of a trial. It implements penstock.Source.
 type letters struct {
-	in      <-chan *operate.DeadLetter
-	vars    []string
-	channel string
+	t    *trial
+	in   <-chan *operate.DeadLetter
+	vars []string
 }
 
 // Open implements penstock.Source.
@@ -198,7 +209,10 @@ func (l *letters) add(d *operate.DeadLetter, into *penstock.Batch) error {
 		if err != nil {
 			return err
 		}
-		m.Pos = penstock.Position{Stream: l.channel, Offset: pos, Next: pos + 1}
+		m.Pos = penstock.Position{Stream: l.t.name + ".dead", Offset: pos, Next: pos + 1}
+		l.t.mu.Lock()
+		l.t.fates[d.ID] = &fate{died: d.Reason.Time}
+		l.t.mu.Unlock()
 		if len(into.Msgs) >= maxRead {
 			return nil
 		}
@@ -215,7 +229,12 @@ func (l *letters) add(d *operate.DeadLetter, into *penstock.Batch) error {
 }
 
 // Settle implements penstock.Source.
-func (*letters) Settle(context.Context, []penstock.Outcome) error { return nil }
+func (l *letters) Settle(_ context.Context, outcomes []penstock.Outcome) error {
+	for _, o := range outcomes {
+		l.t.settled(record.ID(o.Pos.Stream, o.Pos.Offset))
+	}
+	return nil
+}
 
 // Close implements penstock.Source.
 func (*letters) Close(context.Context) error { return nil }
@@ -242,7 +261,7 @@ type again struct {
 func (a *again) Write(_ context.Context, b *penstock.Batch) error {
 	for _, m := range b.Msgs {
 		r := operate.ReasonOf(m.Meta.Get("dead"))
-		a.t.died(m.Lineage.Origin(), &r)
+		a.t.set(m.Lineage.Origin(), func(f *fate) { f.failed = &r })
 	}
 	return nil
 }

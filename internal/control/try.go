@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/control/operate"
 	"penstock.dev/penstock/internal/plan"
 )
@@ -58,7 +59,8 @@ func flowFrom(f *plan.Flow, at int, note func(step, id string)) *plan.Flow {
 	own := *f
 	own.OnError.DeadLetter, own.OnError.Park = nil, false
 	own.Delivery = plan.AtLeastOnce
-	own.Sources = []*plan.Endpoint{{Name: f.Name + "/dead", Label: "dead letters", Pos: f.Pos}}
+	told := &penstock.Driver{Spec: penstock.Spec{Name: "dead letters", Settle: penstock.Each}} // of each, when it is through
+	own.Sources = []*plan.Endpoint{{Name: f.Name + "/dead", Driver: told, Label: "dead letters", Pos: f.Pos}}
 	if at > 0 { // the key of a message that was under way is the one that it had
 		own.Key = nil
 	}
