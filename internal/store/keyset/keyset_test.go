@@ -551,3 +551,27 @@ func report(b *testing.B, s *Set, batch int) {
 	b.ReportMetric(float64(st.Memory)/float64(st.Keys), "B/key")
 	b.ReportMetric(float64(st.Runs), "runs")
 }
+
+// TestAddedAgain adds keys again after their window, and has the runs with both times merged: the later one counts.
+func TestAddedAgain(t *testing.T) {
+	d := newDisk()
+	s, err := open(context.Background(), d, "x", 10*time.Millisecond, shape{memory: 10, page: 80, chunk: 8, most: 1000, log: 60, least: 200, cache: 800})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The old keys stay: each of their runs has one that counts.
+	add(t, s, d, 100, 0, 9)
+	add(t, s, d, 109, 1000, 1001)
+	if got := add(t, s, d, 110, 0, 9); got != 9 {
+		t.Fatalf("%d of 9 keys are new after their window", got)
+	}
+	for i := 2000; len(s.runs) != 1 || s.runs[0].entries < 20; i += 10 {
+		add(t, s, d, 111, i, i+10)
+		if i > 3000 {
+			t.Fatal("the runs are not merged")
+		}
+	}
+	if got := add(t, s, d, 119, 0, 9); got != 0 {
+		t.Errorf("%d keys are forgotten too early", got)
+	}
+}

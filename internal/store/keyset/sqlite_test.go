@@ -16,18 +16,18 @@ import (
 var benchKeys = flag.Int("keyset.keys", 10_000_000, "keys of the set that BenchmarkSQLite begins with")
 
 // later keeps what a transaction is to do.
-type later []change1
+type later []operation
 
-type change1 struct {
+type operation struct {
 	e      store.Entry
 	delete bool
 }
 
 func (l *later) Put(key, value []byte, due int64) {
-	*l = append(*l, change1{e: store.Entry{Key: append([]byte{}, key...), Value: append([]byte{}, value...), Due: due}})
+	*l = append(*l, operation{e: store.Entry{Key: append([]byte{}, key...), Value: append([]byte{}, value...), Due: due}})
 }
 func (l *later) Delete(key []byte) {
-	*l = append(*l, change1{e: store.Entry{Key: append([]byte{}, key...)}, delete: true})
+	*l = append(*l, operation{e: store.Entry{Key: append([]byte{}, key...)}, delete: true})
 }
 
 func (l later) run(tx store.Tx) error {
@@ -91,7 +91,7 @@ func BenchmarkSQLite(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer db.Close()
+	b.Cleanup(func() { _ = db.Close() })
 	s, err := Open(ctx, db, "x", Options{})
 	if err != nil {
 		b.Fatal(err)
