@@ -16,7 +16,8 @@ build: ## build bin/penstock
 
 run: build ## generate a month of shop orders and run examples/orders over it
 	go run ./examples/orders/generate -seed 1 -days 30 -lines-per-day 1500 -out examples/orders/data
-	bin/penstock run examples/orders --param drop=examples/orders/data --param out=examples/orders/out --dead-letters examples/orders/out
+	rm -rf examples/orders/out
+	bin/penstock run --once examples/orders
 	@echo; echo "reconciliation (examples/orders/out/reconciliation.jsonl):"; cat examples/orders/out/reconciliation.jsonl
 
 test: ## run all tests; the summary at the end says what was skipped, and why

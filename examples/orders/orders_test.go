@@ -13,6 +13,9 @@ import (
 	"penstock.dev/penstock/edition"
 	"penstock.dev/penstock/examples/orders/orderdata"
 	"penstock.dev/penstock/internal/control"
+	"penstock.dev/penstock/internal/record"
+	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/sqlite"
 )
 
 // figures is what reconcile.yaml writes.
@@ -44,7 +47,7 @@ func run(t *testing.T, drop string) (out string, sum *control.Summary) {
 			t.Errorf("flow %s: %d of %d paths are typed", f.Flow, f.Typed, f.Total)
 		}
 	}
-	sum, err := s.Run(context.Background(), checked, control.RunOptions{DeadLetters: out})
+	sum, err := s.Run(context.Background(), checked, control.RunOptions{Store: filepath.Join(out, "store.db"), Once: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +78,62 @@ func documents[T any](t *testing.T, path string) []T {
 	return all
 }
 
+// letter is a dead letter's reason.
+type letter struct{ Code, Step, Message string }
+
+// deadLetters reads those that the run left in its store.
+func deadLetters(t *testing.T, path, channel string) (all []letter) {
+	t.Helper()
+	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	err = db.View(t.Context(), func(v store.View) error {
+		segments, err := v.Log().Segments(channel, 0, 64<<20)
+		for _, s := range segments {
+			for data := s.Data; len(data) > 0; {
+				var message []byte
+				if message, data, err = store.NextFrame(data); err != nil {
+					return err
+				}
+				all = append(all, reason(t, message))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// reason is meta.dead of a dead letter.
+func reason(t *testing.T, message []byte) (l letter) {
+	t.Helper()
+	v, err := record.Parse(message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range v.Meta() {
+		if name != "dead" {
+			continue
+		}
+		text, err := value.AppendJSON(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(text, &l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return l
+}
+
 type order struct {
 	ID    string      `json:"id"`
 	Total json.Number `json:"total"`
@@ -84,7 +143,7 @@ type order struct {
 }
 
 // accountForEveryLine holds the outputs to the line: what is in an order, a cancellation or
-// an amendment, and what lies in the dead-letter file, is together what was read.
+// an amendment, and what is a dead letter, is together what was read.
 func accountForEveryLine(t *testing.T, out string, want figures) {
 	t.Helper()
 	got := documents[figures](t, filepath.Join(out, "reconciliation.jsonl"))
@@ -113,13 +172,9 @@ func accountForEveryLine(t *testing.T, out string, want figures) {
 			lines += len(o.Lines)
 		}
 	}
-	dead := documents[struct {
-		Meta struct {
-			Dead struct{ Code, Step, Message string }
-		}
-	}](t, filepath.Join(out, "intake.dead.jsonl"))
+	dead := deadLetters(t, filepath.Join(out, "store.db"), "lines.dead")
 	for _, d := range dead {
-		if d.Meta.Dead.Step != "check" || d.Meta.Dead.Code != "unprocessable" {
+		if d.Step != "check" || d.Code != "unprocessable" {
 			t.Fatalf("dead-lettered for another reason: %+v", d)
 		}
 	}
