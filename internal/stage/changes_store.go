@@ -29,7 +29,7 @@ var headKey = []byte("h")
 
 const changesVersion = 1
 
-func (h *changesHead) append(dst []byte) []byte {
+func (h *changesHead) encode(dst []byte) []byte {
 	text := func(s string) {
 		dst = binary.AppendUvarint(dst, uint64(len(s)))
 		dst = append(dst, s...)
@@ -174,7 +174,7 @@ func (c *Changes) begin(ctx context.Context) error {
 
 // save ends what a call writes.
 func (c *Changes) save(out Output) {
-	c.value = c.changesHead.append(c.value[:0])
+	c.value = c.encode(c.value[:0])
 	out.Put(headKey, c.value, 0)
 }
 

@@ -73,7 +73,7 @@ func (s *Set) look(ctx context.Context, keys []Key) error {
 			}
 			return nil
 		})
-		if err != nil && !(slow(ctx, err) && len(rest) < before) {
+		if err != nil && (!slow(ctx, err) || len(rest) == before) {
 			return err
 		}
 	}

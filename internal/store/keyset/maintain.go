@@ -179,6 +179,7 @@ func (s *Set) mergeSome(ctx context.Context, out Putter, sequence uint64, budget
 	done := false
 	for !done && budget > 0 {
 		part := min(budget, mergePortion)
+		asked := part
 		budget -= part
 		err := s.view(ctx, func(v store.State) error {
 			for part > 0 {
@@ -197,7 +198,7 @@ func (s *Set) mergeSome(ctx context.Context, out Putter, sequence uint64, budget
 			return nil
 		})
 		budget += part
-		if err != nil && !(slow(ctx, err) && part < mergePortion) {
+		if err != nil && (!slow(ctx, err) || part == asked) {
 			return 0, err
 		}
 	}
