@@ -216,7 +216,7 @@ func (c *committer) stages(ctx context.Context, u *unit) (due int64, more bool, 
 			}
 			u.absorbed(s)
 		}
-		if d := s.machine.Due(); d != 0 && d <= now.UnixNano() {
+		if s.machine.Due() != 0 { // also where nothing is due: a machine learns here that the clock was set back
 			m, err := s.machine.Fire(ctx, out, now)
 			if err != nil {
 				return 0, false, c.f.staged(s, err)
@@ -258,6 +258,9 @@ func (c *committer) tell(u *unit) {
 // fsync has its price. True where it waited.
 func (c *committer) linger(ctx context.Context, u *unit) bool {
 	wait := flushEvery - time.Since(c.last)
+	if c.f.r.opts.OnIdle != nil { // somebody waits for the run's rest
+		return false
+	}
 	if u.urgent() || wait <= 0 || u.full() {
 		return false
 	}
