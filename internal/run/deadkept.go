@@ -21,13 +21,13 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 	c.Meta.CopyFrom(&m.Meta)
 	c.Body = readable(b, t.orig)
 	c.Vars = append(c.Vars[:0], t.vars...)
+	if t.died = true; f.parked != nil && t.parkKey != "" {
+		f.parked.die(t, m.Seq, f.r.clock.Now())
+	}
 	c.Meta.Set("dead", f.deadMeta(cause, stepName, attempts, m, f.entryName(t.in.entry)))
 	t.append(nil, f.dead.outlet, c, f.header(m), f.plan.Vars)
 	f.recycle(b)
 	f.dead.sent.Add(1)
-	if t.died = true; f.parked != nil && t.parkKey != "" {
-		f.parked.add(t.parkKey, t.in.seq, m.Seq)
-	}
 	if cause != errParked {
 		f.stats.reject(cause, stepName)
 	}

@@ -86,8 +86,8 @@ func readable(b *penstock.Batch, d *jsonview.Doc) *jsonview.Doc {
 }
 
 // deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin (the stream and the line),
-// offset (the byte at which the message begins there), entry (where it is to be given in again), held (the key that
-// it holds back, with order: park), time.
+// offset (the byte at which the message begins there), entry (where it is to be given in again), held and number (with order: park, the key that
+// it holds back, and its place among those), time.
 func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message, entry string) penstock.Value {
 	str := penstock.StringValue
 	e := errorValue(cause, stepName, attempts)
@@ -101,7 +101,7 @@ func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.
 	}
 	fields = append(fields, penstock.Entry{Key: str("entry"), Value: str(entry)})
 	if t, ok := m.Lineage.(*track); ok && f.parked != nil {
-		fields = append(fields, penstock.Entry{Key: str("held"), Value: str(t.heldKey)})
+		fields = append(fields, penstock.Entry{Key: str("held"), Value: str(t.heldKey)}, penstock.Entry{Key: str("number"), Value: penstock.IntValue(t.number)})
 	}
 	fields = append(fields,
 		penstock.Entry{Key: str("time"), Value: str(f.r.clock.Now().UTC().Format(time.RFC3339Nano))},

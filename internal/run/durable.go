@@ -98,17 +98,17 @@ func (d *durable) end() {
 
 // channelSource reads a durable channel.
 type channelSource struct {
-	d          *durable
-	f          *flow
-	consumer   string
-	redrive    bool // messages that died before: each says where it goes on
-	group      *channel.Group
-	reader     *channel.Reader
-	waits      channel.Waits
-	held       []channel.Delivery // read, and not handed on: they go on elsewhere
-	bytes      int64              // of the messages that were handed on last
-	entry      int                // where they begin
-	deliveries []channel.Delivery
+	d        *durable
+	f        *flow
+	consumer string
+	redrive  bool // messages that died before: each says where it goes on
+	group    *channel.Group
+	reader   *channel.Reader
+	waits    channel.Waits
+	held     []channel.Delivery // read, and not handed on: they go on elsewhere
+	bytes    int64              // of the messages that were handed on last
+	entry    int                // where they begin
+	numbers  []int64            // of messages that were dead: their places among those of their keys
 }
 
 func (r *Runner) newChannelSource(d *durable, f *flow, consumer string) *channelSource {
@@ -154,7 +154,7 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 			return err
 		}
 	}
-	s.bytes = 0
+	s.bytes, s.numbers = 0, s.numbers[:0]
 	for i := range ds {
 		v, err := record.Parse(ds[i].Record)
 		if err != nil {
@@ -169,13 +169,16 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 		if !s.redrive {
 			continue
 		}
-		entry := s.f.entryOf(m)
+		at := deathOf(m)
+		m.Meta.Set("dead", penstock.Absent)
+		entry := s.f.entry(at.entry)
 		if i > 0 && entry != s.entry { // goes on elsewhere: the next batch
 			into.Msgs = into.Msgs[:len(into.Msgs)-1]
 			s.held = slices.Clone(ds[i:])
 			return nil
 		}
 		s.entry = entry
+		s.numbers = append(s.numbers, at.number)
 	}
 	s.held = nil
 	return nil
@@ -264,7 +267,7 @@ func (f *flow) restore(ctx context.Context, st store.Store) error {
 		s.due.Store(s.machine.Due())
 	}
 	if f.parked != nil {
-		return f.parked.load(ctx, st)
+		return f.parked.load(ctx, f, st)
 	}
 	return nil
 }

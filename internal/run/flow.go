@@ -72,7 +72,7 @@ func newFlow(r *Runner, p *plan.Flow) (*flow, error) {
 	if f.durable {
 		f.commit = newCommitter(f)
 		if p.OnError.Park {
-			f.parked = newParked(p.Name)
+			f.parked = newParked()
 		}
 	}
 	f.outCond.init(r, &f.outM)

@@ -145,7 +145,7 @@ func eventTime(p penstock.Program, f *penstock.Frame) (int64, error) {
 	v := p.Eval(f)
 	switch v.Kind() {
 	case penstock.KindTimestamp:
-		return v.Timestamp().UnixNano(), nil
+		return nanos(v.Timestamp()), nil
 	case penstock.KindError:
 		return 0, v.Err()
 	case penstock.KindNode, penstock.KindString: // untyped: RFC 3339 text
@@ -156,10 +156,23 @@ func eventTime(p penstock.Program, f *penstock.Frame) (int64, error) {
 			s = d.Str(n, f.Arena.Alloc)
 		}
 		if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
-			return t.UnixNano(), nil
+			return nanos(t), nil
 		}
 	}
 	return 0, &penstock.Error{Code: penstock.Invalid, Op: "time", Err: errors.New("the flow's time is not a timestamp"), Hint: "give the field format: date-time (and x-layout) in the schema, or use timestamp()"}
+}
+
+// nanos is a time in Unix nanoseconds, or, where it is so far away that there is no such number, the farthest that can still be
+// reckoned with.
+func nanos(t time.Time) int64 {
+	const far int64 = 1 << 62 // the year 2116
+	switch s := t.Unix(); {
+	case s >= far/1e9:
+		return far
+	case s <= -far/1e9:
+		return -far
+	}
+	return t.UnixNano()
 }
 
 // add takes one message in. It appends to done the groups that are complete with it, and

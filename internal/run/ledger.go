@@ -51,6 +51,7 @@ type track struct {
 	fate     journal.Fate
 	redriven bool // it was dead before
 	died     bool
+	number   int64  // onError.order: park: its place among the dead of its key; 0: it was not dead
 	heldKey  string // onError.order: park: its key when it came
 	parkKey  string // onError.order: park: what its key is counted under
 }
@@ -155,7 +156,7 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 			t.recorded.reset()
 			t.fate = journal.Done
 			t.hash, t.inbox, t.redriven, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, false, ""
-			t.heldKey = ""
+			t.heldKey, t.number = "", 0
 		}
 		t.refs.Store(1)
 		m.Lineage = t

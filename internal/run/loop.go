@@ -78,6 +78,9 @@ func (l *lane) start(w *work) {
 			t := m.Lineage.(*track)
 			t.heldKey = strings.Clone(m.Key)
 			t.parkKey = parkKey(entry, m.Key)
+			if t.redriven {
+				f.parked.enter(t.parkKey, t.number)
+			}
 		}
 		ms = x.park(w, ms)
 	}

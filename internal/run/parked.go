@@ -2,42 +2,53 @@ package run
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
+	"io"
+	"slices"
 	"sync"
+	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/channel"
 	"penstock.dev/penstock/jsonview"
 )
 
-// parked knows the keys of a flow behind whose dead letters later messages are held (onError.order: park): for each, how
-// many messages are dead or given in again and not done. At none the key is free.
+// parked knows the keys of a flow behind whose dead letters later messages are held (onError.order: park). It is made of the dead
+// letters themselves at each start: those that are open, and those that were given in again and are not done.
 type parked struct {
-	space string
-	mu    sync.RWMutex
-	keys  map[string]*parkedKey // by entry and key
+	mu   sync.RWMutex
+	keys map[string]*parkedKey // by entry and key
+	last int64
 }
 
-// parkedKey is a key that is held.
+// parkedKey is a key that is held. Each of its dead letters has a number, in the order of the messages, which it keeps when it
+// is given in again and dies once more.
 type parkedKey struct {
-	n       int
-	in, seq uint64 // the first message that died in this run: what was read before it passes
+	dead    []int64 // numbers, in order
+	flight  int     // given in again, and not done
+	in, seq uint64  // the first message that died in this run: what was read before it passes
 	thisRun bool
 }
 
-func newParked(flow string) *parked {
-	return &parked{space: "parked/" + flow, keys: map[string]*parkedKey{}}
-}
+func newParked() *parked { return &parked{keys: map[string]*parkedKey{}} }
 
 // parkKey names a key at an entry of the flow: a key means something else behind an aggregate.
 func parkKey(entry, key string) string { return entry + "\x00" + key }
 
-func (p *parked) holds(key string, in, seq uint64) bool {
+// holds says that a message has to wait behind a dead letter of its key.
+func (p *parked) holds(t *track, seq uint64) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	k := p.keys[key]
-	return k != nil && (!k.thisRun || k.in < in || k.in == in && k.seq < seq)
+	k := p.keys[t.parkKey]
+	switch {
+	case k == nil:
+		return false
+	case t.redriven: // one in front of it is dead, still or again
+		return len(k.dead) > 0 && k.dead[0] < t.number
+	}
+	return !k.thisRun || k.in < t.in.seq || k.in == t.in.seq && k.seq < seq
 }
 
 // any says that some key is held.
@@ -47,60 +58,178 @@ func (p *parked) any() bool {
 	return len(p.keys) > 0
 }
 
-// add counts one more message.
-func (p *parked) add(key string, in, seq uint64) {
+// enter notes that a dead letter was given in again, and is on its way.
+func (p *parked) enter(key string, number int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := p.keys[key]
 	if k == nil {
-		k = &parkedKey{in: in, seq: seq, thisRun: true}
+		k = &parkedKey{}
 		p.keys[key] = k
 	}
-	k.n++
+	if i, there := slices.BinarySearch(k.dead, number); there {
+		k.dead = slices.Delete(k.dead, i, i+1)
+	}
+	k.flight++
 }
 
-// done counts one less: it was given in again, and is through or dead once more (which was counted then).
-func (p *parked) done(key string) {
+// die notes that a message is dead, and gives it its number, in front of which nothing of the key may pass.
+func (p *parked) die(t *track, seq uint64, now time.Time) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	k := p.keys[t.parkKey]
+	if k == nil {
+		k = &parkedKey{in: t.in.seq, seq: seq, thisRun: true}
+		p.keys[t.parkKey] = k
+	}
+	if t.redriven {
+		k.flight--
+	}
+	if t.number == 0 {
+		p.last = max(p.last+1, now.UnixNano())
+		t.number = p.last
+	}
+	k.put(t.number)
+	return t.number
+}
+
+func (k *parkedKey) put(number int64) {
+	if i, there := slices.BinarySearch(k.dead, number); !there {
+		k.dead = slices.Insert(k.dead, i, number)
+	}
+}
+
+// leave notes that a message that was given in again is done.
+func (p *parked) leave(key string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if k := p.keys[key]; k != nil {
-		if k.n--; k.n <= 0 {
-			delete(p.keys, key)
-		}
+		k.flight--
+		p.free(key, k)
 	}
 }
 
-// change is what has to be written of a key: asked on the store's goroutine, so that what is written last is newest.
-func (p *parked) change(key string) change {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
+// drop notes that a dead letter was dropped.
+func (p *parked) drop(key string, number int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	k := p.keys[key]
 	if k == nil {
-		return change{space: p.space, e: store.Entry{Key: []byte(key)}, gone: true}
+		return
 	}
-	return change{space: p.space, e: store.Entry{Key: []byte(key), Value: binary.AppendUvarint(nil, uint64(k.n))}}
+	if i, there := slices.BinarySearch(k.dead, number); there {
+		k.dead = slices.Delete(k.dead, i, i+1)
+	}
+	p.free(key, k)
 }
 
-// load reads what earlier runs held.
-func (p *parked) load(ctx context.Context, st store.Store) error {
-	var after []byte
-	for {
-		var page []store.Entry
-		if err := st.View(ctx, func(v store.View) (err error) {
-			page, err = v.State().Scan(p.space, after, 1000)
-			return err
-		}); err != nil {
+func (p *parked) free(key string, k *parkedKey) {
+	if len(k.dead) == 0 && k.flight <= 0 {
+		delete(p.keys, key)
+	}
+}
+
+// load reads the dead letters that hold keys back.
+func (p *parked) load(ctx context.Context, f *flow, st store.Store) error {
+	hub := channel.NewHub(st, f.r.clock, channel.Options{}) // of its own: what it reads is not taken from anybody
+	defer hub.Close()
+	for _, c := range [][2]string{{deadChannel(f.plan.Name), deadGroup}, {inChannel(f.plan.Name), inChannel(f.plan.Name)}} {
+		if err := p.loadChannel(ctx, hub, c[0], c[1]); err != nil {
 			return err
 		}
-		for _, e := range page {
-			n, _ := binary.Uvarint(e.Value)
-			p.keys[string(e.Key)] = &parkedKey{n: int(n)}
-		}
-		if len(page) < 1000 {
+	}
+	return nil
+}
+
+func (p *parked) loadChannel(ctx context.Context, hub *channel.Hub, name, group string) error {
+	c, err := hub.Open(channel.Config{Name: name, Queue: true})
+	if err != nil {
+		return err
+	}
+	g, err := c.Group(ctx, group, channel.Start{})
+	if err != nil {
+		return err
+	}
+	r := g.Join(channel.Waits{})
+	defer r.Leave()
+	g.End()
+	b := &penstock.Batch{}
+	for left, _ := g.Lag(); left > 0; {
+		ds, err := r.Next(ctx, 1000)
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		after = page[len(page)-1].Key
+		if err != nil {
+			return err
+		}
+		left -= int64(len(ds))
+		for _, d := range ds {
+			b.Reset()
+			v, err := record.Parse(d.Record)
+			if err != nil {
+				return err
+			}
+			m, err := v.Message(b, nil)
+			if err != nil {
+				return err
+			}
+			if at := deathOf(m); at.number != 0 {
+				key := parkKey(at.entry, at.held)
+				if p.keys[key] == nil {
+					p.keys[key] = &parkedKey{}
+				}
+				p.keys[key].put(at.number)
+				p.last = max(p.last, at.number)
+			}
+		}
 	}
+	return nil
+}
+
+// deadGroup is the group that acknowledges dead letters which were dealt with.
+const deadGroup = "dlq"
+
+// deadAt is what a message's meta.dead says of how it is to be given in again.
+type deadAt struct {
+	entry  string // from, behind <step>, at <step>
+	held   string // with order: park: the key that it holds back
+	number int64  // … and its place among those
+}
+
+// deathOf reads it; a message that was not dead is to begin at the beginning.
+func deathOf(m *penstock.Message) deadAt {
+	d := deadAt{entry: entryFrom}
+	text := func(name, v string) {
+		switch name {
+		case "entry":
+			d.entry = v
+		case "held":
+			d.held = v
+		}
+	}
+	switch dead := m.Meta.Get("dead"); dead.Kind() {
+	case penstock.KindMap:
+		for _, e := range dead.Map().Entries {
+			switch {
+			case e.Key.Kind() != penstock.KindString:
+			case e.Value.Kind() == penstock.KindString:
+				text(e.Key.Str(), e.Value.Str())
+			case e.Value.Kind() == penstock.KindInt && e.Key.Str() == "number":
+				d.number = e.Value.Int()
+			}
+		}
+	case penstock.KindNode: // it was carried as JSON
+		doc, n := dead.Node()
+		for _, name := range []string{"entry", "held"} {
+			if e := doc.Field(n, name, nil); doc.Kind(e) == jsonview.String {
+				text(name, doc.Str(e, func(n int) []byte { return make([]byte, n) }))
+			}
+		}
+		if e := doc.Field(n, "number", nil); doc.Kind(e) == jsonview.Number {
+			d.number, _ = doc.Int(e)
+		}
+	}
+	return d
 }
 
 // errParked is why a message was dead-lettered that did not fail itself.
@@ -117,7 +246,7 @@ func (x *exec) park(w *work, ms []*penstock.Message) []*penstock.Message {
 	kept := ms[:0]
 	for _, m := range ms {
 		t := m.Lineage.(*track)
-		if t.redriven || t.parkKey == "" || !p.holds(t.parkKey, t.in.seq, m.Seq) {
+		if t.parkKey == "" || !p.holds(t, m.Seq) {
 			kept = append(kept, m)
 			continue
 		}
@@ -140,27 +269,7 @@ func (f *flow) entryName(entry int) string {
 	return entryFrom
 }
 
-// entryOf is where a message that died goes on, by its meta.dead. A step that is not there any more leaves it the
-// beginning.
-func (f *flow) entryOf(m *penstock.Message) int {
-	dead := m.Meta.Get("dead")
-	m.Meta.Set("dead", penstock.Absent)
-	switch dead.Kind() {
-	case penstock.KindMap:
-		for _, e := range dead.Map().Entries {
-			if e.Key.Kind() == penstock.KindString && e.Key.Str() == "entry" && e.Value.Kind() == penstock.KindString {
-				return f.entry(e.Value.Str())
-			}
-		}
-	case penstock.KindNode: // it was carried as JSON
-		d, n := dead.Node()
-		if e := d.Field(n, "entry", nil); d.Kind(e) == jsonview.String {
-			return f.entry(d.Str(e, nil))
-		}
-	}
-	return 0
-}
-
+// entry is where in the program an entry is. One whose step is not there any more is the beginning.
 func (f *flow) entry(name string) int {
 	for _, s := range f.stages {
 		switch name {
@@ -203,32 +312,20 @@ func (x *exec) inTurn(w *work, pc int, ms []*penstock.Message) {
 	x.give(ms)
 }
 
-// HeldKey names a key that a dead letter holds back, by what its meta.dead says: entry and held. Its count stands under it
-// in the space HeldSpace(flow).
-func HeldKey(entry, held string) string { return parkKey(entry, held) }
+// Held says which key a dead letter holds back, by its meta.dead.
+type Held struct {
+	Entry  string
+	Key    string
+	Number int64
+}
 
-// HeldSpace is where a flow's counts of dead letters that hold keys back stand: by HeldKey, varints.
-func HeldSpace(flow string) string { return newParked(flow).space }
-
-// Let lets go of keys of a flow, once for each dead letter that was dropped. It is for a store whose flows run: where
-// none does, the counts are changed in the store.
-func (r *Runner) Let(ctx context.Context, flow string, keys []string) error {
+// Let lets go of what dead letters hold back that were dropped, in a run that goes on meanwhile.
+func (r *Runner) Let(flow string, dropped []Held) {
 	for _, f := range r.flows {
-		if f.plan.Name != flow || f.parked == nil {
-			continue
-		}
-		for _, k := range keys {
-			f.parked.done(k)
-		}
-		return r.store.Submit(store.Small, func(tx store.Tx) error {
-			for _, k := range keys {
-				c := f.parked.change(k)
-				if err := c.write(tx); err != nil {
-					return err
-				}
+		if f.plan.Name == flow && f.parked != nil {
+			for _, h := range dropped {
+				f.parked.drop(parkKey(h.Entry, h.Key), h.Number)
 			}
-			return nil
-		}).Wait(ctx)
+		}
 	}
-	return nil
 }

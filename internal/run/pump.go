@@ -120,6 +120,9 @@ func (p *pump) dispatch(in *intake) bool {
 	if p.channel != nil {
 		in.bytes += p.channel.bytes
 		in.entry = p.channel.entry
+		for i, n := range p.channel.numbers {
+			in.tracks[i].number = n
+		}
 	}
 	if !f.budget.acquire(in.count, in.bytes) {
 		return false

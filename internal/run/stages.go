@@ -119,7 +119,6 @@ func (s *stageNode) item(b *penstock.Batch, m *penstock.Message) (it stage.Item,
 
 func (s *stageNode) read(b *penstock.Batch, m *penstock.Message, op *plan.Stage, it *stage.Item) (err error) {
 	name := s.node.Name
-	it.Key = m.Key
 	if op.By != nil {
 		if it.Key, err = text(op.By, b.Frame(m), name+" by"); err != nil {
 			return err

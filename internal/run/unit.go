@@ -30,8 +30,8 @@ type unit struct {
 	changes []change
 	acks    map[*pump][]channel.Range
 	fates   map[*pump][]penstock.Outcome
-	ends    *stageNode          // it did what the end of its sources does
-	parked  map[string]struct{} // keys whose count has changed
+	ends    *stageNode // it did what the end of its sources does
+	leave   []string   // keys of which one that was given in again is done
 	journal journal.Draft
 	frame   []byte
 
@@ -80,7 +80,7 @@ func (u *unit) urgent() bool {
 
 // writes says that there is something to write to the store.
 func (u *unit) writes() bool {
-	return len(u.order) > 0 || len(u.changes) > 0 || len(u.acks) > 0 || len(u.parked) > 0
+	return len(u.order) > 0 || len(u.changes) > 0 || len(u.acks) > 0
 }
 
 // take adds a message that is done: what it recorded, and its place.
@@ -139,24 +139,11 @@ func (u *unit) note(t *track) {
 	}
 }
 
-// park counts what the message changes about its parked key.
+// park notes that a message which was given in again is done: its key may be free once that is durable.
 func (u *unit) park(t *track) {
-	p := u.c.f.parked
-	if p == nil || t.parkKey == "" || !t.redriven && !t.died {
-		return
+	if t.redriven && !t.died && t.parkKey != "" {
+		u.leave = append(u.leave, t.parkKey)
 	}
-	if t.redriven {
-		p.done(t.parkKey)
-	}
-	u.repark(t.parkKey)
-}
-
-// repark notes that a key's count of dead messages has to be written.
-func (u *unit) repark(key string) {
-	if u.parked == nil {
-		u.parked = map[string]struct{}{}
-	}
-	u.parked[key] = struct{}{}
 }
 
 // append adds a message for a channel, and says which one of the transaction's it is.
@@ -233,12 +220,6 @@ func (u *unit) write(tx store.Tx) error {
 			return err
 		}
 	}
-	for key := range u.parked {
-		c := u.c.f.parked.change(key)
-		if err := c.write(tx); err != nil {
-			return err
-		}
-	}
 	for p, ranges := range u.acks {
 		if err := p.channel.group.Ack(tx, ranges); err != nil {
 			return err
@@ -262,6 +243,9 @@ func (u *unit) settle(ctx context.Context) error {
 	f := u.c.f
 	for p, ranges := range u.acks {
 		p.channel.group.Acked(ranges)
+	}
+	for _, key := range u.leave {
+		f.parked.leave(key)
 	}
 	for _, p := range f.pumps {
 		var out []penstock.Outcome
@@ -309,7 +293,7 @@ func (u *unit) reset() {
 	clear(u.changes)
 	clear(u.acks)
 	clear(u.fates)
-	clear(u.parked)
+	u.leave = u.leave[:0]
 	u.journal.Reset(u.c.f.plan.Name)
 	u.intakes, u.seen, u.count, u.bytes = u.intakes[:0], 0, 0, 0
 	u.tracks, u.order, u.changes = u.tracks[:0], u.order[:0], u.changes[:0]
