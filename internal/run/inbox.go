@@ -111,7 +111,11 @@ func (b *inbox) add(ctx context.Context, u *unit, ids []*identity) error {
 		keys[i] = id.key
 		delete(b.flight, id.key.Hash) // the set knows it from here on
 	}
-	_, err := b.set.Add(ctx, spaceOutput{u, b.space}, b.p.flow.r.clock.Now(), keys, nil)
+	out := spaceOutput{u, b.space}
+	if _, err := b.set.Add(ctx, out, b.p.flow.r.clock.Now(), keys, nil); err != nil {
+		return err
+	}
+	_, err := b.set.Maintain(ctx, out) // what is left of it comes with the next transaction
 	return err
 }
 

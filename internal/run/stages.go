@@ -31,7 +31,7 @@ type stageNode struct {
 func (f *flow) addStage(n *node, at int) {
 	name := f.plan.Name + "/" + n.Name
 	s := &stageNode{f: f, node: n, at: at, index: len(f.stages), space: name, counted: map[stage.Counted]*atomic.Int64{}}
-	for _, c := range []stage.Counted{stage.Dropped, stage.Late, stage.Groups, stage.ByBound, stage.Gaps, stage.Unfinished} {
+	for _, c := range []stage.Counted{stage.Dropped, stage.Late, stage.Groups, stage.ByBound, stage.Gaps, stage.Unfinished, stage.Repeated} {
 		s.counted[c] = new(atomic.Int64)
 	}
 	switch op := n.Op.(type) {
