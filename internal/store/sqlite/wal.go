@@ -70,7 +70,7 @@ func (s *walState) wrote(d *DB) {
 	}
 	r := copyLog(d.w, sqlCheckpointNoop) // it only asks, and takes two microseconds
 	if r.err != nil {
-		d.fail("ask for the size of the write-ahead log", r.err)
+		_ = d.fail("ask for the size of the write-ahead log", r.err)
 		return
 	}
 	soft, hard := d.o.walSoft/pageSize, d.o.walHard/pageSize
@@ -114,7 +114,7 @@ func (s *walState) start(d *DB) {
 func (s *walState) finished(d *DB, r checkpoint) {
 	s.running = false
 	if r.err != nil {
-		d.fail("copy the write-ahead log into the file", r.err)
+		_ = d.fail("copy the write-ahead log into the file", r.err)
 		return
 	}
 	if r.busy {
@@ -134,7 +134,7 @@ func (s *walState) finished(d *DB, r checkpoint) {
 func (s *walState) restart(d *DB, id sqlID) bool {
 	r := copyLog(d.w, id)
 	if r.err != nil {
-		d.fail("copy the write-ahead log into the file", r.err)
+		_ = d.fail("copy the write-ahead log into the file", r.err)
 		return false
 	}
 	if n, err := d.w.number(statements[sqlFreePages]); err == nil {
