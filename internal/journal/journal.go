@@ -68,10 +68,12 @@ func (e Entry) ID() string { return ID(e.Stream, e.Offset, e.Line) }
 
 // ID names a message of a stream, by its line where it has one.
 func ID(stream string, offset, line int64) string {
+	b := make([]byte, 0, 128) // on the stack: this is asked for every message
+	b = append(b, stream...)
 	if line > 0 {
-		return stream + ":" + strconv.FormatInt(line, 10)
+		return string(strconv.AppendInt(append(b, ':'), line, 10))
 	}
-	return stream + "@" + strconv.FormatInt(offset, 10)
+	return string(strconv.AppendInt(append(b, '@'), offset, 10))
 }
 
 // Hop is where something went that was made of a message.

@@ -29,7 +29,7 @@ func (x *exec) checkIn(w *work, n *node, op *plan.Claim, m *penstock.Message) er
 		body.Reset(jsonview.JSON, w.batch.Arena().Copy(dst))
 	}
 	claim := x.f.r.runtime.UUID()
-	m.Lineage.(*track).claim(x.ownerOf(m), claim, m, x.f.header(m), x.f.r.clock.Now().Add(op.Retain))
+	m.Lineage.(*track).claim(x.ownerOf(m), claim, m, x.f.header(m, x.f.now()), x.f.r.clock.Now().Add(op.Retain))
 	m.Body = body
 	m.Meta.Set("claim", penstock.StringValue(claim))
 	return nil

@@ -25,7 +25,7 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 		f.parked.die(t, m.Seq, f.r.clock.Now())
 	}
 	c.Meta.Set("dead", f.deadMeta(cause, stepName, attempts, m, f.entryName(t.in.entry)))
-	t.append(nil, f.dead.outlet, c, f.header(m), f.plan.Vars)
+	t.append(nil, f.dead.outlet, c, f.header(m, f.now()), f.plan.Vars)
 	f.recycle(b)
 	f.dead.sent.Add(1)
 	if cause != errParked {
@@ -52,7 +52,7 @@ func (d *deadStore) Write(ctx context.Context, b *penstock.Batch) error {
 	now := d.f.r.clock.Now().UnixNano()
 	bundle := store.Bundle{N: len(b.Msgs), MinTime: now, MaxTime: now}
 	for _, m := range b.Msgs {
-		bundle.Data = store.AppendFrame(bundle.Data, record.Append(nil, d.f.header(m), m, nil))
+		bundle.Data = store.AppendFrame(bundle.Data, record.Append(nil, d.f.header(m, now), m, nil))
 	}
 	return st.Submit(store.Bulk, func(tx store.Tx) error {
 		_, err := tx.Append(d.name, bundle)

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -65,10 +64,7 @@ const (
 
 // Origin implements penstock.Lineage.
 func (t *track) Origin() string {
-	if t.pos.Line > 0 {
-		return fmt.Sprintf("%s:%d", t.pos.Stream, t.pos.Line)
-	}
-	return fmt.Sprintf("%s@%d", t.pos.Stream, t.pos.Offset)
+	return journal.ID(t.pos.Stream, t.pos.Offset, t.pos.Line)
 }
 
 // lineages is the lineage of a message that was made of several (a group in memory).

@@ -197,7 +197,7 @@ func copyOut(b *penstock.Batch, c, m *penstock.Message) {
 // recordSend sends to a durable channel: what is sent is recorded, and written in the transaction that settles the
 // source message.
 func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
-	o := n.sink.outlet
+	o, now := n.sink.outlet, x.f.now()
 	kept := ms[:0]
 	mapped := op.Body != nil || op.Key != nil
 	for _, m := range ms {
@@ -222,7 +222,7 @@ func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Messag
 			}
 			out.Key = key
 		}
-		m.Lineage.(*track).append(x.ownerOf(m), o, out, x.f.header(m), nil)
+		m.Lineage.(*track).append(x.ownerOf(m), o, out, x.f.header(m, now), nil)
 		kept = append(kept, m)
 	}
 	n.sink.sent.Add(int64(len(kept)))

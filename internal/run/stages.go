@@ -71,7 +71,7 @@ func (s *stageNode) count(what stage.Counted, n int) {
 
 // absorb records messages for a durable step. They end here; what the step makes of them starts anew.
 func (x *exec) absorb(w *work, n *node, ms []*penstock.Message) {
-	s := n.stage
+	s, now := n.stage, x.f.now()
 	kept := ms[:0]
 	for _, m := range ms {
 		it, err := s.item(w.batch, m)
@@ -79,7 +79,7 @@ func (x *exec) absorb(w *work, n *node, ms []*penstock.Message) {
 			x.fail(m, err)
 			continue
 		}
-		m.Lineage.(*track).absorb(s, m, it, x.f.header(m), x.f.plan.Vars)
+		m.Lineage.(*track).absorb(s, m, it, x.f.header(m, now), x.f.plan.Vars)
 		kept = append(kept, m)
 	}
 	x.end(w, kept, fateGrouped)
@@ -164,9 +164,11 @@ func (s *stageNode) begun(b *penstock.Batch, m *penstock.Message) error {
 }
 
 // header is what a record says of a message beside its content.
-func (f *flow) header(m *penstock.Message) record.Header {
-	return record.Header{Time: f.r.clock.Now().UnixNano(), Origin: m.Lineage.Origin()}
+func (f *flow) header(m *penstock.Message, now int64) record.Header {
+	return record.Header{Time: now, Origin: m.Lineage.Origin()}
 }
+
+func (f *flow) now() int64 { return f.r.clock.Now().UnixNano() }
 
 // claim checks bodies in, or brings them back.
 func (x *exec) claim(w *work, n *node, op *plan.Claim, ms []*penstock.Message) {

@@ -388,6 +388,6 @@ func (u *unit) reject(rec []byte, t *track, cause error, stepName string) error 
 		f.envelop(b, m)
 		return f.dead.write(f.ctx, b)
 	}
-	u.append(f.dead.outlet, record.Append(nil, f.header(m), m, f.plan.Vars))
+	u.append(f.dead.outlet, record.Append(nil, f.header(m, f.now()), m, f.plan.Vars))
 	return nil
 }
