@@ -288,11 +288,7 @@ func (f *found) list() string {
 
 // reason is why a message was dead-lettered: the step, the code and what is wrong.
 func (r *record) reason() string {
-	out, err := r.msg.Meta.Get("dead").AppendJSON(nil)
-	if err != nil {
-		return "for no reason"
-	}
-	t, err := parse(out)
+	t, err := r.reasons()
 	if err != nil {
 		return "for no reason"
 	}
@@ -303,4 +299,13 @@ func (r *record) reason() string {
 		}
 	}
 	return strings.Join(parts, ": ")
+}
+
+// reasons is meta.dead as a document.
+func (r *record) reasons() (penstock.Tree, error) {
+	out, err := r.msg.Meta.Get("dead").AppendJSON(nil)
+	if err != nil {
+		return penstock.Tree{}, err
+	}
+	return parse(out)
 }

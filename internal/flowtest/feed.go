@@ -5,33 +5,101 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/jsonview"
 )
 
-// feed is the source that a script feeds. It gives one message at a time, when the pace says so.
+// feed is the source that a script feeds. It gives one message at a time, when the pace says so. It outlives a crash: the script
+// has sent what it has sent.
 type feed struct {
+	again      again
+	cumulative bool   // what is settled settles all before it
 	idle, busy func() // of the run
 
 	mu      sync.Mutex
 	wake    chan struct{}
-	queue   []sending
-	allowed int  // messages that may be read now
-	asleep  bool // Read waits
-	ended   bool // no more will come
+	sent    []sending // all of it
+	queue   []sending // what is not read
+	allowed int       // messages that may be read now
+	asleep  bool      // Read waits
+	ended   bool      // no more will come
+
+	read    int64              // messages that were read, those too that are passed over
+	lost    int64              // so many of the first don't come again
+	from    map[string]int64   // by stream: where it is resumed
+	settled map[int64]struct{} // what the engine said is done
 }
+
+// again is what of a source comes again after a crash.
+type again uint8
+
+const (
+	againNone      again = iota // nothing that was read (stdin; a channel in memory: its sender has settled it)
+	againAll                    // everything: the run keeps no state, and reads its source anew
+	againUnsettled              // what was not settled
+	againPosition               // what the engine's own position says
+)
 
 // sending is what stands in the queue: a document, or a stream whose records come one by one.
 type sending struct {
 	body    []byte
 	pos     penstock.Position
 	meta    []penstock.MetaEntry
-	records *penstock.Records // nil for a document
+	open    func() *penstock.Records // nil for a document
+	records *penstock.Records        // open, once it was begun
 }
 
-func newFeed() *feed { return &feed{wake: make(chan struct{}, 1)} }
+func newFeed(a again) *feed {
+	return &feed{again: a, wake: make(chan struct{}, 1), settled: map[int64]struct{}{}}
+}
+
+// source is what the engine reads.
+func (f *feed) source() penstock.Source {
+	if f.again == againPosition {
+		return &positioned{f}
+	}
+	return f
+}
+
+// positioned is a feed whose position the engine keeps.
+type positioned struct{ *feed }
+
+var _ penstock.Positioned = (*positioned)(nil)
+
+// Resume implements penstock.Positioned.
+func (p *positioned) Resume(_ context.Context, from []penstock.Position) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.from = map[string]int64{}
+	for _, pos := range from {
+		p.from[pos.Stream] = pos.Next
+	}
+	return nil
+}
+
+// crashed lets that come again which a crash has not lost. The run must have ended.
+func (f *feed) crashed() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.again == againNone {
+		f.lost = max(f.lost, f.read)
+	}
+	f.queue = slices.Clone(f.sent)
+	f.read, f.allowed, f.asleep = 0, 0, false
+	select {
+	case <-f.wake:
+	default:
+	}
+}
+
+// over says that a message does not come again.
+func (f *feed) over(pos penstock.Position) bool {
+	_, settled := f.settled[pos.Offset]
+	return settled || pos.Offset < f.lost || pos.Offset < f.from[pos.Stream]
+}
 
 // Waits implements run.Waiter.
 func (f *feed) Waits(idle, busy func()) { f.idle, f.busy = idle, busy }
@@ -40,6 +108,7 @@ func (f *feed) Waits(idle, busy func()) { f.idle, f.busy = idle, busy }
 func (f *feed) add(s sending) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.sent = append(f.sent, s)
 	f.queue = append(f.queue, s)
 }
 
@@ -81,7 +150,20 @@ func (*feed) Open(context.Context) error { return nil }
 func (*feed) Close(context.Context) error { return nil }
 
 // Settle implements penstock.Source.
-func (*feed) Settle(context.Context, []penstock.Outcome) error { return nil }
+func (f *feed) Settle(_ context.Context, outcomes []penstock.Outcome) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range outcomes {
+		switch {
+		case f.again != againUnsettled || o.Err != nil:
+		case f.cumulative:
+			f.lost = max(f.lost, o.Pos.Next)
+		default:
+			f.settled[o.Pos.Offset] = struct{}{}
+		}
+	}
+	return nil
+}
 
 // Read implements penstock.Source.
 func (f *feed) Read(ctx context.Context, into *penstock.Batch) error {
@@ -107,26 +189,25 @@ func (f *feed) next(into *penstock.Batch) (done bool, err error) {
 	defer f.mu.Unlock()
 	for f.allowed > 0 && len(f.queue) > 0 {
 		s := &f.queue[0]
-		if s.records == nil {
-			m := into.Append()
-			m.Body.Reset(jsonview.JSON, s.body)
-			m.Pos = s.pos
-			s.stamp(m)
-			f.queue, f.allowed = f.queue[1:], 0
-			return true, nil
+		err := s.next(into)
+		if s.open == nil || err != nil {
+			f.queue = f.queue[1:]
 		}
-		err := s.records.Next(into)
-		for _, m := range into.Msgs {
-			s.stamp(m)
-		}
-		if err == nil {
-			f.allowed = 0
-			return true, nil
-		}
-		f.queue = f.queue[1:]
-		if !errors.Is(err, io.EOF) { // as for any source: what can't be read stops the run
+		if err != nil && !errors.Is(err, io.EOF) { // as for any source: what can't be read stops the run
 			return true, err
 		}
+		if len(into.Msgs) == 0 {
+			continue
+		}
+		m := into.Msgs[0]
+		m.Pos.Offset, m.Pos.Next = f.read, f.read+1 // of all that the script sends: its lines have several
+		f.read++
+		if f.over(m.Pos) {
+			into.Reset()
+			continue
+		}
+		f.allowed = 0
+		return true, nil
 	}
 	if f.ended && len(f.queue) == 0 {
 		return true, io.EOF
@@ -139,14 +220,29 @@ func (f *feed) next(into *penstock.Batch) (done bool, err error) {
 	return false, nil
 }
 
-// stamp gives a message the headers of the script.
-func (s *sending) stamp(m *penstock.Message) {
-	for _, e := range s.meta {
-		m.Meta.Set(e.Name, e.Value)
+// next reads one message.
+func (s *sending) next(into *penstock.Batch) error {
+	if s.open == nil {
+		m := into.Append()
+		m.Body.Reset(jsonview.JSON, s.body)
+		m.Pos = s.pos
+	} else {
+		if s.records == nil {
+			s.records = s.open()
+		}
+		if err := s.records.Next(into); err != nil {
+			return err
+		}
 	}
+	for _, m := range into.Msgs {
+		for _, e := range s.meta {
+			m.Meta.Set(e.Name, e.Value)
+		}
+	}
+	return nil
 }
 
-// stream makes the records of text, as a source with this codec reads them. The driver tells the
+// stream opens the records of text, as a source with this codec reads them. The driver tells the
 // headers: a file's records know their file and line.
 func stream(codec penstock.Codec, driver, name string, text []byte) *penstock.Records {
 	var r io.Reader = bytes.NewReader(text)

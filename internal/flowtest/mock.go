@@ -165,9 +165,10 @@ func (w *world) called(ep *plan.Endpoint) string {
 
 // mockCaller stands for the caller of one step.
 type mockCaller struct {
-	w  *world
-	ep *plan.Endpoint
-	at *place
+	w    *world
+	life *life
+	ep   *plan.Endpoint
+	at   *place
 }
 
 // Open implements penstock.Caller.
@@ -181,6 +182,9 @@ func (*mockCaller) Close(context.Context) error { return nil }
 func (c *mockCaller) Call(_ context.Context, f *penstock.Frame, into *penstock.Message) error {
 	if err := c.wait(0, fmt.Sprintf("%06d%v%s", c.at.index, c.at.path(f.Msg), bodyText(f.Msg))); err != nil {
 		return err
+	}
+	if c.life.over.Load() {
+		return errCrashed
 	}
 	m, fails, err := c.w.mocks.pick(c.ep, c.at.node.Name, f)
 	switch {
@@ -214,13 +218,16 @@ func (c *mockCaller) fail(f *resource.MockFailure) error {
 	return &penstock.Error{Code: f.Code, Op: c.at.node.Name, Err: errors.New(message)}
 }
 
+// errCrashed is what a process that was killed still sees of the world.
+var errCrashed = penstock.E(penstock.Cancelled, "crash", "", "the flow has crashed")
+
 // wait lets time go by. It does not look at the call's own context: that ends at the same instant as
 // its wait, and only one of them may wake it.
 func (c *mockCaller) wait(d time.Duration, order string) error {
 	timer, stop := c.w.pace.clock.timer(d, order)
 	defer stop()
-	if !c.w.pace.runner.Await(c.w.ctx, timer) {
-		return context.Cause(c.w.ctx)
+	if !c.w.pace.runner.Await(c.life.ctx, timer) {
+		return context.Cause(c.life.ctx)
 	}
 	return nil
 }

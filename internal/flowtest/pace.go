@@ -44,6 +44,14 @@ func (p *pace) start(ctx context.Context) {
 	}()
 }
 
+// crashed makes ready for another start. The run must have ended.
+func (p *pace) crashed() {
+	for _, f := range p.feeds {
+		f.crashed()
+	}
+	p.running, p.runner, p.err, p.done = false, nil, nil, make(chan struct{})
+}
+
 func (p *pace) over() bool {
 	select {
 	case <-p.done:
@@ -132,6 +140,9 @@ func (p *pace) advance(ctx context.Context, d time.Duration) error {
 
 // finish ends the sources and lets time go by until the run has ended.
 func (p *pace) finish(ctx context.Context) error {
+	if !p.running { // it crashed, and was not started again
+		return nil
+	}
 	if err := p.settle(ctx); err != nil {
 		return err
 	}

@@ -31,12 +31,27 @@ type record struct {
 type records struct {
 	mu  sync.Mutex
 	all []*record
+	err error // the first that could not be taken
 }
 
 func (l *records) add(r *record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, r)
+}
+
+// damaged notes that something left the flow that can't be read.
+func (l *records) damaged(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.err = cmp.Or(l.err, err)
+}
+
+// failure is why not everything was taken; nil if it was.
+func (l *records) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
 }
 
 // find lists the records for which want holds, in order. Where several came at once, from branches
@@ -76,6 +91,7 @@ func compareRecords(a, b *record) int {
 // recorder is the sink that stands for an endpoint.
 type recorder struct {
 	w    *world
+	life *life
 	ep   *plan.Endpoint // nil: the dead letter of a flow that names none
 	dead bool
 	at   *place
@@ -86,7 +102,7 @@ type recorder struct {
 }
 
 func (w *world) recorder(ep *plan.Endpoint, dead bool) *recorder {
-	r := &recorder{w: w, ep: ep, dead: dead, at: &place{index: 1 << 30}}
+	r := &recorder{w: w, life: w.life, ep: ep, dead: dead, at: &place{index: 1 << 30}}
 	if ep == nil {
 		return r
 	}
@@ -97,10 +113,8 @@ func (w *world) recorder(ep *plan.Endpoint, dead bool) *recorder {
 	if r.path, file = pathOf(ep.Config); file || formatOf(ep.Config) != nil {
 		r.encs = map[string]penstock.Encoder{}
 	}
-	for _, c := range w.test.suite.plan.Channels {
-		if c.Name == ep.Channel {
-			r.key = c.Key
-		}
+	if c := w.channel(ep.Channel); c != nil {
+		r.key = c.Key
 	}
 	return r
 }
@@ -113,6 +127,9 @@ func (*recorder) Close(context.Context) error { return nil }
 
 // Write implements penstock.Sink. What the format of the real sink can't write fails here too.
 func (r *recorder) Write(_ context.Context, b *penstock.Batch) error {
+	if r.life.over.Load() {
+		return errCrashed
+	}
 	errs := map[int]error{}
 	for i, m := range b.Msgs {
 		rec, err := r.record(b.Frame(m))

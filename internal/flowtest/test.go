@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
@@ -50,8 +51,9 @@ func (t *test) run(ctx context.Context) {
 		t.fail(at.pos, "%v", at.err)
 	}
 	cancel()
-	if w.pace.running {
-		<-w.pace.done
+	w.close()
+	if err := w.log.failure(); err != nil {
+		t.fail(t.pos, "%v", err)
 	}
 	t.failures = append(t.failures, w.mocks.missed()...)
 	if len(t.failures) > 0 {
@@ -98,11 +100,8 @@ func (t *test) params() ([]penstock.Value, bool) {
 // play runs the script, and then the flow to its end.
 func (w *world) play() error {
 	script := w.test.spec.Script
-	explicit := false
-	for i := range script {
-		explicit = explicit || script[i].Start
-	}
-	if !explicit {
+	explicit := slices.IndexFunc(script, func(a resource.Action) bool { return a.Start || a.Crash })
+	if explicit < 0 || script[explicit].Crash {
 		if err := w.start(); err != nil {
 			return err
 		}
@@ -132,6 +131,8 @@ func (w *world) act(a *resource.Action) error {
 		if err := w.send(a.Send); err != nil {
 			return err
 		}
+	case a.Crash:
+		return w.crash()
 	case a.Start:
 		if w.pace.running {
 			return wrong(a.Pos, "the flow was started before")
@@ -181,7 +182,7 @@ func (w *world) send(s *resource.SendAction) error {
 
 // document sends a literal document, whose position is where it stands in the test.
 func document(t *penstock.Tree, meta []penstock.MetaEntry) sending {
-	at := penstock.Position{Stream: filepath.Base(t.Pos.File), Line: int64(t.Pos.Line), Offset: int64(t.Pos.Line), Next: int64(t.Pos.Line) + 1}
+	at := penstock.Position{Stream: filepath.Base(t.Pos.File), Line: int64(t.Pos.Line)}
 	return sending{body: resource.AppendTree(nil, t), pos: at, meta: meta}
 }
 
@@ -198,7 +199,7 @@ func (w *world) records(fd *feed, ep *plan.Endpoint, s *resource.SendAction, nam
 	if codec == nil {
 		return wrong(s.Pos, "the source %s has no format, so it takes `body` and `bodies` only", ep.Label)
 	}
-	fd.add(sending{records: stream(codec, driver, name, data), meta: meta})
+	fd.add(sending{open: func() *penstock.Records { return stream(codec, driver, name, data) }, meta: meta})
 	return nil
 }
 

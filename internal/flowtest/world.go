@@ -2,14 +2,18 @@ package flowtest
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/internal/run"
+	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/memory"
 )
 
 // world is what stands around the flow under test: its plan, with everything outside replaced.
@@ -24,6 +28,15 @@ type world struct {
 	reply   *plan.Endpoint // made for a flow that has no `to`; else nil
 	log     records
 	mocks   *mocks
+	store   *memory.Store // nil: the run keeps no state
+	life    *life         // the process that runs, or ran last
+}
+
+// life is from one start to the end, or to a crash.
+type life struct {
+	ctx  context.Context
+	end  context.CancelFunc
+	over atomic.Bool // what is still on its way no longer counts
 }
 
 // place is where in the flow an endpoint is used.
@@ -51,8 +64,12 @@ func newWorld(ctx context.Context, t *test, f *plan.Flow, params []penstock.Valu
 		w.reply = &plan.Endpoint{Name: f.Name + "/reply", Pos: f.Pos, Label: "reply"}
 		own.Nodes = withReply(f.Nodes, w.reply)
 	}
+	if t.suite.plan.Durable {
+		w.store = memory.New()
+	}
 	for _, ep := range own.Sources {
-		fd := newFeed()
+		fd := newFeed(w.comesAgain(ep))
+		fd.cumulative = ep.Driver != nil && ep.Driver.Spec.Settle == penstock.Cumulative
 		w.feeds[ep] = fd
 		w.pace.feeds = append(w.pace.feeds, fd)
 	}
@@ -124,11 +141,55 @@ func (p *place) path(m *penstock.Message) []int {
 	return out
 }
 
+// comesAgain says what of a source comes again after a crash.
+func (w *world) comesAgain(ep *plan.Endpoint) again {
+	replay := penstock.ReplayPosition // a durable channel
+	if c := w.channel(ep.Channel); ep.Driver != nil {
+		replay = ep.Driver.Spec.Replay
+	} else if c == nil || !c.Durable {
+		replay = penstock.ReplayNone
+	}
+	switch {
+	case replay == penstock.ReplayNone:
+		return againNone
+	case replay == penstock.ReplayAgain:
+		return againUnsettled
+	case w.store == nil:
+		return againAll
+	}
+	return againPosition
+}
+
+// channel finds a channel of the plan, or nil.
+func (w *world) channel(name string) *plan.Channel {
+	for _, c := range w.test.suite.plan.Channels {
+		if c.Name == name && name != "" {
+			return c
+		}
+	}
+	return nil
+}
+
+// stored says that what is sent to an endpoint goes to the store, with the transaction that settles its message. A dead letter's endpoint is
+// nil where the flow names none.
+func (w *world) stored(ep *plan.Endpoint) bool {
+	if w.store == nil {
+		return false
+	}
+	if ep == nil {
+		return true
+	}
+	c := w.channel(ep.Channel)
+	return c != nil && c.Durable
+}
+
 // replace gives the engine what stands for an endpoint.
 func (w *world) replace(f *plan.Flow, role run.Role, ep *plan.Endpoint) (any, bool) {
 	switch {
 	case role == run.RoleSource:
-		return w.feeds[ep], true
+		return w.feeds[ep].source(), true
+	case (role == run.RoleDeadLetter || role == run.RoleSink) && w.stored(ep):
+		return nil, false // looked at in the store
 	case role == run.RoleDeadLetter, ep == f.OnError.DeadLetter && role == run.RoleSink:
 		return w.recorder(ep, true), true
 	case role == run.RoleSink:
@@ -136,23 +197,68 @@ func (w *world) replace(f *plan.Flow, role run.Role, ep *plan.Endpoint) (any, bo
 	case ep.Driver != nil && ep.Driver.Spec.Local && !w.mocks.of(ep):
 		return nil, false // answers from files: it really runs
 	default:
-		return &mockCaller{w: w, ep: ep, at: w.places[ep]}, true
+		return &mockCaller{w: w, life: w.life, ep: ep, at: w.places[ep]}, true
 	}
 }
 
 // start opens the flow and begins to run it.
 func (w *world) start() error {
-	r, err := run.New(&plan.Plan{Flows: []*plan.Flow{w.flow}, Params: w.runtime.Params}, run.Options{
+	w.life = &life{}
+	w.life.ctx, w.life.end = context.WithCancel(w.ctx)
+	p := &plan.Plan{Flows: []*plan.Flow{w.flow}, Params: w.runtime.Params}
+	o := run.Options{
 		Clock: w.pace.clock, UUID: w.runtime.UUID, Random: func() float64 { return 0 }, // no jitter: a retry comes when its backoff says
 		OnIdle: w.pace.notify, Replace: w.replace,
 		Drain: time.Millisecond, // a test that is given up leaves messages that wait for a clock which stands still
-	})
+	}
+	if w.store != nil {
+		p.Durable, p.Store = true, w.test.suite.plan.Store
+		for _, c := range w.test.suite.plan.Channels {
+			if c.Durable {
+				p.Channels = append(p.Channels, c)
+			}
+		}
+		st := w.store
+		o.Store = func() (store.Store, error) { return st, nil }
+		w.watch(st)
+	}
+	r, err := run.New(p, o)
 	if err != nil {
 		return err
 	}
 	w.pace.runner = r
-	w.pace.start(w.ctx)
+	w.pace.start(w.life.ctx)
 	return nil
+}
+
+// crash ends the flow as if its process had been killed: whatever it still does no longer counts, and the next start finds what was
+// durable.
+func (w *world) crash() error {
+	w.life.over.Store(true)
+	if w.store != nil {
+		w.store = w.store.Reopen()
+	}
+	w.life.end()
+	select {
+	case <-w.pace.done:
+	case <-w.ctx.Done():
+		return fmt.Errorf("the test was stopped: %w", context.Cause(w.ctx))
+	}
+	w.pace.crashed()
+	return nil
+}
+
+// close waits for the end of a run whose context has ended.
+func (w *world) close() {
+	if w.pace.running {
+		<-w.pace.done
+	}
+	if w.life != nil {
+		w.life.end()
+	}
+	if w.store != nil {
+		_ = w.store.Close() // in memory
+	}
 }
 
 // samePath compares paths as they are written: ./out/a and out/a are the same.
