@@ -88,7 +88,7 @@ func undoneLooked(f *fixture) {
 		err := errors.Join(appendTo("c", 1, "bad")(tx), put("s", "k", "bad")(tx), put("s", "bad", "x")(tx), put("bad", "k", "x")(tx))
 		look(tx)
 		_, err2 := tx.Drop("c", 2)
-		err3 := errors.Join(put("s", "k", "worse")(tx), tx.Delete("s", []byte("due")), put("s", "due2", "")(tx))
+		err3 := errors.Join(put("s", "k", "worse")(tx), tx.Delete("s", []byte("due")), put("s", "due2", "")(tx), put("late", "k", "x")(tx))
 		look2, err4 := tx.State().Scan("s", nil, 10)
 		if k := keys(look2); !strings.HasSuffix(k, "bad before due2 k") {
 			f.Errorf("inside: %s", k)
@@ -137,6 +137,13 @@ func undoneLooked(f *fixture) {
 		f.equal("k", value, "old")
 	}
 	check()
+	f.do(put("late", "other", "x"))
+	f.view(func(v store.View) error {
+		sp, err := v.State().Spaces("late")
+		f.equal("a space that a failed transaction made", sp, []store.Space{{Name: "late", Entries: 1, Bytes: 6}})
+		return err
+	})
+	f.do(func(tx store.Tx) error { return tx.Delete("late", []byte("other")) })
 	f.reopen()
 	check()
 }

@@ -245,6 +245,19 @@ func (t *tx) set(c *cell, there bool, value []byte, due int64) {
 	g.bytes += int64(len(c.key) + len(value))
 }
 
+// space finds a space, or makes it.
+func (t *tx) space(name string) *space {
+	sp := t.g.spaces[name]
+	if sp == nil {
+		sp = t.g.space(name)
+		if t.savepoint { // the others are kept by open
+			before := *sp
+			t.restore = append(t.restore, func() { *sp = before })
+		}
+	}
+	return sp
+}
+
 // Put implements store.Writer.
 func (t *tx) Put(space string, e store.Entry) error {
 	if err := t.live(); err != nil {
@@ -256,7 +269,7 @@ func (t *tx) Put(space string, e store.Entry) error {
 	if len(e.Value) > maxBytes {
 		return penstock.E(penstock.TooLarge, "put", space, fmt.Sprintf("a value of %d bytes; the limit is %d", len(e.Value), maxBytes))
 	}
-	sp := t.g.space(space)
+	sp := t.space(space)
 	c := t.g.remembered(sp, e.Key)
 	if c == nil {
 		c = t.g.newCell(sp, e.Key)
