@@ -296,8 +296,7 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 		return err
 	}
 	if u.writes() {
-		cm := f.r.store.Submit(store.Bulk, u.write)
-		if err := cm.Wait(ctx); err != nil {
+		if err := c.submit(ctx, u); err != nil {
 			return &penstock.Error{Code: penstock.CodeOf(err), Op: "commit of " + f.plan.Name, Err: err,
 				Hint: "what was not committed is read again at the next start, where its source can"}
 		}
@@ -318,6 +317,34 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 	u.reset() // not where it failed: the store may still be about to write it
 	return nil
 }
+
+// submit writes the unit. While the disk has no room it waits, and its sources with it.
+func (c *committer) submit(ctx context.Context, u *unit) error {
+	told := false
+	for {
+		err := c.f.r.store.Submit(store.Bulk, u.write).Wait(ctx)
+		if penstock.CodeOf(err) != penstock.Limited || err == nil {
+			if told && err == nil {
+				c.f.log.Info("the store has room again")
+			}
+			return err
+		}
+		if !told {
+			c.f.log.Warn("the store takes nothing; the flow waits", "error", err)
+			told = true
+		}
+		t := time.NewTimer(roomEvery) // the disk's room has nothing to do with a test's clock
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// roomEvery is how often a store without room is asked again.
+const roomEvery = time.Second
 
 // wait waits until something is ready or due.
 func (c *committer) wait(ctx context.Context, due int64) {

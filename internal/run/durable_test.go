@@ -346,3 +346,26 @@ func TestADeadMessageTakesBackWhatItWrote(t *testing.T) {
 		t.Errorf("dead: %v", got)
 	}
 }
+
+// crowded is a store that has no room for a while.
+type crowded struct {
+	store.Store
+	left int
+}
+
+func (c *crowded) Submit(class store.Class, f func(store.Tx) error) *store.Commit {
+	if c.left--; c.left >= 0 {
+		return c.Store.Submit(class, func(store.Tx) error { return penstock.E(penstock.Limited, "write", "", "no room") })
+	}
+	return c.Store.Submit(class, f)
+}
+
+func TestAStoreWithoutRoomIsWaitedFor(t *testing.T) {
+	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.Total, Sources: fromLines("a"), Nodes: next(toChannel("c"))})
+	p.source = func() penstock.Source { return &resumable{lines: lines{docs: docs(50, `{"n":%d}`), batch: 20}} }
+	p.store = &crowded{Store: p.store, left: 1}
+	p.run(t.Context())
+	if got := p.holds("c"); len(got) != 50 {
+		t.Errorf("%d messages", len(got))
+	}
+}
