@@ -354,7 +354,8 @@ type crowded struct {
 }
 
 func (c *crowded) Submit(class store.Class, f func(store.Tx) error) *store.Commit {
-	if c.left--; c.left >= 0 {
+	if class == store.Bulk && c.left > 0 {
+		c.left--
 		return c.Store.Submit(class, func(store.Tx) error { return penstock.E(penstock.Limited, "write", "", "no room") })
 	}
 	return c.Store.Submit(class, f)
