@@ -16,8 +16,8 @@ const serveGrace = 2 * time.Second
 
 // listen lets commands ask a run, from when it has started until ended is called with its error. Then operations are over,
 // and the store may be closed.
-func (s *Service) listen(ctx context.Context, started <-chan struct{}, snapshot func() *run.Summary, stop context.CancelFunc, pl *plan.Plan, st *storage, o *RunOptions) (ended func(error)) {
-	l := newLive(s.clock(), snapshot, stop)
+func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Runner, snapshot func() *run.Summary, stop context.CancelFunc, pl *plan.Plan, st *storage, o *RunOptions) (ended func(error)) {
+	l := newLive(s.clock(), r, snapshot, stop)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		select {

@@ -16,6 +16,7 @@ type live struct {
 	since    time.Time
 	snapshot func() *run.Summary
 	stop     context.CancelFunc
+	let      func(flow string, dropped []run.Held)
 	done     chan struct{}
 
 	mu       sync.Mutex
@@ -36,8 +37,17 @@ const (
 	maxSamples  = 5
 )
 
-func newLive(clock penstock.Clock, snapshot func() *run.Summary, stop context.CancelFunc) *live {
-	return &live{clock: clock, since: clock.Now(), snapshot: snapshot, stop: stop, done: make(chan struct{})}
+func newLive(clock penstock.Clock, r *run.Runner, snapshot func() *run.Summary, stop context.CancelFunc) *live {
+	return &live{clock: clock, since: clock.Now(), snapshot: snapshot, stop: stop, let: r.Let, done: make(chan struct{})}
+}
+
+// Let implements operate.Process.
+func (l *live) Let(flow string, dropped []operate.Reason) {
+	held := make([]run.Held, len(dropped))
+	for i, d := range dropped {
+		held[i] = run.Held{Entry: d.Entry, Key: d.Held, Number: d.Number}
+	}
+	l.let(flow, held)
 }
 
 // watch takes samples until the run has ended.

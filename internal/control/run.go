@@ -114,7 +114,7 @@ func (s *Service) runOn(ctx context.Context, c *Checked, pl *plan.Plan, st *stor
 	}()
 	listening := func(error) {}
 	if o.Listen {
-		listening = s.listen(ctx, started, snapshot, stop, pl, st, o)
+		listening = s.listen(ctx, started, r, snapshot, stop, pl, st, o)
 	}
 	every := o.Every
 	if every <= 0 {

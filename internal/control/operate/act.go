@@ -155,7 +155,25 @@ func (d *direct) write(ctx context.Context, s store.Store, g *channel.Group, a A
 		return err
 	}
 	g.Acked(ranges)
+	if a.Verb == Drop && d.c.Process != nil {
+		d.let(a.Flow, p)
+	}
 	return nil
+}
+
+// let has the run that goes on meanwhile let go of the keys that dropped dead letters hold back. The next run sees what is left.
+func (d *direct) let(flow string, p *portion) {
+	var dropped []Reason
+	for _, l := range p.letters {
+		if v, err := record.Parse(l.record); err == nil { // one that is damaged holds nothing back
+			if r := reasonOf(v); r.Number != 0 {
+				dropped = append(dropped, r)
+			}
+		}
+	}
+	if len(dropped) > 0 {
+		d.c.Process.Let(flow, dropped)
+	}
 }
 
 // Audited is an entry of the channel #audit: who did what with which dead letters.

@@ -2,6 +2,7 @@ package operate
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -55,9 +56,15 @@ func reasonOf(v record.View) Reason {
 	return Reason{}
 }
 
-// ReasonOf reads a header meta.dead; what is no map gives the zero Reason.
+// ReasonOf reads a header meta.dead; what is no object gives the zero Reason.
 func ReasonOf(dead penstock.Value) Reason {
 	var r Reason
+	if dead.Kind() == penstock.KindNode { // it was carried as JSON
+		if text, err := dead.AppendJSON(nil); err == nil && json.Unmarshal(text, &r) != nil {
+			return Reason{}
+		}
+		return r
+	}
 	if dead.Kind() != penstock.KindMap {
 		return r
 	}
@@ -65,8 +72,13 @@ func ReasonOf(dead penstock.Value) Reason {
 		if e.Key.Kind() != penstock.KindString {
 			continue
 		}
-		if e.Key.Str() == "attempts" && e.Value.Kind() == penstock.KindInt {
-			r.Attempts = e.Value.Int()
+		if e.Value.Kind() == penstock.KindInt {
+			switch e.Key.Str() {
+			case "attempts":
+				r.Attempts = e.Value.Int()
+			case "number":
+				r.Number = e.Value.Int()
+			}
 		}
 		if e.Value.Kind() == penstock.KindString {
 			r.set(e.Key.Str(), strings.Clone(e.Value.Str()))
@@ -93,6 +105,8 @@ func (r *Reason) set(field, value string) {
 		r.Time = value
 	case "entry":
 		r.Entry = value
+	case "held":
+		r.Held = value
 	}
 }
 

@@ -53,6 +53,8 @@ type Process interface {
 	Stopping() bool
 	// Stop has it read no more, finish what is in flight, and end. It returns at once.
 	Stop()
+	// Let lets go of the keys that dead letters of a flow hold back which were dropped.
+	Let(flow string, dropped []Reason)
 	// Done is closed when it has ended; then Failure says why it failed, if it did.
 	Done() <-chan struct{}
 	Failure() error

@@ -356,6 +356,13 @@ type process struct {
 	flows   []operate.FlowStatus
 	stopped bool
 	done    chan struct{}
+	let     []string
+}
+
+func (p *process) Let(flow string, dropped []operate.Reason) {
+	for _, r := range dropped {
+		p.let = append(p.let, fmt.Sprintf("%s %s %s %d", flow, r.Entry, r.Held, r.Number))
+	}
 }
 
 func (p *process) Flows() []operate.FlowStatus { return slices.Clone(p.flows) }
@@ -518,6 +525,38 @@ func TestTrace(t *testing.T) {
 	if _, err := w.ops.Journal.Trace(t.Context(), operate.TraceQuery{}); err == nil {
 		t.Error("nothing to follow is no error")
 	}
+}
+
+func TestDropLetsGoOfKeys(t *testing.T) {
+	w := newWorld(t)
+	p := &process{}
+	w.conf.Process = p
+	ops := w.again()
+	str := penstock.StringValue
+	held := func(n int64) []penstock.Entry {
+		return []penstock.Entry{{Key: str("entry"), Value: str("behind totals")}, {Key: str("held"), Value: str("k")}, {Key: str("number"), Value: penstock.IntValue(n)}}
+	}
+	w.append("orders.dead", start, letter("k", "1", "s", "m", held(7)...), letter("", "2", "s", "m"), letter("k", "3", "s", "m", held(8)...))
+	w.append("orders.dead", start, record.Draft{Format: jsonview.JSON, Body: []byte("4"), Meta: []penstock.MetaEntry{{Name: "dead", Value: jsonValue(t, `{"entry":"from","held":"j","number":9}`)}}}.Append(nil))
+	for _, verb := range []operate.Verb{operate.Redrive, operate.Drop} {
+		if _, err := ops.Dead.Act(t.Context(), operate.Action{Verb: verb, Selection: operate.Selection{Flow: "orders", Where: map[operate.Verb]string{operate.Redrive: "3"}[verb]}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := []string{"orders behind totals k 7", "orders from j 9"}; !slices.Equal(p.let, want) {
+		t.Errorf("%q were let go", p.let)
+	}
+}
+
+func jsonValue(t *testing.T, text string) penstock.Value {
+	t.Helper()
+	b := &penstock.Batch{}
+	doc := b.NewDoc()
+	doc.Reset(jsonview.JSON, []byte(text))
+	if err := doc.Parse(jsonview.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	return penstock.NodeValue(doc, 0)
 }
 
 func TestInfo(t *testing.T) {

@@ -50,8 +50,11 @@ type Reason struct {
 	Flow     string        `json:"flow,omitempty"`
 	Origin   string        `json:"origin,omitempty"`
 	Time     string        `json:"time,omitempty"` // RFC 3339
-	// Entry is the durable step behind which the message died, and where it has to go on; "" is the flow's source.
+	// Entry is where it has to go on: `from`, `behind <step>`, or `at <step>`; "" is from.
 	Entry string `json:"entry,omitempty"`
+	// With onError.order: park: the key that it holds back, and its number among those that do. Number 0: it holds nothing back.
+	Held   string `json:"held,omitempty"`
+	Number int64  `json:"number,omitempty"`
 }
 
 // Clusters are the open dead letters of one flow or of all.
