@@ -38,7 +38,7 @@ var rules = []rule{
 	{from: module + "/conform/...", ban: []string{module + "/internal/..."}, reason: "strangers run the suites, too"},
 	{from: module + "/internal/plan", ban: []string{module + "/internal/..."}, deep: true, reason: "the plan is data: it knows neither who makes it nor who runs it"},
 	{from: module + "/internal/run", ban: []string{module + "/internal/..."}, except: []string{module + "/internal/plan", module + "/internal/policy", module + "/internal/observe", module + "/internal/record", module + "/internal/journal",
-		module + "/internal/stage", module + "/internal/store", module + "/internal/store/channel", module + "/internal/store/keyset"}, deep: true,
+		module + "/internal/stage", module + "/internal/store", module + "/internal/store/channel", module + "/internal/store/keyset", module + "/internal/mutation"}, deep: true,
 		reason: "the engine runs plans, whatever they were made of"},
 	{from: module + "/internal/run", ban: []string{module + "/connector/...", module + "/codec/...", "cel.dev/..."}, deep: true, reason: "the engine knows no driver and no language"},
 	{from: module + "/internal/store/...", ban: []string{module + "/internal/run", module + "/internal/plan", module + "/internal/compile", module + "/internal/resource"}, deep: true, reason: "what is kept knows nothing of who keeps it"},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -268,6 +269,9 @@ func (g *Group) Ack(tx store.Tx, positions []Range) error {
 				return err
 			}
 		}
+		if mutation.On("cursor-skips") {
+			r.From = 0
+		}
 		cur.add(r)
 	}
 	return g.put(tx, cur)
@@ -329,6 +333,9 @@ func (g *Group) Acked(positions []Range) {
 // messages go on, and the message no longer keeps the log from being shortened. It must be with a reader. When the transaction is
 // durable, Nacked must be called with the same position.
 func (g *Group) Nack(tx store.Tx, pos int64, delay time.Duration) error {
+	if mutation.On("nack-forgets-delay") {
+		delay = 0
+	}
 	due := g.c.hub.clock.Now().Add(max(delay, 0)).UnixNano()
 	var rec []byte
 	var nacks int
@@ -354,6 +361,9 @@ func (g *Group) Nack(tx store.Tx, pos int64, delay time.Duration) error {
 	}
 	if err := tx.Put(backSpace(g.c.config.Name), store.Entry{Key: backKey(g.name, pos), Value: appendBack(nil, nacks+1, at, rec), Due: due}); err != nil {
 		return err
+	}
+	if mutation.On("nack-forgets-message") {
+		_ = tx.Delete(backSpace(g.c.config.Name), backKey(g.name, pos))
 	}
 	cur.add(Range{pos, pos + 1})
 	return g.put(tx, cur)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -41,6 +42,9 @@ func (g *Group) Join(w Waits) *Reader {
 	defer g.unlock()
 	if g.readers++; g.readers > 1 {
 		g.track()
+		if mutation.On("given-to-two-readers") {
+			g.read, g.cur, g.ahead, g.pages = g.done.low, frames{}, nil, pages{m: map[int64]*page{}}
+		}
 	}
 	g.c.hub.mu.Lock()
 	g.joined++
@@ -267,7 +271,7 @@ func (g *Group) admit(r *Reader, pos int64, rec []byte) {
 		if key := g.c.hub.opts.Key(rec); key != "" {
 			l := g.lineOf(key)
 			e.line = l
-			if len(l.pending) > 0 && l.pending[0] < pos || l.owner != nil && l.owner != r {
+			if (len(l.pending) > 0 && l.pending[0] < pos || l.owner != nil && l.owner != r) && !mutation.On("key-order-ignored") {
 				e.state = pending
 				e.record = bytes.Clone(rec) // not the whole segment
 				g.waiting++

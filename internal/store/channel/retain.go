@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -149,6 +150,9 @@ func (c *Channel) retain(ctx context.Context, now time.Time) (n int, more bool, 
 func (c *Channel) safe(v store.View) (int64, error) {
 	safe, groups := int64(1<<63-1), 0
 	err := eachCursor(v, c.config.Name, func(_ string, d *done) error {
+		if mutation.On("retention-ignores-group") && groups > 0 {
+			return nil
+		}
 		safe = min(safe, d.low)
 		groups++
 		return nil

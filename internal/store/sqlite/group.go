@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -265,6 +266,9 @@ func (g *group) flushMessages() error {
 
 // saveChannel writes a channel's row: less of its own messages that are not in the file.
 func (g *group) saveChannel(ch *channel, first, next int64) error {
+	if mutation.On("next-forgotten") {
+		next = 0
+	}
 	_, err := g.w.exec(sqlPutChannel, ch.id, ch.name, first, next, ch.seq, ch.total, ch.hi)
 	ch.saved = err == nil
 	return err

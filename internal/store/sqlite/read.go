@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -169,7 +170,7 @@ func (r *reader) Segments(channel string, from int64, maxBytes int) ([]store.Seg
 	err = r.query(sqlSegmentsFrom, func(v []driver.Value) (bool, error) {
 		s := store.Segment{Channel: channel, Base: number(v[0]) & maxPosition, N: int(number(v[1])),
 			MinTime: number(v[2]), MaxTime: number(v[3]), Data: r.c.keep(v[5])}
-		if checksum(s.Data) != number(v[4]) {
+		if checksum(s.Data) != number(v[4]) && !mutation.On("damage-served") {
 			return false, r.damaged(fmt.Sprintf("messages %d to %d of channel %s", s.Base, s.End()-1, channel))
 		}
 		all = append(all, s)

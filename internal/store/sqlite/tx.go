@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -55,7 +56,7 @@ func (g *group) do(turn int64, t *tx, f func(store.Tx) error) (err error) {
 		if err == nil {
 			err = g.broken
 		}
-		if err != nil {
+		if err != nil && !mutation.On("failed-not-undone") {
 			t.undo()
 		} else if t.savepoint {
 			_, err = g.w.exec(sqlRelease)
@@ -346,7 +347,7 @@ func (t *tx) Drop(name string, before int64) (int, error) {
 		return 0, g.disk(err)
 	}
 	first, n := s.end(), s.seq-oldest.seq+1
-	if first > before {
+	if first > before && !mutation.On("drop-partly-unread") {
 		first, n = s.base, n-1
 	}
 	if n == 0 {

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -205,6 +206,12 @@ func (d *DB) commit(work []task, t *tx, turn *int64) []task {
 			break
 		}
 	}
+	if mutation.On("finished-before-commit") && failed == nil {
+		for i := range work {
+			work[i].commit.Finish(work[i].err)
+			work[i].commit = store.NewCommit()
+		}
+	}
 	if failed == nil {
 		failed = d.write()
 	}
@@ -249,10 +256,13 @@ func (d *DB) write() *penstock.Error {
 	if err == nil {
 		err = g.sweep()
 	}
+	if err == nil && mutation.On("notified-before-commit") {
+		d.tell(g.written)
+	}
 	if err == nil {
 		_, err = g.w.exec(sqlCommit)
 	}
-	if err != nil {
+	if err != nil && !mutation.On("failed-commit-ignored") {
 		return d.fail("commit", err)
 	}
 	return nil
