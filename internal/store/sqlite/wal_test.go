@@ -145,7 +145,7 @@ func TestAllocations(t *testing.T) {
 		if err := d.Submit(store.Small, f).Wait(context.Background()); err != nil {
 			t.Fatal(err)
 		}
-	}); n > 60 {
+	}); n > 40 {
 		t.Errorf("%v allocations for a commit of one message", n)
 	}
 }
