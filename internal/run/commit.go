@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -160,7 +161,7 @@ func (c *committer) intake(u *unit, in *intake) {
 		open := t.state.CompareAndSwap(trackOpen, trackLate)
 		t.ready = !open
 		if keyed {
-			if q, waits := c.behind[t.hash]; open || waits {
+			if q, waits := c.behind[t.hash]; open || waits && !mutation.On("straggler-overtaken") {
 				c.behind[t.hash] = append(q, t)
 				if !t.early {
 					in.src.at.add(t, true)
@@ -179,6 +180,9 @@ func (c *committer) intake(u *unit, in *intake) {
 
 // straggler takes a message that came late, and those that waited behind it.
 func (c *committer) straggler(u *unit, t *track) {
+	if mutation.On("straggler-twice") {
+		t.recorded.ops = append(t.recorded.ops, t.recorded.ops...)
+	}
 	if !c.f.keyed {
 		if !t.early {
 			t.in.src.at.finish(t)
@@ -295,6 +299,11 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 	if err := u.prepare(ctx); err != nil {
 		return err
 	}
+	if mutation.On("settled-before-commit") {
+		if err := u.settle(ctx); err != nil {
+			return err
+		}
+	}
 	if u.writes() {
 		if err := c.submit(ctx, u); err != nil {
 			return &penstock.Error{Code: penstock.CodeOf(err), Op: "commit of " + f.plan.Name, Err: err,
@@ -321,6 +330,9 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 // submit writes the unit. While the disk has no room it waits, and its sources with it.
 func (c *committer) submit(ctx context.Context, u *unit) error {
 	told := false
+	if mutation.On("settled-before-state") {
+		defer c.apart(u.withoutState())
+	}
 	for {
 		err := c.f.r.store.Submit(store.Bulk, u.write).Wait(ctx)
 		if penstock.CodeOf(err) != penstock.Limited || err == nil {

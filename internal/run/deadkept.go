@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 )
@@ -13,7 +14,9 @@ import (
 func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName string, attempts int) {
 	f := x.f
 	t := m.Lineage.(*track)
-	t.recorded.takeBack(m, 0)
+	if !mutation.On("dead-keeps-writes") {
+		t.recorded.takeBack(m, 0)
+	}
 	b := f.batches.get()
 	b.Runtime = f.r.runtime
 	c := b.Append()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
@@ -124,7 +125,7 @@ func (p *parked) drop(key string, number int64) {
 }
 
 func (p *parked) free(key string, k *parkedKey) {
-	if len(k.dead) == 0 && k.flight <= 0 {
+	if len(k.dead) == 0 && (k.flight <= 0 || mutation.On("parked-freed-early")) {
 		delete(p.keys, key)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 )
 
 // positions remembers how far a source is settled: per stream all before one place, and what is done behind it though
@@ -43,7 +44,7 @@ func (p *positions) add(t *track, open bool) {
 	}
 	pr.changed = true
 	switch n := len(pr.stretches); {
-	case open:
+	case open && !mutation.On("position-ahead"):
 		pr.stretches = append(pr.stretches, stretch{t.pos, t.pos, t})
 	case n == 0:
 		pr.prefix, pr.any = t.pos, true

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/plan"
 )
 
@@ -131,7 +132,7 @@ func (p *pump) dispatch(in *intake) bool {
 		f.stats.Read.Add(int64(in.count))
 	}
 	p.number(in)
-	if f.plan.Delivery == plan.AtMostOnce {
+	if f.plan.Delivery == plan.AtMostOnce && !mutation.On("at-most-once-late") {
 		if err := p.first(in); err != nil {
 			if f.ctx.Err() == nil {
 				f.fatal(err)

@@ -7,6 +7,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/journal"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/stage"
 	"penstock.dev/penstock/internal/store"
@@ -221,6 +222,9 @@ func (u *unit) write(tx store.Tx) error {
 		}
 	}
 	for p, ranges := range u.acks {
+		if mutation.On("acknowledgement-missing") {
+			break
+		}
 		if err := p.channel.group.Ack(tx, ranges); err != nil {
 			return err
 		}
@@ -316,17 +320,31 @@ var _ stage.Output = (*stageOutput)(nil)
 
 // Emit implements stage.Output.
 func (o *stageOutput) Emit(rec []byte) {
+	if mutation.On("emission-apart") {
+		o.apart(rec, nil, nil)
+		return
+	}
 	i := o.u.append(o.s.out, rec)
 	o.u.journal.Message(o.s.out.name, int64(i), 0, record.Key(rec), journal.Emitted, 0)
 }
 
 // Put implements stage.Output.
 func (o *stageOutput) Put(key, value []byte, due int64) {
+	if mutation.On("key-final-early") {
+		o.apart(nil, &store.Entry{Key: key, Value: value, Due: due}, nil)
+		return
+	}
 	spaceOutput{o.u, o.s.space}.Put(key, value, due)
 }
 
 // Delete implements stage.Output.
-func (o *stageOutput) Delete(key []byte) { spaceOutput{o.u, o.s.space}.Delete(key) }
+func (o *stageOutput) Delete(key []byte) {
+	if mutation.On("deleted-before-emission") {
+		o.apart(nil, nil, key)
+		return
+	}
+	spaceOutput{o.u, o.s.space}.Delete(key)
+}
 
 // Reject implements stage.Output: the item is dead-lettered.
 func (o *stageOutput) Reject(i int, cause error) {

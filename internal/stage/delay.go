@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"time"
 
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/store"
 )
@@ -121,6 +122,9 @@ func (d *Delay) Due() int64 {
 // Fire emits what is due.
 func (d *Delay) Fire(ctx context.Context, out Output, now time.Time) (more bool, err error) {
 	t := d.time(out, now)
+	if mutation.On("delay-early") {
+		t += int64(time.Minute)
+	}
 	left, leftBytes := portion, portionBytes
 	if err := d.release(ctx, out, t, &left, &leftBytes); err != nil {
 		return false, err
@@ -148,6 +152,9 @@ func (d *Delay) Load(ctx context.Context, s store.Store) error {
 		wait, w := binary.Varint(e.Value)
 		if w <= 0 {
 			return errDamaged
+		}
+		if mutation.On("delay-lost-at-restart") {
+			return nil
 		}
 		if !d.until {
 			d.clock.seen(h.due - wait) // when it came

@@ -3,6 +3,8 @@ package keyset
 import (
 	"encoding/binary"
 	"math"
+
+	"penstock.dev/penstock/internal/mutation"
 )
 
 // logTail is the log entry that is being filled: keys that are in no run yet. Small transactions write it again, with more keys, until it
@@ -27,7 +29,9 @@ func (l *logTail) add(e entry) {
 
 func (l *logTail) write(s *Set, out Putter) {
 	s.keybuf = logKey(s.keybuf[:0], l.number)
-	out.Put(s.keybuf, l.data, 0)
+	if !mutation.On("key-not-put") {
+		out.Put(s.keybuf, l.data, 0)
+	}
 	if len(l.data) >= s.shape.log {
 		l.turn()
 	}
