@@ -130,7 +130,10 @@ func (h *Hub) Open(config Config) (*Channel, error) {
 	c := &Channel{hub: h, config: config, groups: map[string]*Group{}, waiters: map[*waiter]struct{}{}}
 	h.channels[config.Name] = c
 	h.mu.Unlock()
-	c.cancel = h.store.Notify(config.Name, c.notice)
+	cancel := h.store.Notify(config.Name, c.notice)
+	h.mu.Lock()
+	c.cancel = cancel
+	h.mu.Unlock()
 	err := h.view(context.Background(), func(v store.View) error {
 		b, err := v.Log().Bounds(config.Name)
 		if err != nil {
@@ -139,10 +142,11 @@ func (h *Hub) Open(config Config) (*Channel, error) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		c.next = max(c.next, b.Next)
+		c.wake(nil) // of who has opened it meanwhile, too
 		return nil
 	})
 	if err != nil {
-		c.cancel()
+		cancel()
 		h.mu.Lock()
 		delete(h.channels, config.Name)
 		h.mu.Unlock()

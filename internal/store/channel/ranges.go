@@ -33,12 +33,11 @@ func (d *done) add(r Range) {
 		r.From, r.To = min(r.From, d.ranges[j].From), max(r.To, d.ranges[j].To)
 		j++
 	}
-	switch {
-	case j == i+1:
+	if j == i+1 {
 		d.ranges[i] = r
-	default:
-		d.ranges = slices.Replace(d.ranges, i, j, r)
+		return
 	}
+	d.ranges = slices.Replace(d.ranges, i, j, r)
 }
 
 // absorb takes ranges that low has reached into it.
@@ -77,7 +76,7 @@ func (d *done) gap(pos int64) (from, end int64) {
 	return pos, 1<<63 - 1
 }
 
-// below counts the positions of the set from low up to end.
+// above counts the positions of the ranges, up to end.
 func (d *done) above(end int64) (n int64) {
 	for _, r := range d.ranges {
 		n += max(0, min(r.To, end)-min(r.From, end))
