@@ -131,7 +131,7 @@ func (c *Channel) retain(ctx context.Context, now time.Time) (n int, more bool, 
 		return 0, false, err
 	}
 	dropped := 0
-	err = c.hub.store.Submit(store.Bulk, func(tx store.Tx) error {
+	err = c.hub.store.Submit(store.Small, func(tx store.Tx) error { // small: it makes room on a disk that has none
 		// groups may have come, or gone back, since
 		safe, err := c.safe(tx)
 		if err != nil {

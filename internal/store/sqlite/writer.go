@@ -277,7 +277,7 @@ func (g *group) gathered() int64 {
 	return n
 }
 
-// room says how much more than nothing is free on the disk; very much where nobody wants to know.
+// room says how much is free on the disk and in the file; very much where nobody wants to know.
 func (d *DB) room() int64 {
 	const enough = 1 << 62
 	if d.mem || d.o.Reserve < 0 {
@@ -287,7 +287,8 @@ func (d *DB) room() int64 {
 	if err != nil { // it says nothing about the disk; the writing will
 		return enough
 	}
-	return free
+	// What is free in the file is as good, but for what the log may take before it gets there.
+	return free + max(0, d.counts.freePages.Load()*pageSize-d.o.walHard)
 }
 
 func (d *DB) full(room int64) *penstock.Error {
