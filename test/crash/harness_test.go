@@ -88,6 +88,7 @@ type process struct {
 	said bytes.Buffer
 	over chan struct{} // closed when it has ended
 	err  error         // of Wait
+	told bool          // to stop: before it listens to signals that ends it at once
 }
 
 func start(t *testing.T, cmd *exec.Cmd) *process {
@@ -122,24 +123,37 @@ func (p *process) lives(until time.Duration) bool {
 	}
 }
 
+// stop asks the process to finish what is in flight and to end.
+func (p *process) stop() {
+	p.told = true
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may just have ended
+}
+
 // kill ends the process as a power cut would end it, but for what it had given to the operating system.
 func (p *process) kill() {
 	p.t.Helper()
 	_ = p.cmd.Process.Kill() // it may just have ended
 	<-p.over
+	if p.signal() != syscall.SIGKILL {
+		p.ended()
+	}
+}
+
+// signal is what ended the process; -1 where it ended by itself.
+func (p *process) signal() syscall.Signal {
 	var exit *exec.ExitError
 	if errors.As(p.err, &exit) {
-		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() && s.Signal() == syscall.SIGKILL {
-			return
+		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
+			return s.Signal()
 		}
 	}
-	p.ended()
+	return -1
 }
 
 // ended holds a process that ended by itself to have ended well.
 func (p *process) ended() {
 	p.t.Helper()
-	if p.err != nil {
+	if p.err != nil && (!p.told || p.signal() != syscall.SIGTERM) {
 		p.t.Fatalf("%v ended with %v:\n%s", p.cmd.Args, p.err, p.said.String())
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -241,14 +240,8 @@ func (s *scenario) kill(files []string, once bool) (ended bool) {
 		return true
 	}
 	if gently { // a stop that is killed, too
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		timer := time.NewTimer(time.Duration(s.random.Int64N(int64(s.usual))))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-p.over: // before it listened to signals it is ended by them
-			return false
-		}
+		p.stop()
+		p.lives(time.Duration(s.random.Int64N(int64(s.usual))))
 	}
 	p.kill()
 	s.hit()
