@@ -170,7 +170,7 @@ func written(t *testing.T, dir string, params map[string]string) map[string][]by
 	if !checked.OK {
 		t.Fatal("it does not check")
 	}
-	if _, err := s.Run(context.Background(), checked, control.RunOptions{DeadLetters: t.TempDir()}); err != nil {
+	if _, err := s.Run(context.Background(), checked, control.RunOptions{Store: filepath.Join(t.TempDir(), "store.db")}); err != nil {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(out, "*"))
@@ -184,7 +184,8 @@ func written(t *testing.T, dir string, params map[string]string) map[string][]by
 			t.Fatal(err)
 		}
 		name := filepath.Base(f)
-		if name == "per-key-retry.jsonl" { // in order for each account only
+		switch name {
+		case "per-key-retry.jsonl", "competing-consumers.jsonl": // in order for each account only
 			text = byAccount(text)
 		}
 		got[name] = text
