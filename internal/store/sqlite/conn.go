@@ -69,20 +69,20 @@ var statements = [sqlCount]string{
 	sqlRelease:    "RELEASE tx",
 	sqlRollbackTo: "ROLLBACK TO tx",
 
-	sqlChannels:     "SELECT id, name, first, next, seq, total, hi FROM channel ORDER BY name",
-	sqlChannel:      "SELECT id, name, first, next, seq, total, hi FROM channel WHERE name = ?1",
-	sqlPutChannel:   "INSERT OR REPLACE INTO channel (id, name, first, next, seq, total, hi) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+	sqlChannels:     "SELECT id, name, first, next, seq, total, hi, crc FROM channel ORDER BY name",
+	sqlChannel:      "SELECT id, name, first, next, seq, total, hi, crc FROM channel WHERE name = ?1",
+	sqlPutChannel:   "INSERT OR REPLACE INTO channel (id, name, first, next, seq, total, hi, crc) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
 	sqlPutSegment:   "INSERT INTO segment (id, n, min_ts, max_ts, hi, seq, total, crc, data) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-	sqlSegmentsFrom: "SELECT id, n, min_ts, max_ts, crc, data FROM segment WHERE id >= ?1 AND id < ?2 ORDER BY id",
+	sqlSegmentsFrom: "SELECT id, n, min_ts, max_ts, hi, seq, total, crc, data FROM segment WHERE id >= ?1 AND id < ?2 ORDER BY id",
 	// Without data: length() of a blob reads its size off the row's header, not its pages.
 	sqlSegmentAt:      "SELECT id, n, min_ts, max_ts, hi, seq, total, length(data) FROM segment WHERE id >= ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1",
 	sqlSegmentNext:    "SELECT id, n, min_ts, max_ts, hi, seq, total, length(data) FROM segment WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1",
 	sqlSweepSegments:  "SELECT id, length(data) FROM segment WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3",
 	sqlDeleteSegments: "DELETE FROM segment WHERE id >= ?1 AND id <= ?2",
 
-	sqlSpaces:      "SELECT id, name, entries, bytes FROM space WHERE name >= ?1 ORDER BY name",
-	sqlSpace:       "SELECT id FROM space WHERE name = ?1",
-	sqlPutSpace:    "INSERT OR REPLACE INTO space (id, name, entries, bytes) VALUES (?1, ?2, ?3, ?4)",
+	sqlSpaces:      "SELECT id, name, entries, bytes, crc FROM space WHERE name >= ?1 ORDER BY name",
+	sqlSpace:       "SELECT id, name, entries, bytes, crc FROM space WHERE name = ?1",
+	sqlPutSpace:    "INSERT OR REPLACE INTO space (id, name, entries, bytes, crc) VALUES (?1, ?2, ?3, ?4, ?5)",
 	sqlUnnameSpace: "UPDATE space SET name = NULL WHERE id = ?1",
 	sqlDeleteSpace: "DELETE FROM space WHERE id = ?1",
 	sqlGet:         "SELECT due, crc, value FROM state WHERE space = ?1 AND key = ?2",
@@ -108,6 +108,7 @@ var statements = [sqlCount]string{
 type conn struct {
 	raw     driver.Conn
 	borrows bool // the driver's rows lend memory that the next row overwrites
+	closed  bool
 	stmts   [sqlCount]driver.Stmt
 	args    []driver.NamedValue
 	dest    [16]driver.Value
@@ -161,6 +162,9 @@ func (c *conn) stmt(id sqlID) (driver.Stmt, error) {
 	if s := c.stmts[id]; s != nil {
 		return s, nil
 	}
+	if c.closed {
+		return nil, driver.ErrBadConn
+	}
 	s, err := c.raw.Prepare(statements[id])
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", statements[id], err)
@@ -204,11 +208,15 @@ func (c *conn) query(id sqlID, row func(v []driver.Value) (more bool, err error)
 }
 
 func (c *conn) rows(s driver.Stmt, row func(v []driver.Value) (more bool, err error), args []driver.NamedValue) (err error) {
+	return c.rowsContext(context.Background(), s, row, args)
+}
+
+func (c *conn) rowsContext(ctx context.Context, s driver.Stmt, row func(v []driver.Value) (more bool, err error), args []driver.NamedValue) (err error) {
 	q, ok := s.(driver.StmtQueryContext)
 	if !ok {
 		return fmt.Errorf("the SQLite driver %T can't query with a context", s)
 	}
-	rows, err := q.QueryContext(context.Background(), args)
+	rows, err := q.QueryContext(ctx, args)
 	if err != nil {
 		return err
 	}
@@ -265,5 +273,6 @@ func (c *conn) close() error {
 			c.stmts[i] = nil
 		}
 	}
+	c.closed = true
 	return errors.Join(append(errs, c.raw.Close())...)
 }

@@ -91,8 +91,13 @@ type cell struct {
 func newGroup(d *DB) (*group, error) {
 	g := &group{d: d, w: d.w, channels: map[string]*channel{}, spaces: map[string]*space{}, cells: map[cellKey]*cell{},
 		sweeping: map[int64]*channel{}, nextChan: 1, nextSpace: 1}
+	r := g.reader()
 	err := g.w.query(sqlChannels, func(v []driver.Value) (bool, error) {
-		ch := &channel{channelRow: scanChannel(v), saved: true}
+		row, err := r.channelRow(v)
+		if err != nil {
+			return false, err
+		}
+		ch := &channel{channelRow: row, saved: true}
 		g.channels[ch.name] = ch
 		g.nextChan = max(g.nextChan, ch.id+1)
 		if ch.first > 0 {
@@ -103,10 +108,14 @@ func newGroup(d *DB) (*group, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = g.w.textRows("SELECT id, name, entries, bytes FROM space", func(v []driver.Value) (bool, error) {
-		sp := &space{id: number(v[0]), name: text(v[1]), entries: number(v[2]), bytes: number(v[3]), saved: true}
+	err = g.w.textRows("SELECT id, name, entries, bytes, crc FROM space", func(v []driver.Value) (bool, error) {
+		row, err := r.spaceRow(v)
+		if err != nil {
+			return false, err
+		}
+		sp := &space{id: row.id, name: row.name, entries: row.entries, bytes: row.bytes, saved: true}
 		g.nextSpace = max(g.nextSpace, sp.id+1)
-		if v[1] == nil {
+		if row.cleared {
 			g.clearing = append(g.clearing, sp.id)
 		} else {
 			g.spaces[sp.name] = sp
@@ -117,7 +126,6 @@ func newGroup(d *DB) (*group, error) {
 		return nil, err
 	}
 	// A channel's last segment knows better than its row: one seek each.
-	r := g.reader()
 	for _, ch := range g.channels {
 		last, ok, err := r.at(ch.channelRow, maxPosition)
 		if err != nil {
@@ -252,8 +260,9 @@ func (g *group) flushMessages() error {
 		if ch.seq == 1 {
 			ch.hi = ch.max
 		}
-		if _, err := g.w.exec(sqlPutSegment, ch.id<<positionBits|base, ch.n, ch.min, ch.max, ch.hi, ch.seq, ch.total,
-			checksum(ch.data), ch.data); err != nil {
+		id := ch.id<<positionBits | base
+		sum := checksum(ch.data, id, ch.n, ch.min, ch.max, ch.hi, ch.seq, ch.total)
+		if _, err := g.w.exec(sqlPutSegment, id, ch.n, ch.min, ch.max, ch.hi, ch.seq, ch.total, sum, ch.data); err != nil {
 			return fmt.Errorf("append to channel %s: %w", ch.name, err)
 		}
 		g.written = append(g.written, segment{ch, store.Segment{Channel: ch.name, Base: base, N: int(ch.n), MinTime: ch.min, MaxTime: ch.max, Data: ch.data}})
@@ -269,7 +278,9 @@ func (g *group) saveChannel(ch *channel, first, next int64) error {
 	if mutation.On("next-forgotten") {
 		next = 0
 	}
-	_, err := g.w.exec(sqlPutChannel, ch.id, ch.name, first, next, ch.seq, ch.total, ch.hi)
+	row := ch.channelRow
+	row.first, row.next = first, next
+	_, err := g.w.exec(sqlPutChannel, row.id, row.name, first, next, row.seq, row.total, row.hi, row.sum())
 	ch.saved = err == nil
 	return err
 }
@@ -296,7 +307,7 @@ func (g *group) flushEntries() error {
 			continue
 		}
 		sp.dirty, sp.saved = false, true
-		if _, err := g.w.exec(sqlPutSpace, sp.id, sp.name, sp.entries, sp.bytes); err != nil {
+		if _, err := g.w.exec(sqlPutSpace, sp.id, sp.name, sp.entries, sp.bytes, spaceSum(sp.id, sp.entries, sp.bytes, sp.name)); err != nil {
 			return fmt.Errorf("write space %s: %w", sp.name, err)
 		}
 	}
@@ -314,8 +325,8 @@ func (g *group) writeCell(c *cell) error {
 		c.stored = storedNothing
 	}
 	var sum driver.Value
-	if c.there && len(c.value) >= checkedValue {
-		sum = checksum(c.value)
+	if c.there {
+		sum = entrySum(sp.id, c.key, c.due, c.value)
 	}
 	// The parameters are made for each call: boxed values that are shared between statements would be kept by none.
 	put := func(id sqlID) (int64, error) { return g.w.exec(id, sp.id, c.key, c.due, sum, blob(c.value)) }

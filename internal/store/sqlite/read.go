@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -20,12 +21,38 @@ const (
 	maxChannel   = 1<<(63-positionBits) - 1 // 131 thousand channels
 )
 
-// checkedValue is the size from which a value carries a checksum: below it the checksum would cost more than it finds.
-const checkedValue = 256
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-func checksum(data []byte) int64 { return int64(crc32.Checksum(data, castagnoli)) }
+// checksum is that of a row: of its numbers, and of what is as long as it likes.
+func checksum(data []byte, numbers ...int64) int64 {
+	var b [8 * 8]byte
+	for i, n := range numbers {
+		binary.LittleEndian.PutUint64(b[8*i:], uint64(n))
+	}
+	return int64(crc32.Update(crc32.Checksum(b[:8*len(numbers)], castagnoli), castagnoli, data))
+}
+
+// entrySum is the checksum of an entry.
+func entrySum(space int64, key []byte, due int64, value []byte) int64 {
+	sum := uint32(checksum(key, space, due, int64(len(key))))
+	return int64(crc32.Update(sum, castagnoli, value))
+}
+
+func spaceSum(id, entries, bytes int64, name string) int64 {
+	return checksum([]byte(name), id, entries, bytes)
+}
+
+// segmentSum is the checksum of a segment, of a row of sqlSegmentsFrom.
+func segmentSum(v []driver.Value) int64 {
+	data, _ := v[segmentData].([]byte)
+	return checksum(data, number(v[0]), number(v[1]), number(v[2]), number(v[3]), number(v[4]), number(v[5]), number(v[6]))
+}
+
+// Columns of sqlSegmentsFrom.
+const (
+	segmentCRC  = 7
+	segmentData = 8
+)
 
 // Columns are clones of the file's: what is known of a channel.
 type channelRow struct {
@@ -74,26 +101,65 @@ func (r *reader) query(id sqlID, row func([]driver.Value) (bool, error), args ..
 	}, args...)
 }
 
-func scanChannel(v []driver.Value) channelRow {
-	return channelRow{id: number(v[0]), name: text(v[1]), first: number(v[2]), next: number(v[3]), seq: number(v[4]), total: number(v[5]), hi: number(v[6])}
+func (r channelRow) sum() int64 {
+	return checksum([]byte(r.name), r.id, r.first, r.next, r.seq, r.total, r.hi)
+}
+
+func (r *reader) channelRow(v []driver.Value) (channelRow, error) {
+	row := channelRow{id: number(v[0]), name: text(v[1]), first: number(v[2]), next: number(v[3]), seq: number(v[4]), total: number(v[5]), hi: number(v[6])}
+	if row.sum() != number(v[7]) {
+		return channelRow{}, r.damaged(fmt.Sprintf("the positions of channel %q", row.name))
+	}
+	return row, nil
+}
+
+// spaceRow is what the file knows of a space.
+type spaceRow struct {
+	id, entries, bytes int64
+	name               string
+	cleared            bool
+}
+
+func (r *reader) spaceRow(v []driver.Value) (spaceRow, error) {
+	row := spaceRow{id: number(v[0]), name: text(v[1]), entries: number(v[2]), bytes: number(v[3]), cleared: v[1] == nil}
+	if !row.cleared && spaceSum(row.id, row.entries, row.bytes, row.name) != number(v[4]) {
+		return spaceRow{}, r.damaged(fmt.Sprintf("the counts of space %q", row.name))
+	}
+	return row, nil
+}
+
+// spaceByID finds a space, also one that is cleared.
+func (r *reader) spaceByID(id int64) (row spaceRow, ok bool, err error) {
+	err = r.c.onceRows("SELECT id, name, entries, bytes, crc FROM space WHERE id = ?1", func(v []driver.Value) (bool, error) {
+		row, err = r.spaceRow(v)
+		ok = err == nil
+		return false, err
+	}, id)
+	return row, ok, err
 }
 
 func (r *reader) channel(name string) (row channelRow, ok bool, err error) {
 	err = r.query(sqlChannel, func(v []driver.Value) (bool, error) {
-		row, ok = scanChannel(v), true
-		return false, nil
+		row, err = r.channelRow(v)
+		ok = err == nil
+		return false, err
 	}, name)
 	return row, ok, err
 }
 
 func (r *reader) segment(id sqlID, from, to int64) (s segmentRow, ok bool, err error) {
 	err = r.query(id, func(v []driver.Value) (bool, error) {
-		s = segmentRow{base: number(v[0]) & maxPosition, n: number(v[1]), min: number(v[2]), max: number(v[3]),
-			hi: number(v[4]), seq: number(v[5]), total: number(v[6]), size: number(v[7])}
-		ok = true
+		s, ok = scanSegment(v), true
+		s.size = number(v[7])
 		return false, nil
 	}, from, to)
 	return s, ok, err
+}
+
+// scanSegment takes all but the size.
+func scanSegment(v []driver.Value) segmentRow {
+	return segmentRow{base: number(v[0]) & maxPosition, n: number(v[1]), min: number(v[2]), max: number(v[3]),
+		hi: number(v[4]), seq: number(v[5]), total: number(v[6])}
 }
 
 // at finds the last segment that begins at or before a position.
@@ -110,8 +176,9 @@ func (r *reader) nextAt(ch channelRow, position, to int64) (segmentRow, bool, er
 func (r *reader) Channels() ([]store.Bounds, error) {
 	var rows []channelRow
 	err := r.query(sqlChannels, func(v []driver.Value) (bool, error) {
-		rows = append(rows, scanChannel(v))
-		return true, nil
+		row, err := r.channelRow(v)
+		rows = append(rows, row)
+		return true, err
 	})
 	if err != nil {
 		return nil, err
@@ -169,16 +236,23 @@ func (r *reader) Segments(channel string, from int64, maxBytes int) ([]store.Seg
 	size := 0
 	err = r.query(sqlSegmentsFrom, func(v []driver.Value) (bool, error) {
 		s := store.Segment{Channel: channel, Base: number(v[0]) & maxPosition, N: int(number(v[1])),
-			MinTime: number(v[2]), MaxTime: number(v[3]), Data: r.c.keep(v[5])}
-		if checksum(s.Data) != number(v[4]) && !mutation.On("damage-served") {
+			MinTime: number(v[2]), MaxTime: number(v[3]), Data: r.c.keep(v[segmentData])}
+		if segmentSum(v) != number(v[segmentCRC]) && !mutation.On("damage-served") {
 			return false, r.damaged(fmt.Sprintf("messages %d to %d of channel %s", s.Base, s.End()-1, channel))
 		}
+		if s.Base != from {
+			return false, r.damaged(fmt.Sprintf("messages %d to %d of channel %s", min(from, s.Base), max(from, s.Base)-1, channel))
+		}
+		from = s.End()
 		all = append(all, s)
 		size += len(s.Data)
 		return size < maxBytes, nil
 	}, row.id<<positionBits|from, (row.id+1)<<positionBits-1)
 	if err != nil {
 		return nil, err
+	}
+	if size < maxBytes && from < row.next { // to the end, and that is before what was there at the last drop
+		return nil, r.damaged(fmt.Sprintf("messages %d to %d of channel %s", from, row.next-1, channel))
 	}
 	return all, nil
 }
@@ -225,16 +299,17 @@ func (r *reader) Seek(channel string, at time.Time) (int64, error) {
 
 func (r *reader) space(name string) (id int64, err error) {
 	err = r.query(sqlSpace, func(v []driver.Value) (bool, error) {
-		id = number(v[0])
-		return false, nil
+		row, err := r.spaceRow(v)
+		id = row.id
+		return false, err
 	}, name)
 	return id, err
 }
 
 // value takes the checked value out of a row of due, crc, value.
-func (r *reader) value(space string, key []byte, v []driver.Value) (store.Entry, error) {
+func (r *reader) value(id int64, space string, key []byte, v []driver.Value) (store.Entry, error) {
 	e := store.Entry{Key: key, Due: number(v[0]), Value: r.c.keep(v[2])}
-	if sum, ok := v[1].(int64); ok && sum != checksum(e.Value) {
+	if entrySum(id, key, e.Due, e.Value) != number(v[1]) {
 		return store.Entry{}, r.damaged(fmt.Sprintf("the entry %q of space %s", key, space))
 	}
 	return e, nil
@@ -252,21 +327,21 @@ func (r *reader) Get(space string, key []byte) (store.Entry, bool, error) {
 func (r *reader) get(id int64, space string, key []byte) (e store.Entry, ok bool, err error) {
 	err = r.query(sqlGet, func(v []driver.Value) (bool, error) {
 		var err error
-		e, err = r.value(space, append([]byte{}, key...), v)
+		e, err = r.value(id, space, append([]byte{}, key...), v)
 		ok = err == nil
 		return false, err
 	}, id, blob(key))
 	return e, ok, err
 }
 
-func (r *reader) entries(id sqlID, space string, limit int, args ...driver.Value) ([]store.Entry, error) {
+func (r *reader) entries(statement sqlID, space string, limit int, args ...driver.Value) ([]store.Entry, error) {
 	n, err := r.space(space)
 	if err != nil || n == 0 || limit <= 0 {
 		return nil, err
 	}
 	var all []store.Entry
-	err = r.query(id, func(v []driver.Value) (bool, error) {
-		e, err := r.value(space, r.c.keep(v[0]), v[1:])
+	err = r.query(statement, func(v []driver.Value) (bool, error) {
+		e, err := r.value(n, space, r.c.keep(v[0]), v[1:])
 		all = append(all, e)
 		return true, err
 	}, append([]driver.Value{n}, append(args, int64(limit))...)...)
@@ -293,7 +368,11 @@ func (r *reader) Due(space string, until int64, limit int) ([]store.Entry, error
 func (r *reader) Spaces(prefix string) ([]store.Space, error) {
 	var all []store.Space
 	err := r.query(sqlSpaces, func(v []driver.Value) (bool, error) {
-		s := store.Space{Name: text(v[1]), Entries: number(v[2]), Bytes: number(v[3])}
+		row, err := r.spaceRow(v)
+		if err != nil {
+			return false, err
+		}
+		s := store.Space{Name: row.name, Entries: row.entries, Bytes: row.bytes}
 		if !strings.HasPrefix(s.Name, prefix) {
 			return false, nil
 		}

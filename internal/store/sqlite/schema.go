@@ -23,7 +23,8 @@ var migrations = [][]string{
 	next  INTEGER NOT NULL, -- this and the following: at the last drop; the last segment knows better
 	seq   INTEGER NOT NULL,
 	total INTEGER NOT NULL,
-	hi    INTEGER NOT NULL
+	hi    INTEGER NOT NULL,
+	crc   INTEGER NOT NULL -- CRC-32C of the row, as in all tables: what is damaged must not be served
 ) STRICT`,
 		`CREATE TABLE segment (
 	id     INTEGER PRIMARY KEY, -- channel<<46 | position of the first message
@@ -33,20 +34,21 @@ var migrations = [][]string{
 	hi     INTEGER NOT NULL, -- the latest max_ts of the channel up to here
 	seq    INTEGER NOT NULL, -- of the segments of the channel; with total it saves counting them
 	total  INTEGER NOT NULL, -- bytes of data of the channel up to here
-	crc    INTEGER NOT NULL, -- CRC-32C of data
+	crc    INTEGER NOT NULL,
 	data   BLOB NOT NULL
 ) STRICT`,
 		`CREATE TABLE space (
 	id      INTEGER PRIMARY KEY,
 	name    TEXT UNIQUE, -- NULL: cleared, its entries are being removed
 	entries INTEGER NOT NULL,
-	bytes   INTEGER NOT NULL
+	bytes   INTEGER NOT NULL,
+	crc     INTEGER NOT NULL -- as long as it has a name
 ) STRICT`,
 		`CREATE TABLE state (
 	space INTEGER NOT NULL,
 	key   BLOB NOT NULL,
 	due   INTEGER NOT NULL,
-	crc   INTEGER, -- CRC-32C of value, where that is long
+	crc   INTEGER NOT NULL,
 	value BLOB NOT NULL,
 	PRIMARY KEY (space, key)
 ) STRICT, WITHOUT ROWID`,

@@ -85,6 +85,8 @@ type DB struct {
 	views   views
 	wal     walState
 	counts  counts
+
+	maintenance maintenance
 }
 
 var _ store.Store = (*DB)(nil)
@@ -172,22 +174,17 @@ func (d *DB) openFiles() error {
 		}
 		return e
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := makeDir(filepath.Dir(path)); err != nil {
 		return fail(err)
 	}
-	lock, holder, err := lockFile(path + ".lock")
-	if errors.Is(err, errLocked) {
-		if holder == "" {
-			holder = "unknown"
-		}
-		e := penstock.E(penstock.Config, "open the store", path, "another process has it open, of pid "+holder)
-		e.Hint = "stop that process, or ask it through its control socket; each process needs its own store"
-		return e
-	}
+	lock, err := takeLock("open the store", path)
 	if err != nil {
-		return fail(err)
+		return err
 	}
 	d.lock = lock
+	if _, err := finishRestore(path); err != nil {
+		return err
+	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fail(err)
@@ -195,6 +192,9 @@ func (d *DB) openFiles() error {
 	err = f.Chmod(0o600)
 	if e := f.Close(); err == nil {
 		err = e
+	}
+	if err == nil { // SQLite syncs the names of its log, not of the file
+		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return fail(err)
@@ -246,7 +246,7 @@ func (d *DB) tune(c *conn, cache int) error {
 		return err
 	}
 	for _, p := range []string{"PRAGMA synchronous = FULL", "PRAGMA wal_autocheckpoint = 0", "PRAGMA temp_store = MEMORY",
-		"PRAGMA foreign_keys = OFF", "PRAGMA trusted_schema = OFF", fmt.Sprintf("PRAGMA cache_size = -%d", cache>>10)} {
+		"PRAGMA foreign_keys = OFF", "PRAGMA trusted_schema = OFF", "PRAGMA cell_size_check = ON", fmt.Sprintf("PRAGMA cache_size = -%d", cache>>10)} {
 		if err := c.text(p); err != nil {
 			return fmt.Errorf("%s: %w", p, err)
 		}
@@ -315,6 +315,7 @@ func (d *DB) release() error {
 
 // Close implements store.Store. Transactions that are queued are committed first; views are cancelled.
 func (d *DB) Close() error {
+	d.maintenance.end(closedError(d.o.Path))
 	if !d.queue.close() {
 		<-d.stopped
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/store"
@@ -70,6 +71,11 @@ type view struct {
 // View implements store.Store. At most four run at a time, others wait for them. What takes longer than store.MaxView, or holds up the
 // write-ahead log at its bound, is cancelled: its reads give an error of code timeout.
 func (d *DB) View(ctx context.Context, f func(store.View) error) error {
+	return d.snapshot(ctx, store.MaxView, func(v *view) error { return f(v) })
+}
+
+// snapshot is a view that ends after a while; 0: only where it holds up the log at its bound, or ctx ends.
+func (d *DB) snapshot(ctx context.Context, lasts time.Duration, f func(*view) error) error {
 	if e := d.failure.Load(); e != nil {
 		return e
 	}
@@ -89,12 +95,14 @@ func (d *DB) View(ctx context.Context, f func(store.View) error) error {
 		v.end(closedError(d.o.Path))
 		return err
 	}
-	stop := d.o.afterFunc(store.MaxView, func() {
-		e := penstock.E(penstock.Timeout, "read the store", d.o.Path, fmt.Sprintf("the snapshot was open for %s", store.MaxView))
-		e.Hint = "read less at a time: a snapshot that is held open keeps the write-ahead log from being shortened"
-		v.end(e)
-	})
-	defer stop()
+	if lasts > 0 {
+		stop := d.o.afterFunc(lasts, func() {
+			e := penstock.E(penstock.Timeout, "read the store", d.o.Path, fmt.Sprintf("the snapshot was open for %s", lasts))
+			e.Hint = "read less at a time: a snapshot that is held open keeps the write-ahead log from being shortened"
+			v.end(e)
+		})
+		defer stop()
+	}
 	defer v.end(penstock.E(penstock.Internal, "use a view", d.o.Path, "it has ended: a View is only good inside its function"))
 	return f(v)
 }
