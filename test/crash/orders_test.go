@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"math/big"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,41 +39,30 @@ func TestOrdersAreKilled(t *testing.T) {
 
 // scenario is one set of files and what has to come of it.
 type scenario struct {
-	t      *testing.T
-	random *rand.Rand
+	victim
 	want   *orderdata.Expected
-	files  map[string][]byte
 	lines  []string // the lines of all files, in order, as keyOf says them
 	priced []string // those with a price above 0
 	dead   []string // the others
 
 	project string // the example's files
-	drop    string
-	beside  string // where files stand before they are moved to drop
+	done    string // where files are moved to that are done; "": they stay
 	out     string
-	store   string
-
-	usual   time.Duration // what a run that is not killed takes
-	control map[string][]string
-	hits    struct{ early, working, ended int }
+	control map[string][]string // the documents of a run that was not killed
 }
 
 func newScenario(t *testing.T, seed uint64) *scenario {
 	dir := t.TempDir()
-	s := &scenario{
-		t: t, random: rand.New(rand.NewPCG(seed, 2)), files: map[string][]byte{},
-		project: filepath.Join(dir, "project"), drop: filepath.Join(dir, "drop"), beside: filepath.Join(dir, "beside"),
-	}
-	for _, folder := range []string{s.drop, s.beside} {
-		if err := os.Mkdir(folder, 0o755); err != nil {
-			t.Fatal(err)
-		}
+	s := &scenario{victim: newVictim(t, dir, seed), project: filepath.Join(dir, "project")}
+	if seed%2 == 0 {
+		s.done = filepath.Join(dir, "done")
 	}
 	s.copyExample()
 	s.generate(seed)
 	s.reference(dir)
 	s.out = filepath.Join(dir, "out")
 	s.store = filepath.Join(s.out, "store.db")
+	s.command = func(once bool) *exec.Cmd { return s.over(s.drop, s.out, once) }
 	return s
 }
 
@@ -88,7 +76,11 @@ func (s *scenario) copyExample() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	now := bytes.Replace(old, []byte("watch: { stable: 500ms }"), []byte("watch: { stable: 0s, every: 10ms }"), 1)
+	watch := "watch: { stable: 0s, every: 10ms }"
+	if s.done != "" {
+		watch += fmt.Sprintf(", after: { move: %q }", s.done)
+	}
+	now := bytes.Replace(old, []byte("watch: { stable: 500ms }"), []byte(watch), 1)
 	if bytes.Equal(now, old) {
 		s.t.Fatalf("%s does not say how long a file must not have changed, as it used to", path)
 	}
@@ -152,10 +144,15 @@ func (s *scenario) reference(dir string) {
 			s.t.Fatal(err)
 		}
 	}
-	cmd := s.command(drop, out, true) // builds the program
+	cmd := s.over(drop, out, true)
 	began := time.Now()
 	start(s.t, cmd).wait()
 	s.usual = time.Since(began)
+	if s.done != "" { // what it moved there was not for us
+		if err := os.RemoveAll(s.done); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 	s.control = map[string][]string{}
 	for _, name := range outputs {
 		s.control[name] = documents(s.t, filepath.Join(out, name))
@@ -165,7 +162,7 @@ func (s *scenario) reference(dir string) {
 
 var outputs = []string{"orders.jsonl", "cancellations.jsonl", "amendments.jsonl", "reconciliation.jsonl"}
 
-func (s *scenario) command(drop, out string, once bool) *exec.Cmd {
+func (s *scenario) over(drop, out string, once bool) *exec.Cmd {
 	args := []string{"run", s.project, "--param", "drop=" + drop, "--param", "out=" + out, "--param", "reference=" + filepath.Join(s.project, "reference"),
 		"--store", filepath.Join(out, "store.db")}
 	if once {
@@ -176,98 +173,17 @@ func (s *scenario) command(drop, out string, once bool) *exec.Cmd {
 	return cmd
 }
 
-// run kills up to so often, and says how often it did. In the first two thirds files still come, in any of the lives; then the flows are let come to their end, and are killed on the way.
+// run kills up to so often, and says how often it did.
 func (s *scenario) run(kills int) (done int) {
-	pending := slices.Sorted(maps.Keys(s.files))
-	coming := max(1, kills*2/3)
-	for i := range kills {
-		if i >= coming {
-			if s.kill(nil, true) {
-				break
-			}
-			done++
-			continue
-		}
-		done++
-		n := s.random.IntN(2*len(pending)/(coming-i) + 1)
-		if i == coming-1 {
-			n = len(pending)
-		}
-		s.kill(pending[:n], false)
-		pending = pending[n:]
-		if s.random.IntN(2) == 0 { // else the next life is the first to see what this one left
-			inspect(s.t, s.store, func(r reader) { s.stored(r, false) })
-		}
-	}
-	start(s.t, s.command(s.drop, s.out, true)).wait()
+	done = s.killed(kills, func(r reader) { s.stored(r, false) })
 	s.holds()
 	before := s.snapshot()
-	start(s.t, s.command(s.drop, s.out, true)).wait() // there is nothing left to do
+	start(s.t, s.command(true)).wait() // there is nothing left to do
 	if after := s.snapshot(); !maps.Equal(before, after) {
 		s.t.Error("another run over what was done already has written something")
 	}
-	s.t.Logf("%d lines in %v; killed before the store was written to: %d, later: %d; ended before: %d",
-		s.want.Lines, s.usual.Round(time.Millisecond), s.hits.early, s.hits.working, s.hits.ended)
+	s.t.Logf("%d lines in %v; %v", s.want.Lines, s.usual.Round(time.Millisecond), s.hits)
 	return done
-}
-
-// kill starts the flows, brings some files while they run, and kills them. With once they may come to their end before; then it is true.
-func (s *scenario) kill(files []string, once bool) (ended bool) {
-	s.t.Helper()
-	until := time.Duration(s.random.Int64N(int64(s.usual)))
-	if s.random.IntN(4) == 0 {
-		until = time.Duration(s.random.Int64N(int64(40 * time.Millisecond)))
-	}
-	gently := s.random.IntN(6) == 0
-	var delays []time.Duration
-	for range files {
-		delays = append(delays, time.Duration(s.random.Int64N(int64(until)+1)))
-	}
-	slices.Sort(delays)
-	p := start(s.t, s.command(s.drop, s.out, once))
-	began := time.Now()
-	for i, name := range files {
-		if !p.lives(delays[i] - time.Since(began)) {
-			s.t.Fatalf("the flows ended, though the folder is watched:\n%s", p.said.String())
-		}
-		s.bring(name)
-	}
-	if !p.lives(until - time.Since(began)) {
-		if !once {
-			s.t.Fatalf("the flows ended, though the folder is watched:\n%s", p.said.String())
-		}
-		s.hits.ended++
-		return true
-	}
-	if gently { // a stop that is killed, too
-		p.stop()
-		p.lives(time.Duration(s.random.Int64N(int64(s.usual))))
-	}
-	p.kill()
-	s.hit()
-	return false
-}
-
-// bring moves a file to the folder that is watched.
-func (s *scenario) bring(name string) {
-	path := filepath.Join(s.beside, name)
-	if err := os.WriteFile(path, s.files[name], 0o600); err != nil {
-		s.t.Fatal(err)
-	}
-	if err := os.Rename(path, filepath.Join(s.drop, name)); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-// hit tells, from what is written, what the flows were killed at: for the log only.
-func (s *scenario) hit() {
-	wal, err := os.Stat(s.store + "-wal")
-	switch {
-	case err != nil || wal.Size() == 0:
-		s.hits.early++
-	default:
-		s.hits.working++
-	}
 }
 
 // stored holds the store to what was read. At the end all is there, before that the beginning of it.
@@ -305,6 +221,18 @@ func (s *scenario) stored(r reader, end bool) {
 func (s *scenario) holds() {
 	s.t.Helper()
 	inspect(s.t, s.store, func(r reader) { s.stored(r, true) })
+	where := s.drop
+	if s.done != "" {
+		where = s.done
+	}
+	for name, want := range s.files {
+		if got, err := os.ReadFile(filepath.Join(where, name)); err != nil || !bytes.Equal(got, want) {
+			s.t.Errorf("%s is not in %s as it came: %v", name, where, err)
+		}
+	}
+	if all, err := os.ReadDir(where); err != nil || len(all) != len(s.files) {
+		s.t.Errorf("%s holds %d files, want %d (%v)", where, len(all), len(s.files), err)
+	}
 	for _, name := range outputs {
 		got := documents(s.t, filepath.Join(s.out, name))
 		if name == "reconciliation.jsonl" {
