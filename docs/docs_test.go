@@ -204,6 +204,8 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^in [0-9.]+m?s$`), "in …"},
 	{regexp.MustCompile(`(?m) +(rate|-|[0-9.,]+/s)$`), " …"},
 	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"…"`},
+	{regexp.MustCompile(`\.dead@[0-9]+`), ".dead@…"}, // of those that die at once, any may be the first
+	{regexp.MustCompile(`(?m)^  [0-9-]+ [0-9:]+Z(, as | … )`), "  …$1"},
 }
 
 // steady is what a command printed, without times.
