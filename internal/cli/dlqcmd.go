@@ -134,7 +134,7 @@ func (p *Program) dlqShowCommand() *cobra.Command {
 		Use:     "show ID",
 		Short:   "Show one dead letter: why it died, and what it says",
 		Example: "  penstock dlq show orders.dead@17",
-		Args:    exactly(1, "the id of a dead letter, as penstock dlq ls shows them"),
+		Args:    exactlyOne("the id of a dead letter, as penstock dlq ls shows them"),
 	}
 	f.add(cmd, p)
 	out := choiceFlag(cmd, "output", "o", "what is written", "text", "json")
@@ -205,12 +205,11 @@ func (p *Program) showLetter(d *operate.DeadLetter) error {
 
 // goesOn says where a message is given in again.
 func goesOn(entry string) string {
-	switch kind, step, _ := strings.Cut(entry, " "); {
-	case step == "":
+	kind, step, ok := strings.Cut(entry, " ")
+	if !ok {
 		return "at the source"
-	default:
-		return kind + " step " + step
 	}
+	return kind + " step " + step
 }
 
 // names lists the names of an object in their order.

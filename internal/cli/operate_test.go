@@ -208,7 +208,7 @@ func TestSecondProcess(t *testing.T) {
 	}
 	for _, args := range [][]string{{"dlq", "ls"}, {"ps"}, {"store", "info"}} {
 		got := command(t, 2, args...)
-		if !strings.Contains(got, "of pid "+strconv.Itoa(os.Getpid())) || !strings.Contains(got, "hint: ") {
+		if !strings.Contains(got, "of pid "+strconv.Itoa(os.Getpid())) || !strings.Contains(got, "does not answer on its control socket") {
 			t.Errorf("%v says\n%s", args, got)
 		}
 	}

@@ -98,10 +98,10 @@ func (p *Program) group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Comm
 	return cmd
 }
 
-// exactly wants so many arguments.
-func exactly(n int, what string) cobra.PositionalArgs {
+// exactlyOne wants one argument.
+func exactlyOne(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
+		if len(args) != 1 {
 			return usagef("see "+cmd.CommandPath()+" --help", "%s wants %s", cmd.CommandPath(), what)
 		}
 		return nil

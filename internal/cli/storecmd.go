@@ -87,7 +87,9 @@ func (p *Program) storeCheckCommand() *cobra.Command {
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		p.asJSON = out.value == "json"
 		return p.operate(cmd, f, func(ctx context.Context, ops *operate.Operations) error {
-			c, err := ops.Store.Check(ctx)
+			progress, done := p.copying("read")
+			c, err := ops.Store.Check(ctx, progress)
+			done()
 			if err != nil {
 				return err
 			}
@@ -95,6 +97,15 @@ func (p *Program) storeCheckCommand() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+// copying shows how much of a store has been read or copied.
+func (p *Program) copying(what string) (progress func(operate.Progress) error, done func()) {
+	show, done := p.transient()
+	return func(g operate.Progress) error {
+		show("%s of %s %s", size(g.Bytes), size(g.Total), what)
+		return nil
+	}, done
 }
 
 // maxProblems is how many problems of a store are shown.
@@ -116,9 +127,12 @@ func (p *Program) showStoreCheck(c *operate.StoreCheck) error {
 			b.WriteString(col.red("damaged: ") + problem + "\n")
 		}
 		if c.OK {
-			b.WriteString(col.green("the store is sound") + "\n")
+			fmt.Fprintf(&b, "%s: %s and %s of state, %s\n", col.green("all is well"), plural(int(c.Messages), "message", "messages"), plural(int(c.Entries), "entry", "entries"), size(c.Bytes))
 		} else {
 			b.WriteString(col.dim("penstock backup restore brings a backup back; penstock backup create keeps what can still be read") + "\n")
+		}
+		if c.Unchecked != "" {
+			b.WriteString(col.yellow("not checked: ") + c.Unchecked + "\n")
 		}
 		if _, err := io.WriteString(p.Stdout, b.String()); err != nil {
 			return err
@@ -176,7 +190,7 @@ func (p *Program) backupCreateCommand() *cobra.Command {
 		Short:   "Copy the store into a new file, while it is used",
 		Long:    "Copies the store as it is at one moment into a new file, while flows go on, and verifies the copy.",
 		Example: "  penstock backup create /backup/orders-$(date +%F).db --rate 20Mi",
-		Args:    exactly(1, "the file that is written"),
+		Args:    exactlyOne("the file that is written"),
 	}
 	f.add(cmd, p)
 	cmd.Flags().StringVar(&throttle, "rate", "", "how many bytes a second at most, as `20Mi` (default: what leaves flows their share of the disk)")
@@ -196,11 +210,8 @@ func (p *Program) backupCreateCommand() *cobra.Command {
 			return fileError("find", args[0], err)
 		}
 		return p.operate(cmd, f, func(ctx context.Context, ops *operate.Operations) error {
-			show, done := p.transient()
-			b, err := ops.Store.Backup(ctx, r, func(g operate.BackupProgress) error {
-				show("%s of %s copied", size(g.Bytes), size(g.Total))
-				return nil
-			})
+			progress, done := p.copying("copied")
+			b, err := ops.Store.Backup(ctx, r, progress)
 			done()
 			if err != nil {
 				return err
@@ -220,14 +231,16 @@ func (p *Program) backupVerifyCommand() *cobra.Command {
 		Use:   "verify FILE",
 		Short: "Open a backup and check everything in it",
 		Long:  "Opens a backup and reads everything in it.\n\nExit code 0 if all is well, 1 if something is damaged.",
-		Args:  exactly(1, "the file of a backup"),
+		Args:  exactlyOne("the file of a backup"),
 	}
 	out := choiceFlag(cmd, "output", "o", "what is written", "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p.asJSON = out.value == "json"
 		ctx, stop := p.interruptible(cmd.Context())
 		defer stop()
-		c, err := p.Service.VerifyBackup(ctx, args[0])
+		progress, done := p.copying("read")
+		c, err := p.Service.VerifyBackup(ctx, args[0], progress)
+		done()
 		if err != nil {
 			return err
 		}
@@ -243,12 +256,12 @@ func (p *Program) backupRestoreCommand() *cobra.Command {
 		Use:   "restore FILE",
 		Short: "Put a backup in place of the store",
 		Long: `Verifies a backup and puts it in the place of the store. No process may run on it. A store that
-is there is kept under another name (store.db.before-restore), and only with --force.
+is there is kept under another name, and only with --force.
 
 What came after the backup was made is not in it: sources are read again from where they
 were then, where they can.`,
 		Example: "  penstock backup restore /backup/orders-2026-11-23.db --force",
-		Args:    exactly(1, "the file of a backup"),
+		Args:    exactlyOne("the file of a backup"),
 	}
 	f.add(cmd, p)
 	cmd.Flags().BoolVar(&force, "force", false, "also where there is a store")
@@ -261,7 +274,9 @@ were then, where they can.`,
 		}
 		ctx, stop := p.interruptible(cmd.Context())
 		defer stop()
-		r, err := p.Service.RestoreBackup(ctx, at, args[0], force)
+		progress, done := p.copying("copied")
+		r, err := p.Service.RestoreBackup(ctx, at, args[0], force, progress)
+		done()
 		if err != nil {
 			return err
 		}
@@ -269,8 +284,8 @@ were then, where they can.`,
 			return writeJSON(p.Stdout, r)
 		}
 		line := fmt.Sprintf("%s is %s now", r.Store, args[0])
-		if r.Before != "" {
-			line += "; what was there is " + r.Before
+		if r.Kept != "" {
+			line += "; what was there is " + r.Kept
 		}
 		_, err = fmt.Fprintln(p.Stdout, line)
 		return err

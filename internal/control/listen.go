@@ -25,7 +25,7 @@ func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Ru
 			return
 		case <-started: // a run that keeps state has the store's lock now: what is asked of the store, it answers
 		}
-		defer s.serve(o, pl, st, l)()
+		defer s.serve(ctx, o, pl, st, l)()
 		wg.Go(func() {
 			select {
 			case <-ctx.Done(): // an interrupt drains, too
@@ -43,8 +43,8 @@ func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Ru
 
 // serve listens and answers, until what it returns is called. A run must not fail for want of a socket: what is in the
 // way is logged.
-func (s *Service) serve(o *RunOptions, pl *plan.Plan, st *storage, l *live) (end func()) {
-	ln, err := socket.Listen(st.path, pl.Durable)
+func (s *Service) serve(ctx context.Context, o *RunOptions, pl *plan.Plan, st *storage, l *live) (end func()) {
+	ln, err := socket.Listen(ctx, st.path, pl.Durable)
 	if err != nil {
 		if o.Logger != nil {
 			o.Logger.Warn("commands can't ask this process", "error", err)

@@ -3,10 +3,13 @@ package control
 import (
 	"context"
 	"errors"
+	"strings"
 
+	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/control/operate"
 	"penstock.dev/penstock/internal/control/socket"
 	"penstock.dev/penstock/internal/resource"
+	"penstock.dev/penstock/internal/store"
 )
 
 // Place says which store is meant.
@@ -34,9 +37,24 @@ func (s *Service) Operate(ctx context.Context, at Place) (*operate.Operations, e
 	if known.plan != nil && !known.plan.Durable {
 		c.Jobs = c.Flows
 	}
+	c.Open = func() (store.Store, error) {
+		db, err := st.Open()
+		return db, unanswered(err)
+	}
 	ops = operate.Direct(c)
 	ops.Closer = st
 	return ops, nil
+}
+
+// unanswered is the error of a store that could not be opened, after nobody answered on its socket.
+func unanswered(err error) error {
+	var e *penstock.Error
+	if !errors.As(err, &e) || e.Err == nil || !strings.HasPrefix(e.Err.Error(), "another process has it open") {
+		return err
+	}
+	own := *e
+	own.Hint = "that process does not answer on its control socket: it may be starting, ending, or of another user; ask again, or stop it"
+	return &own
 }
 
 // storePath is where the store of a configuration is.
@@ -52,5 +70,5 @@ func storePath(set *resource.Set, given string) string {
 
 // direct is what direct operations on a store need.
 func (s *Service) direct(st *storage) operate.Config {
-	return operate.Config{Path: st.path, Open: st.Open, Opened: st.Opened, Clock: s.clock(), Where: s.where}
+	return operate.Config{Path: st.path, Open: st.Open, Opened: st.Opened, Clock: s.clock(), Where: s.where, File: storeFile{s.clock()}}
 }

@@ -75,7 +75,7 @@ func (d *direct) Act(ctx context.Context, a Action, progress func(Acted) error) 
 		if len(p.letters) == 0 {
 			return nil
 		}
-		if err := d.write(ctx, s, g, a, &p); err != nil {
+		if err := d.write(s, g, a, &p); err != nil {
 			return err
 		}
 		out.Count += int64(len(p.letters))
@@ -124,7 +124,7 @@ func (d *direct) interrupted(err error, done *Acted) error {
 }
 
 // write does a portion in one transaction.
-func (d *direct) write(ctx context.Context, s store.Store, g *channel.Group, a Action, p *portion) error {
+func (d *direct) write(s store.Store, g *channel.Group, a Action, p *portion) error {
 	now := d.c.Clock.Now()
 	ranges := p.ranges()
 	var data []byte

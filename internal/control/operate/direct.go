@@ -64,8 +64,8 @@ type Process interface {
 type File interface {
 	// Version of the file's layout.
 	Version() int
-	// Check reads everything, and lists what is damaged.
-	Check(ctx context.Context, s store.Store) ([]string, error)
+	// Check reads everything, and says what is damaged.
+	Check(ctx context.Context, s store.Store, progress func(done, total int64) error) (*StoreCheck, error)
 	// Compact gives free space back to the file system.
 	Compact(ctx context.Context, s store.Store) error
 	// Backup copies the store into a new file, at most rate bytes a second (0: no bound), and verifies the copy.

@@ -566,7 +566,7 @@ func TestInfo(t *testing.T) {
 	if err != nil || i.Path != w.conf.Path || len(i.Channels) != 1 || i.Channels[0].Messages != 3 || i.Channels[0].Next != 3 {
 		t.Errorf("%+v, %v", i, err)
 	}
-	if _, err := w.ops.Store.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "no file") {
+	if _, err := w.ops.Store.Check(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "no file") {
 		t.Errorf("%v", err)
 	}
 	if _, err := w.ops.Store.Backup(t.Context(), operate.BackupRequest{Path: "relative"}, nil); err == nil {

@@ -52,16 +52,22 @@ func (d *direct) file(op string) (store.Store, File, error) {
 }
 
 // Check implements [Keeper].
-func (d *direct) Check(ctx context.Context) (*StoreCheck, error) {
+func (d *direct) Check(ctx context.Context, progress func(Progress) error) (*StoreCheck, error) {
 	s, f, err := d.file("store check")
 	if err != nil {
 		return nil, err
 	}
-	found, err := f.Check(ctx, s)
-	if err != nil {
-		return nil, err
+	return f.Check(ctx, s, told(progress))
+}
+
+// told gives progress as pairs of numbers.
+func told(progress func(Progress) error) func(done, total int64) error {
+	return func(done, total int64) error {
+		if progress == nil {
+			return nil
+		}
+		return progress(Progress{Bytes: done, Total: total})
 	}
-	return &StoreCheck{OK: len(found) == 0, Problems: append([]string{}, found...)}, nil
 }
 
 // Compact implements [Keeper].
@@ -79,7 +85,7 @@ func (d *direct) Compact(ctx context.Context) (*Compacted, error) {
 }
 
 // Backup implements [Keeper].
-func (d *direct) Backup(ctx context.Context, b BackupRequest, progress func(BackupProgress) error) (*Backup, error) {
+func (d *direct) Backup(ctx context.Context, b BackupRequest, progress func(Progress) error) (*Backup, error) {
 	if !filepath.IsAbs(b.Path) || b.Rate < 0 {
 		return nil, &penstock.Error{Code: penstock.Invalid, Op: "backup", Path: b.Path, Err: errors.New("a backup wants an absolute path, and a rate that is not below zero")}
 	}
@@ -88,12 +94,7 @@ func (d *direct) Backup(ctx context.Context, b BackupRequest, progress func(Back
 		return nil, err
 	}
 	began := d.c.Clock.Now()
-	err = f.Backup(ctx, s, b.Path, b.Rate, func(done, total int64) error {
-		if progress == nil {
-			return nil
-		}
-		return progress(BackupProgress{Bytes: done, Total: total})
-	})
+	err = f.Backup(ctx, s, b.Path, b.Rate, told(progress))
 	if err != nil {
 		return nil, err
 	}

@@ -60,11 +60,11 @@ type Keeper interface {
 	// Info says what the store holds.
 	Info(ctx context.Context) (*StoreInfo, error)
 	// Check reads everything and says what is damaged. What is found is a result and no error.
-	Check(ctx context.Context) (*StoreCheck, error)
+	Check(ctx context.Context, progress func(Progress) error) (*StoreCheck, error)
 	// Compact gives the space of what was dropped back to the file system.
 	Compact(ctx context.Context) (*Compacted, error)
 	// Backup copies the store into a new file, while it is used.
-	Backup(ctx context.Context, b BackupRequest, progress func(BackupProgress) error) (*Backup, error)
+	Backup(ctx context.Context, b BackupRequest, progress func(Progress) error) (*Backup, error)
 }
 
 // Status is what flows do.
@@ -158,8 +158,13 @@ type SpaceInfo struct {
 
 // StoreCheck is what a check found.
 type StoreCheck struct {
-	OK       bool     `json:"ok"`
+	OK       bool     `json:"ok"` // nothing is damaged
 	Problems []string `json:"problems"`
+	// Unchecked says what could not be looked at, and why.
+	Unchecked string `json:"unchecked,omitempty"`
+	Messages  int64  `json:"messages"` // that were read
+	Entries   int64  `json:"entries"`  // of state
+	Bytes     int64  `json:"bytes"`    // of both
 }
 
 // Compacted is what compacting gave back.
@@ -174,8 +179,8 @@ type BackupRequest struct {
 	Rate int64  `json:"rate"` // bytes a second; 0: as fast as the disk
 }
 
-// BackupProgress is how far a backup has come.
-type BackupProgress struct {
+// Progress is how far something has come that reads the whole store.
+type Progress struct {
 	Bytes int64 `json:"bytes"`
 	Total int64 `json:"total"`
 }

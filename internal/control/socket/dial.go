@@ -22,8 +22,8 @@ import (
 // ErrNobody says that no process listens for a store.
 var ErrNobody = errors.New("no process listens")
 
-// maxLine bounds one line of an answer: a message of 64 MiB in base64, and what surrounds it.
-const maxLine = 128 << 20
+// maxLine bounds one line of an answer: a message of 64 MiB, as text and as its record in base64.
+const maxLine = 256 << 20
 
 // Dial finds the process that has the store at path open, and makes operations of it. [ErrNobody] where there is none.
 func Dial(ctx context.Context, path string) (*operate.Operations, error) {
@@ -247,9 +247,9 @@ func (k keeper) Info(ctx context.Context) (*operate.StoreInfo, error) {
 }
 
 // Check implements operate.Keeper.
-func (k keeper) Check(ctx context.Context) (*operate.StoreCheck, error) {
+func (k keeper) Check(ctx context.Context, progress func(operate.Progress) error) (*operate.StoreCheck, error) {
 	v := &operate.StoreCheck{}
-	return answered(v, k.ask(ctx, opCheck, nothing{}, v, nil))
+	return answered(v, k.ask(ctx, opCheck, nothing{}, v, items(progress)))
 }
 
 // Compact implements operate.Keeper.
@@ -259,7 +259,7 @@ func (k keeper) Compact(ctx context.Context) (*operate.Compacted, error) {
 }
 
 // Backup implements operate.Keeper.
-func (k keeper) Backup(ctx context.Context, b operate.BackupRequest, progress func(operate.BackupProgress) error) (*operate.Backup, error) {
+func (k keeper) Backup(ctx context.Context, b operate.BackupRequest, progress func(operate.Progress) error) (*operate.Backup, error) {
 	v := &operate.Backup{}
 	return answered(v, k.ask(ctx, opBackup, b, v, items(progress)))
 }

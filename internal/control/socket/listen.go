@@ -1,6 +1,7 @@
 package socket
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net"
@@ -17,7 +18,7 @@ var ErrTaken = errors.New("another process listens there")
 
 // Listen makes the socket of the process that has the store at path open. A socket that a dead process left is replaced. One that
 // is answered is [ErrTaken], unless takeOver says that this process holds the store's lock, so that the other one can't.
-func Listen(path string, takeOver bool) (net.Listener, error) {
+func Listen(ctx context.Context, path string, takeOver bool) (net.Listener, error) {
 	p, err := placeOf(path)
 	if err != nil {
 		return nil, err
@@ -30,7 +31,8 @@ func Listen(path string, takeOver bool) (net.Listener, error) {
 		return nil, &penstock.Error{Code: penstock.Unavailable, Op: "control socket", Path: at, Err: err}
 	}
 	if !takeOver {
-		c, err := net.DialTimeout("unix", at, time.Second)
+		d := net.Dialer{Timeout: time.Second}
+		c, err := d.DialContext(ctx, "unix", at)
 		if err == nil {
 			_ = c.Close() // it answered, and that is all that was asked
 			return fail(ErrTaken)

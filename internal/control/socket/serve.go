@@ -125,14 +125,16 @@ func handler(ops *operate.Operations) http.Handler {
 		return ops.Journal.Trace(ctx, r)
 	})
 	at(opInfo, func(ctx context.Context, _ decoder, _ *answer) (any, error) { return ops.Store.Info(ctx) })
-	at(opCheck, func(ctx context.Context, _ decoder, _ *answer) (any, error) { return ops.Store.Check(ctx) })
+	at(opCheck, func(ctx context.Context, _ decoder, out *answer) (any, error) {
+		return ops.Store.Check(ctx, func(p operate.Progress) error { return out.item(p) })
+	})
 	at(opCompact, func(ctx context.Context, _ decoder, _ *answer) (any, error) { return ops.Store.Compact(ctx) })
 	at(opBackup, func(ctx context.Context, in decoder, out *answer) (any, error) {
 		var r operate.BackupRequest
 		if err := in(&r); err != nil {
 			return nil, err
 		}
-		return ops.Store.Backup(ctx, r, func(p operate.BackupProgress) error { return out.item(p) })
+		return ops.Store.Backup(ctx, r, func(p operate.Progress) error { return out.item(p) })
 	})
 	slots := make(chan struct{}, maxAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

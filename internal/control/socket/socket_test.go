@@ -69,7 +69,7 @@ func shortDir(t *testing.T) string {
 func serve(t *testing.T, f *fake) (ops *operate.Operations, s *socket.Server, store string) {
 	t.Helper()
 	store = filepath.Join(shortDir(t), "store.db")
-	l, err := socket.Listen(store, false)
+	l, err := socket.Listen(t.Context(), store, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func TestFolderThatIsOpenOrDeepIsNotUsed(t *testing.T) {
 	t.Setenv("TMPDIR", tmp)
 	for _, dir := range []string{open, deep, filepath.Join(open, "not", "there")} {
 		store := filepath.Join(dir, "store.db")
-		l, err := socket.Listen(store, false)
+		l, err := socket.Listen(t.Context(), store, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,14 +156,14 @@ func TestFolderOfSomebodyElseIsRefused(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	_, err := socket.Listen("not-there/store.db", false)
+	_, err := socket.Listen(t.Context(), "not-there/store.db", false)
 	if penstock.CodeOf(err) != penstock.Forbidden || !strings.Contains(err.Error(), "open to others") {
 		t.Errorf("got %v", err)
 	}
 	if err := errors.Join(os.Remove(dir), os.Symlink(shortDir(t), dir)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = socket.Listen("not-there/store.db", false); err == nil || !strings.Contains(err.Error(), "no folder") {
+	if _, err = socket.Listen(t.Context(), "not-there/store.db", false); err == nil || !strings.Contains(err.Error(), "no folder") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -180,14 +180,14 @@ func TestStaleSocketIsReplacedALiveOneIsNot(t *testing.T) {
 	if _, err := socket.Dial(t.Context(), store); !errors.Is(err, socket.ErrNobody) {
 		t.Errorf("dialling the dead gives %v", err)
 	}
-	first, err := socket.Listen(store, false)
+	first, err := socket.Listen(t.Context(), store, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := socket.Listen(store, false); !errors.Is(err, socket.ErrTaken) {
+	if _, err := socket.Listen(t.Context(), store, false); !errors.Is(err, socket.ErrTaken) {
 		t.Errorf("a second one gets %v", err)
 	}
-	second, err := socket.Listen(store, true)
+	second, err := socket.Listen(t.Context(), store, true)
 	if err != nil {
 		t.Fatal(err)
 	}
