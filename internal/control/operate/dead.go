@@ -168,10 +168,11 @@ func (d *direct) visit(ctx context.Context, s Selection, visit func(stored) erro
 	if left <= 0 {
 		left = math.MaxInt
 	}
-	for _, flow := range flows {
-		from, to := int64(0), int64(math.MaxInt64)
+	for _, f := range flows {
+		flow := f.flow
+		from, to := int64(0), f.next-1 // what dies meanwhile is not meant: what was redriven would be so again and again
 		if ids != nil {
-			from, to = slices.Min(ids[flow]), slices.Max(ids[flow])
+			from, to = slices.Min(ids[flow]), min(to, slices.Max(ids[flow]))
 		}
 		err := d.scan(ctx, flow, from, to, func(f stored) (bool, error) {
 			if !f.open || ids != nil && !slices.Contains(ids[flow], f.pos) {
@@ -227,32 +228,38 @@ func readIDs(s Selection) (map[string][]int64, error) {
 	return out, nil
 }
 
+// lies says where the dead letters of a flow end.
+type lies struct {
+	flow string
+	next int64
+}
+
 // flowsOf lists the flows whose dead letters are meant.
-func (d *direct) flowsOf(ctx context.Context, flow string, ids map[string][]int64) ([]string, error) {
+func (d *direct) flowsOf(ctx context.Context, flow string, ids map[string][]int64) ([]lies, error) {
 	s, err := d.store()
 	if err != nil {
 		return nil, err
 	}
-	var out []string
+	var out []lies
 	err = s.View(ctx, func(v store.View) error {
 		if flow != "" {
 			b, err := v.Log().Bounds(deadChannel(flow))
 			if err != nil {
 				return err
 			}
-			out = append(out, flow)
+			out = append(out, lies{flow, b.Next})
 			return d.known(b, flow)
 		}
 		all, err := v.Log().Channels()
 		for _, b := range all {
 			f, ok := deadFlow(b.Channel)
 			if ok && (ids == nil || ids[f] != nil) {
-				out = append(out, f)
+				out = append(out, lies{f, b.Next})
 			}
 		}
 		return err
 	})
-	slices.Sort(out)
+	slices.SortFunc(out, func(a, b lies) int { return strings.Compare(a.flow, b.flow) })
 	return out, err
 }
 

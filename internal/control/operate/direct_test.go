@@ -277,6 +277,19 @@ func TestRedriveMovesOnceAndInOrder(t *testing.T) {
 	}
 }
 
+// TestWhatDiesMeanwhileIsNotRedriven: or a message that dies again would go round for good.
+func TestWhatDiesMeanwhileIsNotRedriven(t *testing.T) {
+	w := newWorld(t)
+	w.die(30)
+	got, err := w.ops.Dead.Act(t.Context(), operate.Action{Verb: operate.Redrive, Selection: operate.Selection{Flow: "orders"}, Rate: 100}, func(operate.Acted) error {
+		w.die(10)
+		return nil
+	})
+	if err != nil || got.Count != 30 || got.Left != 30 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestRedrivenRecordIsTheSame(t *testing.T) {
 	w := newWorld(t)
 	rec := letter("k", `{"a":1}`, "s", "m", penstock.Entry{Key: penstock.StringValue("entry"), Value: penstock.StringValue("behind totals")})
