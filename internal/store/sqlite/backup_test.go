@@ -228,30 +228,3 @@ func TestBackupIsWholeOrNotThere(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-// TestFile does it all as others do it, who know only a store.Store.
-func TestFile(t *testing.T) {
-	ctx := context.Background()
-	var s store.Store = mustOpen(t, Options{Path: newPath(t)})
-	if err := s.Submit(store.Small, counted(10, 100)).Wait(ctx); err != nil {
-		t.Fatal(err)
-	}
-	f := File{Clock: &leap{}}
-	path := filepath.Join(t.TempDir(), "b.db")
-	if err := errors.Join(f.Backup(ctx, s, path, 1<<20, nil), f.Compact(ctx, s)); err != nil {
-		t.Error(err)
-	}
-	if found, err := f.Check(ctx, s); len(found) > 0 || err != nil {
-		t.Errorf("%q %v", found, err)
-	}
-	if f.Version() != Version || agree(t, s) != 10 {
-		t.Error("it is another store")
-	}
-	other := struct{ store.Store }{s}
-	_, err := f.Check(ctx, other)
-	for _, err := range []error{err, f.Compact(ctx, other), f.Backup(ctx, other, path+"2", 0, nil)} {
-		if penstock.CodeOf(err) != penstock.Config {
-			t.Errorf("%v", err)
-		}
-	}
-}

@@ -44,34 +44,57 @@ const (
 // may last, and that is given up when the write-ahead log comes to its bound. What is found is a Report; an error says that the check could not be
 // done. progress is told bytes of rows that were read, of bytes of the file; an error of it ends the check; it may be nil.
 func (d *DB) Check(ctx context.Context, progress func(done, total int64) error) (*Report, error) {
-	k := &checker{path: d.o.Path, progress: progress, total: max(fileSize(d.o.Path), 1)}
-	k.rep.Version = Version
+	var rep *Report
 	err := d.maintain(ctx, "check", func(ctx context.Context) error {
-		if e := d.failure.Load(); e != nil {
-			return e
+		k := d.checker(progress)
+		err := d.checkLive(ctx, k)
+		if e := d.failure.Load(); e != nil { // damage may be why
+			k = d.checker(progress)
+			err = d.checkStopped(ctx, k)
+			k.found("the store has stopped: %v", e)
 		}
-		if err := k.rows(ctx, d.slice); err != nil {
-			return err
-		}
-		for round := 1; ; round++ {
-			err := d.snapshot(ctx, 0, func(v *view) error {
-				v.mu.Lock()
-				defer v.mu.Unlock()
-				return k.pages(v.cancelled, v.c)
-			})
-			if penstock.CodeOf(err) != penstock.Timeout || round == checkRounds {
-				if penstock.CodeOf(err) == penstock.Timeout {
-					k.rep.Unchecked = "the structure of the pages: the store is written to so fast that no snapshot lasts long enough; make a backup, which is checked as a whole"
-					err = nil
-				}
-				return d.readError(err)
-			}
-		}
+		rep = &k.rep
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &k.rep, nil
+	return rep, nil
+}
+
+func (d *DB) checker(progress func(done, total int64) error) *checker {
+	return &checker{path: d.o.Path, progress: progress, total: max(fileSize(d.o.Path), 1), rep: Report{Version: Version}}
+}
+
+// checkLive checks beside those who use the store.
+func (d *DB) checkLive(ctx context.Context, k *checker) error {
+	if err := k.rows(ctx, d.slice); err != nil {
+		return err
+	}
+	for round := 1; ; round++ {
+		err := d.snapshot(ctx, 0, func(v *view) error {
+			v.mu.Lock()
+			defer v.mu.Unlock()
+			return k.pages(v.cancelled, v.c)
+		})
+		if penstock.CodeOf(err) != penstock.Timeout {
+			return d.readError(err)
+		}
+		if round == checkRounds {
+			k.rep.Unchecked = "the structure of the pages: the store is written to so fast that no snapshot lasts long enough; make a backup, which is checked as a whole"
+			return nil
+		}
+	}
+}
+
+// checkStopped checks what a store has left that has stopped: nobody uses it any more.
+func (d *DB) checkStopped(ctx context.Context, k *checker) error {
+	c, err := d.open.open("PRAGMA busy_timeout = 10000", "PRAGMA query_only = ON", "PRAGMA cell_size_check = ON")
+	if err != nil {
+		return verifyError(d.o.Path, err)
+	}
+	k.still = true
+	return verifyError(d.o.Path, errors.Join(k.file(ctx, c), c.close()))
 }
 
 // slice is one short snapshot.
@@ -124,6 +147,8 @@ func verify(ctx context.Context, path, named string, progress func(done, total i
 func verifyError(path string, err error) error {
 	var own *penstock.Error
 	switch code := primaryCode(err); {
+	case err == nil:
+		return nil
 	case errors.As(err, &own) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return err
 	case code == codeNotADB:

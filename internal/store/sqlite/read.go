@@ -206,6 +206,9 @@ func (r *reader) Bounds(channel string) (store.Bounds, error) {
 func (r *reader) bounds(row channelRow) (store.Bounds, error) {
 	b := store.Bounds{Channel: row.name, First: row.next, Next: row.next}
 	last, ok, err := r.at(row, maxPosition)
+	if err == nil && !ok && row.next == 0 { // its row came with its first messages
+		err = r.damaged(fmt.Sprintf("the messages of channel %s", row.name))
+	}
 	if err != nil || !ok {
 		return b, err
 	}
