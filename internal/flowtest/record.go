@@ -22,6 +22,7 @@ type record struct {
 	tree  *penstock.Tree // the body
 	file  string         // where a file sink would have written it
 	epoch int64          // what the pace let happen before
+	sent  int64          // in a durable channel: when it was sent, which may be before it was committed; else 0
 	index int            // of the place
 	path  []int
 	loose bool
@@ -79,7 +80,7 @@ func (l *records) find(want func(*record) bool) []*record {
 }
 
 func compareRecords(a, b *record) int {
-	if c := cmp.Compare(a.index, b.index); c != 0 || !a.loose {
+	if c := cmp.Or(cmp.Compare(a.sent, b.sent), cmp.Compare(a.index, b.index)); c != 0 || !a.loose {
 		return c
 	}
 	if c := slices.Compare(a.path, b.path); c != 0 {

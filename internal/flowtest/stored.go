@@ -81,7 +81,7 @@ func (o *outgoing) record(rec []byte) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &record{epoch: o.w.pace.epoch.Load(), index: 1 << 30, loose: o.loose}
+	r := &record{epoch: o.w.pace.epoch.Load(), sent: v.Time(), index: 1 << 30, loose: o.loose}
 	if len(o.eps) > 0 {
 		r.ep = o.eps[0]
 		if at := o.w.places[r.ep]; at != nil {
