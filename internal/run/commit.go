@@ -23,6 +23,8 @@ type committer struct {
 	ending *stageNode // its sources have ended
 	closed bool       // nothing more will come
 
+	backlog int64 // see stageBacklog; tests make it small
+
 	// The rest belongs to the committer's goroutine.
 	behind map[uint64][]*track // per-key: by key, stragglers and what was read after them, in order
 	unit   unit
@@ -36,7 +38,7 @@ const (
 )
 
 func newCommitter(f *flow) *committer {
-	c := &committer{f: f, poke: make(chan struct{}, 1), done: make(chan struct{}), behind: map[uint64][]*track{}}
+	c := &committer{f: f, poke: make(chan struct{}, 1), done: make(chan struct{}), behind: map[uint64][]*track{}, backlog: stageBacklog}
 	c.moved.init(f.r, &c.mu)
 	c.unit.c = c
 	return c
@@ -314,8 +316,16 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 		return err
 	}
 	c.mu.Lock()
+	for _, s := range c.f.stages {
+		if b := u.appends[s.out]; b != nil {
+			s.waiting.Add(int64(b.n))
+		}
+	}
 	for _, t := range u.tracks {
 		in := t.in
+		if s := in.src.stage; s != nil {
+			s.waiting.Add(-1)
+		}
 		if in.left--; in.left == 0 {
 			in.src.open--
 			in.part()
@@ -386,6 +396,32 @@ func (c *committer) settled(ctx context.Context, pumps ...*pump) {
 		for p.open > 0 && ctx.Err() == nil && !c.over() {
 			c.moved.wait()
 		}
+	}
+}
+
+// stageBacklog is how many messages may stand behind a durable step before the flow's sources wait: there is no use in reading
+// what the rest of the flow can't take.
+const stageBacklog = 1 << 16
+
+// room waits until there are not too many messages behind any durable step, or the run was aborted.
+func (c *committer) room(ctx context.Context) {
+	full := func() bool {
+		for _, s := range c.f.stages {
+			if s.waiting.Load() > c.backlog {
+				return true
+			}
+		}
+		return false
+	}
+	if !full() {
+		return
+	}
+	stop := c.moved.wakeAfter(ctx)
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for full() && ctx.Err() == nil && !c.over() {
+		c.moved.wait()
 	}
 }
 

@@ -101,7 +101,8 @@ type channelSource struct {
 	d        *durable
 	f        *flow
 	consumer string
-	redrive  bool // messages that died before: each says where it goes on
+	stage    *stageNode // nil: not the reader behind a durable step
+	redrive  bool       // messages that died before: each says where it goes on
 	group    *channel.Group
 	reader   *channel.Reader
 	waits    channel.Waits
@@ -139,6 +140,10 @@ func (s *channelSource) Open(ctx context.Context) error {
 	}
 	s.group = g
 	s.reader = g.Join(s.waits)
+	if p := s.stage; p != nil {
+		left, _ := g.Lag()
+		p.waiting.Store(left)
+	}
 	return nil
 }
 

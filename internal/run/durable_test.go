@@ -370,3 +370,39 @@ func TestAStoreWithoutRoomIsWaitedFor(t *testing.T) {
 		t.Errorf("%d messages", len(got))
 	}
 }
+
+func TestASourceWaitsForWhatStandsBehindADurableStep(t *testing.T) {
+	release := make(chan struct{})
+	const backlog = 100
+	n := backlog + 10000
+	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.None, Sources: fromLines("a"), Budget: plan.Budget{Messages: 1 << 20, Bytes: 1 << 30}, Nodes: next(
+		plan.Node{Name: "all", Verb: "sample", Op: &plan.Stage{Spec: &plan.Window{Every: 1}}},
+		plan.Node{Name: "call", Verb: "call", Op: &plan.Call{Endpoint: endpoint("ask"), Idempotent: true, Into: step.Target{Root: step.Discard}}})})
+	src := &resumable{lines: lines{docs: docs(n, `{"n":%d}`), batch: 20}}
+	p.source = func() penstock.Source { return src }
+	p.callers["ask"] = answer(func(string) (string, error) {
+		<-release
+		return "{}", nil
+	})
+	r := p.runner()
+	r.flows[0].commit.backlog = backlog
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.Run(t.Context())
+		done <- err
+	}()
+	s := r.flows[0].stages[0]
+	for s.waiting.Load() <= backlog { // nothing takes from behind the step
+		time.Sleep(time.Millisecond)
+	}
+	if read := r.Snapshot().Flows[0].Read; read == int64(n) {
+		t.Errorf("everything was read, %d messages", read)
+	}
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if sum := r.Snapshot(); sum.Flows[0].Unsettled != 0 || sum.Flows[0].Read != int64(n) {
+		t.Errorf("read %d, unsettled %d", sum.Flows[0].Read, sum.Flows[0].Unsettled)
+	}
+}

@@ -61,6 +61,9 @@ func (p *pump) read(ctx context.Context) error {
 	f := p.flow
 	failures := 0
 	for ctx.Err() == nil {
+		if p.stage == nil && len(f.stages) > 0 {
+			f.commit.room(ctx)
+		}
 		b := f.batches.get()
 		err := p.readOnce(ctx, b)
 		if len(b.Msgs) == 0 {

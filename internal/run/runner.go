@@ -153,6 +153,9 @@ func (r *Runner) Run(ctx context.Context) (*Summary, error) {
 			err = e
 		}
 	}
+	if r.hub != nil {
+		r.hub.Close()
+	}
 	for _, s := range r.shared {
 		err = errors.Join(err, s.Close())
 	}

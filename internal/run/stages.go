@@ -24,6 +24,7 @@ type stageNode struct {
 	pump    *pump   // … and its reader
 	ended   atomic.Bool
 	due     atomic.Int64
+	waiting atomic.Int64 // messages that have left the step, and are not done behind it
 	counted map[stage.Counted]*atomic.Int64
 }
 
@@ -58,7 +59,7 @@ func (f *flow) addStage(n *node, at int) {
 	src := f.r.newChannelSource(d, f, name)
 	s.pump = newPump(f, &plan.Endpoint{Name: name, Channel: name, Pos: n.Pos, Label: "behind " + n.Name}, src)
 	s.pump.channel, s.pump.entry, s.pump.stage, s.pump.counts = src, n.Next, s, false
-	src.entry = n.Next
+	src.entry, src.stage = n.Next, s
 	n.stage = s
 	f.stages = append(f.stages, s)
 }
