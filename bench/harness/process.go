@@ -11,8 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -30,13 +30,42 @@ type Measurement struct {
 // Run starts a program and waits for its end. An exit code other than 0 is an error that quotes
 // the end of what the program said.
 func Run(ctx context.Context, argv ...string) (Measurement, error) {
+	return program{argv: argv}.run(ctx)
+}
+
+// RunIn is Run with a folder to work in.
+func RunIn(ctx context.Context, folder string, argv ...string) (Measurement, error) {
+	return program{folder: folder, argv: argv}.run(ctx)
+}
+
+// program is one to be run.
+type program struct {
+	folder string // "": this one
+	argv   []string
+	// meanwhile runs beside it, until it is over; nil: nothing does.
+	meanwhile func(pid int, over <-chan struct{})
+}
+
+func (p program) run(ctx context.Context) (Measurement, error) {
+	argv := p.argv
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir = p.folder
 	stdout, stderr := &tail{}, &tail{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.WaitDelay = 10 * time.Second
 	start := time.Now()
 	stdout.start = start
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		var beside sync.WaitGroup
+		over := make(chan struct{})
+		if p.meanwhile != nil {
+			beside.Go(func() { p.meanwhile(cmd.Process.Pid, over) })
+		}
+		err = cmd.Wait()
+		close(over)
+		beside.Wait()
+	}
 	m := Measurement{Wall: time.Since(start), FirstLine: stdout.firstLine, Stdout: stdout.kept, Stderr: stderr.kept}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -59,22 +88,7 @@ func Run(ctx context.Context, argv ...string) (Measurement, error) {
 // OwnPeak is the highest resident set of this process so far, in bytes; 0 where the system does not tell.
 // Linux counts it into the maximum of every process started from here (the child shares this
 // memory until it executes its program), so a reading not above it is only an upper bound.
-func OwnPeak() int64 {
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err != nil {
-				return 0
-			}
-			return kb * 1024
-		}
-	}
-	return 0
-}
+func OwnPeak() int64 { return statusBytes("self", "VmHWM:") }
 
 // tail keeps the end of what is written and the time of the first line end.
 type tail struct {

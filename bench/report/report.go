@@ -22,6 +22,7 @@ type Results struct {
 	ColdStart  []harness.Runs
 	Check      *harness.Runs
 	CheckFlows int
+	Store      []cases.StoreOutcome
 	// Skipped lists the cases that could not be measured, with the reason.
 	Skipped []string
 }
@@ -46,6 +47,9 @@ func (r Results) Write(w io.Writer) error {
 	if r.Check != nil {
 		s := r.Check.Over(func(m harness.Measurement) float64 { return m.Wall.Seconds() })
 		fmt.Fprintf(&b, "\n### `penstock check` of %d flows\n\n%s s: %s (bar: 2 s)\n", r.CheckFlows, spread(s, "%.2f"), atMost(s.Median, 2))
+	}
+	if len(r.Store) > 0 {
+		store(&b, r.Store)
 	}
 	if len(r.Skipped) > 0 {
 		b.WriteString("\n### Not measured\n\n")

@@ -2,6 +2,7 @@
 //
 //	go run ./cmd/bench                         # ours, beside recorded figures of the peer
 //	PEER=/path/to/binary go run ./cmd/bench    # ours and the peer in turns
+//	go run ./cmd/bench -only store             # the store's cases alone
 //
 // See README.md for the method.
 package main
@@ -19,6 +20,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"penstock.dev/penstock/bench/cases"
 	"penstock.dev/penstock/bench/exprbench"
@@ -45,20 +47,25 @@ type options struct {
 	penstock string // a binary, "none", or "" to build it
 	under    string // where the temporary folder is made
 	out      string // file for the report
+	store    cases.StoreEnv
+	peers    bool // the store's peer is measured, too
 }
 
 func parse(args []string, peer string, stderr io.Writer) (options, error) {
 	o := options{env: cases.Env{Peer: peer, Flows: "flows"}}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&o.only, "only", "", "measure these `cases` alone, separated by commas: "+strings.Join(names(), ", "))
+	flags.StringVar(&o.only, "only", "", "measure these `cases` alone, separated by commas: store (all of the store's), "+strings.Join(names(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "`times` each side of a case is run")
 	flags.IntVar(&o.env.Messages, "messages", 1_000_000, "`number` of messages of a throughput case")
 	flags.Uint64Var(&o.env.Seed, "seed", 1, "`seed` of the data")
 	flags.BoolVar(&o.env.Variants, "variants", false, "measure the peer's other configurations too")
 	flags.StringVar(&o.penstock, "penstock", "", "our `binary`; built from ../cmd/penstock if left out; \"none\" leaves our side out")
-	flags.StringVar(&o.under, "temp", "", "`folder` for inputs and outputs, about 1 GB; the system's if left out")
+	flags.StringVar(&o.under, "temp", "", "`folder` for inputs, outputs and stores, up to 15 GB, on a disk; the system's if left out")
 	flags.StringVar(&o.out, "out", "", "`file` for the report, beside standard output")
+	flags.BoolVar(&o.store.Quick, "quick", false, "small sizes in the store's cases (1 GB in the place of 10, 200,000 messages of 10 million): to see that they work")
+	flags.DurationVar(&o.store.Soak, "soak", time.Minute, "how `long` store-soak lasts")
+	flags.BoolVar(&o.peers, "jetstream", true, "build and measure JetStream beside store-publishers")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -76,6 +83,12 @@ func parse(args []string, peer string, stderr io.Writer) (options, error) {
 		if n == "" {
 			continue
 		}
+		if n == "store" {
+			for _, c := range cases.StoreCases() {
+				o.measured[c.Name] = true
+			}
+			continue
+		}
 		if !slices.Contains(names(), n) {
 			return o, fmt.Errorf("there is no case %q: there are %s", n, strings.Join(names(), ", "))
 		}
@@ -90,7 +103,11 @@ func names() []string {
 	for _, c := range cases.All() {
 		out = append(out, c.Name)
 	}
-	return append(out, "cold-start", "check", "expression")
+	out = append(out, "cold-start", "check")
+	for _, c := range cases.StoreCases() {
+		out = append(out, c.Name)
+	}
+	return append(out, "expression")
 }
 
 const (
@@ -167,11 +184,40 @@ func measure(ctx context.Context, o options, r *report.Results, say func(string)
 			r.Check = &runs
 		}
 	}
+	measureStore(ctx, o, r, say, skip)
 	if o.measured["expression"] && ctx.Err() == nil {
 		var err error
 		if r.Expression, err = exprbench.Measure(o.rounds); err != nil {
 			skip("expression", err)
 		}
+	}
+}
+
+// measureStore runs the store's cases.
+func measureStore(ctx context.Context, o options, r *report.Results, say func(string), skip func(string, error)) {
+	var err error
+	for _, c := range cases.StoreCases() {
+		if !o.measured[c.Name] || o.env.Penstock == "" || ctx.Err() != nil {
+			continue
+		}
+		if o.store.Load == "" {
+			if o.store.Load, err = built(ctx, ".", "./cmd/storeload", o.env.Temp); err != nil {
+				skip("store", err)
+				return
+			}
+		}
+		if o.peers && o.store.JetStream == "" && c.Name == "store-publishers" {
+			if o.store.JetStream, err = built(ctx, ".", "./cmd/jetstream", o.env.Temp); err != nil {
+				skip("jetstream", err)
+				o.store.JetStream = ""
+			}
+		}
+		outcome, err := c.Run(ctx, o.env, o.store, o.rounds, say)
+		if err != nil {
+			skip(c.Name, err)
+			continue
+		}
+		r.Store = append(r.Store, outcome)
 	}
 }
 
@@ -184,15 +230,23 @@ func ours(ctx context.Context, given, temp string) (string, error) {
 	default:
 		return filepath.Abs(given)
 	}
-	root, err := filepath.Abs("..")
+	return built(ctx, "..", "./cmd/penstock", temp)
+}
+
+// built builds a command of the module in a folder, and returns its path.
+func built(ctx context.Context, module, command, temp string) (string, error) {
+	root, err := filepath.Abs(module)
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(temp, "penstock")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, "./cmd/penstock")
+	if temp, err = filepath.Abs(temp); err != nil {
+		return "", err
+	}
+	binary := filepath.Join(temp, filepath.Base(command))
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", binary, command)
 	build.Dir = root
 	if said, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build ./cmd/penstock in %s (run the benchmark in bench/, or give -penstock): %w\n%s", root, err, said)
+		return "", fmt.Errorf("go build %s in %s (run the benchmark in bench/, or give -penstock): %w\n%s", command, root, err, said)
 	}
 	return binary, nil
 }
