@@ -2,7 +2,10 @@ package flowtest_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -55,24 +58,86 @@ spec:
       aggregate: { by: body.k, complete: { size: 3, atEnd: true } }
     - map: { k: "${key}", list: "${body.map(b, b.i)}" }
   to: { channel: out }
+---
+apiVersion: penstock.dev/v1alpha1
+kind: Flow
+metadata: { name: lines }
+spec:
+  from: { channel: in }
+  key: body.k
+  order: ORDER
+  onError: { retry: { attempts: 30, backoff: { initial: 1s, factor: 1 } } }
+  steps:
+    - name: before
+      call: { remote: { connection: world, get: "/" } }
+      into: none
+    - name: line
+      resequence: { by: body.k, number: body.i, timeout: 30d, late: drop }
+    - name: slow
+      throttle: { rate: 2/s, by: body.k, burst: 2 }
+    - name: after
+      call: { remote: { connection: world, get: "/" } }
+      into: none
+  to: { channel: out }
 `
 	for _, order := range []string{"total", "per-key"} {
 		var tests strings.Builder
-		for seed := range uint64(30) {
-			tests.WriteString(crashing(fmt.Sprintf("seed-%d", seed), rand.New(rand.NewPCG(seed, 17))))
+		for seed := range uint64(20) {
+			rnd := rand.New(rand.NewPCG(seed, 17))
+			tests.WriteString(crashing(fmt.Sprintf("groups-%d", seed), "groups", groups, rnd))
+			tests.WriteString(crashing(fmt.Sprintf("lines-%d", seed), "lines", lines, rnd))
 		}
 		dir := folder(t, map[string]string{"flows.yaml": strings.ReplaceAll(flows, "ORDER", order), "tests.yaml": tests.String()})
 		r, text := report(t, dir, flowtest.Options{})
-		if r == nil || !r.Passed() || len(r.Cases) != 30 {
+		if r == nil || !r.Passed() || len(r.Cases) != 40 {
 			t.Errorf("order: %s\n%s", order, text)
 		}
 	}
 }
 
-// crashing writes a Test whose script is random.
-func crashing(name string, rnd *rand.Rand) string {
+// sent is one message of a script.
+type sent struct {
+	k string
+	i int
+}
+
+// groups sends messages of a few keys, and expects them in groups of three.
+func groups(rnd *rand.Rand) (send []sent, expect string) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "---\napiVersion: penstock.dev/v1alpha1\nkind: Test\nmetadata: { name: %s }\nspec:\n  flow: groups\n  mocks:\n", name)
+	b.WriteString("    - channel: out\n      unordered: true\n      exactly:\n")
+	byKey := map[string][]string{}
+	for i := range 12 {
+		k := string(rune('a' + rnd.IntN(3)))
+		byKey[k] = append(byKey[k], strconv.Itoa(i))
+		send = append(send, sent{k, i})
+	}
+	for _, k := range slices.Sorted(maps.Keys(byKey)) {
+		for list := range slices.Chunk(byKey[k], 3) {
+			fmt.Fprintf(&b, "        - { k: %s, list: [ %s ] }\n", k, strings.Join(list, ", "))
+		}
+	}
+	return send, b.String()
+}
+
+// lines sends numbered messages in any order, and expects them in that of their numbers.
+func lines(rnd *rand.Rand) (send []sent, expect string) {
+	var b strings.Builder
+	for _, k := range []string{"a", "b"} {
+		fmt.Fprintf(&b, "    - channel: out\n      when: body.k == %q\n      exactly:\n", k)
+		for i := range 6 {
+			fmt.Fprintf(&b, "        - { k: %s, i: %d }\n", k, i+1)
+			send = append(send, sent{k, i + 1})
+		}
+	}
+	rnd.Shuffle(len(send), func(i, j int) { send[i], send[j] = send[j], send[i] })
+	return send, b.String()
+}
+
+// crashing writes a Test whose script is random.
+func crashing(name, flow string, messages func(*rand.Rand) ([]sent, string), rnd *rand.Rand) string {
+	var b strings.Builder
+	send, expect := messages(rnd)
+	fmt.Fprintf(&b, "---\napiVersion: penstock.dev/v1alpha1\nkind: Test\nmetadata: { name: %s }\nspec:\n  flow: %s\n  mocks:\n", name, flow)
 	for _, step := range []string{"before", "after"} {
 		for i := range 3 {
 			fmt.Fprintf(&b, "    - { step: %s, when: body.i == %d, fail: { code: unavailable, times: %d } }\n", step, rnd.IntN(12), i+1)
@@ -80,18 +145,15 @@ func crashing(name string, rnd *rand.Rand) string {
 		fmt.Fprintf(&b, "    - { step: %s, reply: {} }\n", step)
 	}
 	b.WriteString("  script:\n")
-	groups := map[string][]int{}
 	down := false
-	for i := range 12 {
-		k := string(rune('a' + rnd.IntN(3)))
-		groups[k] = append(groups[k], i)
-		fmt.Fprintf(&b, "    - send: { body: { k: %s, i: %d } }\n", k, i)
+	for _, m := range send {
+		fmt.Fprintf(&b, "    - send: { body: { k: %s, i: %d } }\n", m.k, m.i)
 		for range rnd.IntN(3) {
 			switch rnd.IntN(4) {
 			case 0:
 				fmt.Fprintf(&b, "    - advance: %dms\n", 1+rnd.IntN(3000))
 			case 1: // sent twice
-				fmt.Fprintf(&b, "    - send: { body: { k: %s, i: %d } }\n", k, i)
+				fmt.Fprintf(&b, "    - send: { body: { k: %s, i: %d } }\n", m.k, m.i)
 			case 2:
 				if !down {
 					b.WriteString("    - crash: true\n")
@@ -108,14 +170,5 @@ func crashing(name string, rnd *rand.Rand) string {
 	if down {
 		b.WriteString("    - start: true\n")
 	}
-	b.WriteString("  expect:\n    - channel: out\n      unordered: true\n      exactly:\n")
-	for k, list := range groups {
-		for len(list) > 0 {
-			n := min(3, len(list))
-			fmt.Fprintf(&b, "        - { k: %s, list: %s }\n", k, strings.ReplaceAll(fmt.Sprint(list[:n]), " ", ", "))
-			list = list[n:]
-		}
-	}
-	b.WriteString("    - dead: true\n      count: 0\n")
-	return b.String()
+	return b.String() + "  expect:\n" + expect + "    - dead: true\n      count: 0\n"
 }
