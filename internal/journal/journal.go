@@ -76,7 +76,8 @@ func ID(stream string, offset, line int64) string {
 	return string(strconv.AppendInt(append(b, '@'), offset, 10))
 }
 
-// Hop is where something went that was made of a message.
+// Hop is where something went that was made of a message. The one hop of an Emitted message is where it came from: To is
+// the id of what it was made of.
 type Hop struct {
 	To       string `json:"to"`            // a channel, a step that absorbed it, or an endpoint
 	Position int64  `json:"position"`      // in the channel; -1: To is none
@@ -132,6 +133,7 @@ const (
 	hopChannel = iota // the position is relative to the channel's base
 	hopPlace          // no position
 	hopStep           // absorbed: with a key
+	hopOrigin         // emitted: what it was made of
 )
 
 // Appended notes that the message went to a channel, as the i-th that the transaction appends there.
@@ -145,6 +147,15 @@ func (d *Draft) Appended(channel string, i int) {
 func (d *Draft) Sent(endpoint string) {
 	d.body = append(d.body, hopPlace)
 	d.body = binary.AppendUvarint(d.body, d.name(endpoint))
+}
+
+// Emitted notes a message that a durable step let go, as the i-th that the transaction appends to the step's channel, and
+// what it was made of: of a group, its first message.
+func (d *Draft) Emitted(channel string, i int, key, origin string) {
+	d.Message(channel, int64(i), 0, key, Emitted, 1)
+	d.body = append(d.body, hopOrigin)
+	d.body = binary.AppendUvarint(d.body, uint64(len(origin)))
+	d.body = append(d.body, origin...)
 }
 
 // Absorbed notes that a durable step took the message in, under a key.
@@ -238,6 +249,10 @@ func Read(rec []byte, f func(*Entry) bool) error {
 			}
 			kind := r.rest[0]
 			r.rest = r.rest[1:]
+			if kind == hopOrigin {
+				e.Hops = append(e.Hops, Hop{To: r.str(), Position: -1})
+				continue
+			}
 			i := r.uvarint()
 			h := Hop{To: name(i), Position: -1}
 			switch kind {

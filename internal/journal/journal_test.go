@@ -16,7 +16,7 @@ func TestWhatIsNotedIsRead(t *testing.T) {
 	d.Sent("orders/to")
 	d.Message("lines", 9, 0, "", Absorbed, 1)
 	d.Absorbed("orders/invoices", "536365")
-	d.Message("orders/invoices", 1, 0, "536365", Emitted, 0)
+	d.Emitted("orders/invoices", 1, "536365", "day.csv:17")
 	d.Message("lines", 10, 0, "", Dead, 0)
 	rec := d.Append(42, func(c string) (int64, bool) {
 		switch c {
@@ -39,7 +39,7 @@ func TestWhatIsNotedIsRead(t *testing.T) {
 	want := []Entry{
 		{Time: 42, Flow: "orders", Stream: "day.csv", Offset: 100, Line: 17, Key: "536365", Fate: Done, Hops: []Hop{{To: "lines", Position: 1003}, {To: "orders/to", Position: -1}}},
 		{Time: 42, Flow: "orders", Stream: "lines", Offset: 9, Fate: Absorbed, Hops: []Hop{{To: "orders/invoices", Position: -1, Key: "536365"}}},
-		{Time: 42, Flow: "orders", Stream: "orders/invoices", Offset: 51, Key: "536365", Fate: Emitted},
+		{Time: 42, Flow: "orders", Stream: "orders/invoices", Offset: 51, Key: "536365", Fate: Emitted, Hops: []Hop{{To: "day.csv:17", Position: -1}}},
 		{Time: 42, Flow: "orders", Stream: "lines", Offset: 10, Fate: Dead},
 	}
 	if !reflect.DeepEqual(got, want) {

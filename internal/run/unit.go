@@ -325,7 +325,11 @@ func (o *stageOutput) Emit(rec []byte) {
 		return
 	}
 	i := o.u.append(o.s.out, rec)
-	o.u.journal.Message(o.s.out.name, int64(i), 0, record.Key(rec), journal.Emitted, 0)
+	v, err := record.Parse(rec)
+	if err != nil {
+		return // it is damaged, which its reader will say
+	}
+	o.u.journal.Emitted(o.s.out.name, i, v.Key(), v.Origin())
 }
 
 // Put implements stage.Output.
