@@ -24,6 +24,7 @@ type stageNode struct {
 	pump    *pump   // … and its reader
 	ended   atomic.Bool
 	due     atomic.Int64
+	held    atomic.Int64 // taken in this run, and neither passed on nor given up: they count as grouped
 	waiting atomic.Int64 // messages that have left the step, and are not done behind it
 	counted map[stage.Counted]*atomic.Int64
 }
@@ -83,8 +84,24 @@ func (x *exec) absorb(w *work, n *node, ms []*penstock.Message) {
 		m.Lineage.(*track).absorb(s, m, it, x.f.header(m, now), x.f.plan.Vars)
 		kept = append(kept, m)
 	}
+	s.held.Add(int64(len(kept)))
 	x.end(w, kept, fateGrouped)
 	x.give(ms)
+}
+
+// leave notes that n messages are not held any more: they are passed on, dropped or dead, and counted as that. It returns how many of
+// them an earlier run had taken in, or were made by the step.
+func (s *stageNode) leave(n int64) (others int64) {
+	own := min(n, s.held.Load()) // only lanes add to it meanwhile
+	s.held.Add(-own)
+	s.f.stats.Grouped.Add(-own)
+	return n - own
+}
+
+// gathers says that the step makes one message of several, which are gone with that.
+func (s *stageNode) gathers() bool {
+	_, ok := s.node.Op.(*plan.Group)
+	return ok
 }
 
 // item reads what the step has to know of a message.

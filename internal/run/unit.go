@@ -320,6 +320,9 @@ var _ stage.Output = (*stageOutput)(nil)
 
 // Emit implements stage.Output.
 func (o *stageOutput) Emit(rec []byte) {
+	if !o.s.gathers() {
+		o.u.c.f.stats.Groups.Add(o.s.leave(1))
+	}
 	if mutation.On("emission-apart") {
 		o.apart(rec, nil, nil)
 		return
@@ -361,6 +364,7 @@ func (o *stageOutput) Reject(i int, cause error) {
 	}
 	f.stats.reject(cause, s.node.Name)
 	f.stats.Dead.Add(1)
+	s.leave(1)
 }
 
 // Count implements stage.Output.
@@ -376,6 +380,7 @@ func (o *stageOutput) Count(what stage.Counted, n int) {
 	case stage.Dropped:
 		o.s.node.stats.Dropped.Add(int64(n))
 		st.Filtered.Add(int64(n))
+		o.s.leave(int64(n))
 	}
 	o.s.count(what, n)
 }
