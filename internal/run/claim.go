@@ -29,18 +29,18 @@ func (x *exec) checkIn(w *work, n *node, op *plan.Claim, m *penstock.Message) er
 		body.Reset(jsonview.JSON, w.batch.Arena().Copy(dst))
 	}
 	claim := x.f.r.runtime.UUID()
-	m.Lineage.(*track).claim(x.ownerOf(m), claim, m, x.f.header(m, x.f.now()), x.f.r.clock.Now().Add(op.Retain))
+	m.Lineage.(*track).claim(x.author(m), claim, m, x.f.header(m, x.f.now()), x.f.r.clock.Now().Add(op.Retain))
 	m.Body = body
 	m.Meta.Set("claim", penstock.StringValue(claim))
 	return nil
 }
 
 // claim records a body that is kept until due.
-func (t *track) claim(owner *penstock.Message, claim string, m *penstock.Message, h record.Header, due time.Time) {
+func (t *track) claim(by author, claim string, m *penstock.Message, h record.Header, due time.Time) {
 	r := &t.recorded
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := op{owner: owner, claim: true, key: r.keep(claim), due: due.UnixNano()}
+	o := op{author: by, claim: true, key: r.keep(claim), due: due.UnixNano()}
 	from := len(r.mem)
 	r.mem = record.Append(r.mem, h, m, nil)
 	o.record = span{from, len(r.mem)}

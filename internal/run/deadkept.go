@@ -15,7 +15,7 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 	f := x.f
 	t := m.Lineage.(*track)
 	if !mutation.On("dead-keeps-writes") {
-		t.recorded.takeBack(m, 0)
+		t.recorded.takeBack(m)
 	}
 	b := f.batches.get()
 	b.Runtime = f.r.runtime
@@ -28,7 +28,7 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 		f.parked.die(t, m.Seq, f.r.clock.Now())
 	}
 	c.Meta.Set("dead", f.deadMeta(cause, stepName, attempts, m, f.entryName(t.in.entry)))
-	t.append(nil, f.dead.outlet, c, f.header(m, f.now()), f.plan.Vars)
+	t.append(author{}, f.dead.outlet, c, f.header(m, f.now()), f.plan.Vars)
 	f.recycle(b)
 	f.dead.sent.Add(1)
 	if cause != errParked {

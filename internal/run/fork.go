@@ -46,6 +46,7 @@ func (x *exec) branch(ctx context.Context, owner *penstock.Message, b *penstock.
 	res := &subResults{msgs: make([]*penstock.Message, len(ms))}
 	sub := newExec(ctx, x.f, p, inherit)
 	sub.results, sub.owner = res, owner
+	sub.try, _ = ctx.Value(tryKey{}).(*attempt)
 	w := &work{batch: b}
 	sub.run(w, 0, ms)
 	return res, w.extra, res.err

@@ -66,6 +66,7 @@ type exec struct {
 	scratch []byte
 	fails   []failure
 	owner   *penstock.Message // branches: the message of the flow that they belong to
+	try     *attempt          // branches, in a run that keeps state: the try that they belong to
 	tries   int               // of the message that is tried again; 0 at first
 }
 

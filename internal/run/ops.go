@@ -16,19 +16,39 @@ import (
 
 // op is one thing that is to be written.
 type op struct {
-	owner  *penstock.Message // who recorded it: a dead message takes back what it wrote
-	outlet *outlet           // append to a channel, or
-	stage  *stageNode        // give to a durable step, or
-	claim  bool              // keep under a claim, or
-	sink   *sink             // only note that it was written there
-	record span              // the message
-	key    span              // of the item, or the claim
+	author author     // who recorded it: what dies takes back what it wrote
+	outlet *outlet    // append to a channel, or
+	stage  *stageNode // give to a durable step, or
+	claim  bool       // keep under a claim, or
+	sink   *sink      // only note that it was written there
+	record span       // the message
+	key    span       // of the item, or the claim
 	of     span
 	at     int64
 	due    int64
 	number int64
 	flag   bool
 	place  int // in what the transaction appends to the outlet
+}
+
+// author is who records something: a message of the flow, and the tries of forks and loops around the step, the innermost.
+type author struct {
+	m   *penstock.Message
+	try *attempt
+}
+
+// attempt is one try of a fork or a loop. Where it fails, what was recorded in it is taken back, and nothing of what others record
+// at the same time.
+type attempt struct{ around *attempt }
+
+// in says that a is t, or was made in it.
+func (a *attempt) in(t *attempt) bool {
+	for ; a != nil; a = a.around {
+		if a == t {
+			return true
+		}
+	}
+	return false
 }
 
 // span is a piece of the track's memory.
@@ -87,41 +107,38 @@ func (r *recorded) keep(s string) span {
 	return span{from, len(r.mem)}
 }
 
-// mark says how much is recorded.
-func (r *recorded) mark() int {
+// takeBack removes what m recorded.
+func (r *recorded) takeBack(m *penstock.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.ops)
+	r.ops = slices.DeleteFunc(r.ops, func(o op) bool { return o.author.m == m })
 }
 
-// takeBack removes what owner recorded since the mark.
-func (r *recorded) takeBack(owner *penstock.Message, mark int) {
+// failed removes what was recorded in a try.
+func (r *recorded) failed(t *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if mark < len(r.ops) {
-		kept := slices.DeleteFunc(r.ops[mark:], func(o op) bool { return o.owner == owner })
-		r.ops = r.ops[:mark+len(kept)]
-	}
+	r.ops = slices.DeleteFunc(r.ops, func(o op) bool { return o.author.try.in(t) })
 }
 
 // append records a message for a channel. The text of its variables is left out.
-func (t *track) append(owner *penstock.Message, o *outlet, m *penstock.Message, h record.Header, vars []string) {
+func (t *track) append(by author, o *outlet, m *penstock.Message, h record.Header, vars []string) {
 	r := &t.recorded
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.noteKey(m.Key)
 	from := len(r.mem)
 	r.mem = record.Append(r.mem, h, m, vars)
-	r.ops = append(r.ops, op{owner: owner, outlet: o, record: span{from, len(r.mem)}})
+	r.ops = append(r.ops, op{author: by, outlet: o, record: span{from, len(r.mem)}})
 }
 
 // sent notes that a message was written to a sink, for the journal.
-func (t *track) sent(owner *penstock.Message, s *sink, key string) {
+func (t *track) sent(s *sink, key string) {
 	r := &t.recorded
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.noteKey(key)
-	r.ops = append(r.ops, op{owner: owner, sink: s})
+	r.ops = append(r.ops, op{sink: s})
 }
 
 // absorb records a message for a durable step.
@@ -130,20 +147,26 @@ func (t *track) absorb(s *stageNode, m *penstock.Message, it stage.Item, h recor
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.noteKey(m.Key)
-	o := op{owner: m, stage: s, key: r.keep(it.Key), of: r.keep(it.Of), at: it.At, due: it.Due, number: it.Number, flag: it.Flag}
+	o := op{author: author{m: m}, stage: s, key: r.keep(it.Key), of: r.keep(it.Of), at: it.At, due: it.Due, number: it.Number, flag: it.Flag}
 	from := len(r.mem)
 	r.mem = record.Append(r.mem, h, m, vars)
 	o.record = span{from, len(r.mem)}
 	r.ops = append(r.ops, o)
 }
 
-// ownerOf is the message of the flow that m of a branch belongs to.
-func (x *exec) ownerOf(m *penstock.Message) *penstock.Message {
+// author is who records what m of a branch, or of the flow, makes.
+func (x *exec) author(m *penstock.Message) author {
 	if x.owner != nil {
-		return x.owner
+		m = x.owner
 	}
-	return m
+	return author{m, x.try}
 }
+
+// ownerOf is the message of the flow that m of a branch belongs to.
+func (x *exec) ownerOf(m *penstock.Message) *penstock.Message { return x.author(m).m }
+
+// tryKey finds the try that a branch belongs to in its context.
+type tryKey struct{}
 
 // guarded lets a task that fails take back what its branches recorded: a later try records it again.
 func (x *exec) guarded(t task) task {
@@ -155,10 +178,10 @@ func (x *exec) guarded(t task) task {
 		if !ok {
 			return t(ctx, b, m)
 		}
-		mark := tr.recorded.mark()
-		r, err := t(ctx, b, m)
+		try := &attempt{around: x.try}
+		r, err := t(context.WithValue(ctx, tryKey{}, try), b, m)
 		if err != nil {
-			tr.recorded.takeBack(x.ownerOf(m), mark)
+			tr.recorded.failed(try)
 		}
 		return r, err
 	}

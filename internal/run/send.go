@@ -222,7 +222,7 @@ func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Messag
 			}
 			out.Key = key
 		}
-		m.Lineage.(*track).append(x.ownerOf(m), o, out, x.f.header(m, now), nil)
+		m.Lineage.(*track).append(x.author(m), o, out, x.f.header(m, now), nil)
 		kept = append(kept, m)
 	}
 	n.sink.sent.Add(int64(len(kept)))
@@ -235,6 +235,6 @@ func (x *exec) noteSent(s *sink, ms []*penstock.Message) {
 		return
 	}
 	for _, m := range ms {
-		m.Lineage.(*track).sent(nil, s, m.Key)
+		m.Lineage.(*track).sent(s, m.Key)
 	}
 }
