@@ -453,7 +453,7 @@ func (c *committer) endStage(ctx context.Context, s *stageNode) {
 // close ends the committer once everything is committed.
 func (c *committer) close() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.closed = true
-	c.mu.Unlock()
-	c.wake()
+	c.wake() // before it can see that it is over, and leave
 }
