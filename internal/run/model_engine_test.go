@@ -38,6 +38,7 @@ type fateful struct {
 	rest    chan struct{}
 	runner  *Runner
 	tried   map[string]int
+	mended  bool // nothing fails any more
 }
 
 func (f *fateful) Now() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
@@ -86,7 +87,7 @@ func (f *fateful) shaky(place, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.tried[place+"|"+id]++
-	if f.tried[place+"|"+id] <= fails(place, id) {
+	if !f.mended && f.tried[place+"|"+id] <= fails(place, id) {
 		return penstock.E(penstock.Unavailable, place, "", "not now")
 	}
 	return nil
@@ -110,7 +111,7 @@ func (a asked) Call(ctx context.Context, fr *penstock.Frame, into *penstock.Mess
 	if err := a.f.shaky(a.name, id); err != nil {
 		return err
 	}
-	if refused(a.name, id) {
+	if !a.f.mended && refused(a.name, id) {
 		return penstock.E(penstock.Invalid, a.name, "", "refused")
 	}
 	d := fr.Msg.Body
@@ -155,7 +156,7 @@ func (s *shelf) Write(ctx context.Context, b *penstock.Batch) error {
 			errs[i], behind[m.Key] = err, err
 			continue
 		}
-		if refused(s.name, id) {
+		if !s.f.mended && refused(s.name, id) {
 			errs[i] = penstock.E(penstock.Invalid, s.name, "", "refused")
 			continue
 		}
@@ -289,7 +290,7 @@ func (f *fateful) leaf(n *mnode) plan.Op {
 				return errDrop
 			}
 		case kHard:
-			if chance(n.name, id)%5 == 0 {
+			if !f.mended && chance(n.name, id)%5 == 0 {
 				return penstock.E(penstock.Invalid, n.name, "", "bad")
 			}
 		case kFlaky:
@@ -362,6 +363,12 @@ func (f *fateful) lower(nodes []*mnode) []plan.Node {
 			p.Op = &plan.Split{Each: field("l"), As: -1, Index: -1}
 		case kGroup:
 			p.Op = &plan.Group{By: field("k"), Size: n.size, AtEnd: true, Into: body}
+		case kStore:
+			p.Op = &plan.Send{Endpoint: &plan.Endpoint{Name: n.name, Channel: n.name}, Idempotent: true}
+		case kDedupe:
+			p.Op = &plan.Stage{Spec: &plan.Dedupe{}, By: prog(func(fr *penstock.Frame) penstock.Value {
+				return penstock.StringValue(dedupeKey(n, idOf(fr.Msg), fr.Msg.Vars[slotKey].Str()))
+			})}
 		default:
 			p.Op = f.leaf(n)
 		}

@@ -43,6 +43,8 @@ type composer struct {
 	splits int
 	nodes  []*mnode
 	catch  *int
+	kinds  func(depth int) []kind // of steps; nil: all but durable ones
+	inside []kind                 // of the step inside of a branch
 }
 
 func to(pc int) *int { return &pc }
@@ -104,6 +106,9 @@ func (c *composer) step(after *int, depth int) {
 	if c.s.order != plan.None {
 		kinds = append(kinds, kGroup)
 	}
+	if c.kinds != nil {
+		kinds = c.kinds(depth)
+	}
 	switch k := rapid.SampledFrom(kinds).Draw(c.t, "kind"); k {
 	case kRoute:
 		c.route(after, depth)
@@ -128,6 +133,8 @@ func (c *composer) step(after *int, depth int) {
 		n := c.chain(after, kFan, kEach, kNorm)
 		n.subs = [][]*mnode{c.sub("x", kPart)}
 		c.own(n)
+	case kDedupe:
+		c.emit(kDedupe, after).size = c.int(1, 4, "keys")
 	case kLoop:
 		n := c.emit(kLoop, after)
 		n.size = c.int(2, 5, "rounds")
@@ -170,14 +177,18 @@ func (c *composer) sub(prefix string, first kind) []*mnode {
 	if first != kLoop && c.int(0, 1, "filter") == 0 {
 		kinds = append(kinds, kFilter)
 	}
-	kinds = append(kinds, rapid.SampledFrom([]kind{kMark, kHard, kFlaky, kSend, kCall}).Draw(c.t, "inner"), kMark)
+	inside := []kind{kMark, kHard, kFlaky, kSend, kCall}
+	if first != kLoop {
+		inside = append(inside, c.inside...)
+	}
+	kinds = append(kinds, rapid.SampledFrom(inside).Draw(c.t, "inner"), kMark)
 	var out []*mnode
 	for i, k := range kinds {
 		n := &mnode{kind: k, name: c.name(prefix), next: to(i + 1), catch: to(plan.End), width: 2}
 		if i == len(kinds)-1 {
 			n.next = to(plan.End)
 		}
-		if k == kSend {
+		if k == kSend || k == kStore {
 			c.s.inner[n.name] = true
 		}
 		if (k == kFlaky || k == kCall) && c.int(0, 3, "own") == 0 {

@@ -34,6 +34,8 @@ const (
 	kGroup
 	kGather // a list of messages becomes one
 	kNorm   // what a fork joined becomes a body
+	kStore  // sends to a durable channel
+	kDedupe // lets the first of some pass
 )
 
 // mnode is a node of the model: the same jumps as its plan.Node.
@@ -96,6 +98,7 @@ type mmsg struct {
 	list     []mmsg // parts
 	text     string // what a fork joined
 	from     []int  // source messages
+	wrote    *[]*stored
 }
 
 // death is what a dead letter says.
@@ -120,6 +123,16 @@ type model struct {
 	made     map[int]map[string][]string // by source message: bodies by sink, "" the dead letter
 	steps    map[string]*mcount
 	total    FlowSummary
+
+	stored map[string][]*stored // by durable channel
+	passed map[string]bool      // by dedupe and key
+	mended bool                 // nothing fails
+}
+
+// stored is a message in a durable channel.
+type stored struct {
+	id, k, body string
+	gone        bool // taken back
 }
 
 type mgroups struct {
@@ -128,7 +141,8 @@ type mgroups struct {
 }
 
 func newModel(nodes []*mnode, attempts int) *model {
-	return &model{nodes: nodes, attempts: attempts, tried: map[string]int{}, groups: map[*mnode]*mgroups{}, out: map[string][]written{}, made: map[int]map[string][]string{}, steps: map[string]*mcount{}}
+	return &model{nodes: nodes, attempts: attempts, tried: map[string]int{}, groups: map[*mnode]*mgroups{}, out: map[string][]written{}, made: map[int]map[string][]string{}, steps: map[string]*mcount{},
+		stored: map[string][]*stored{}, passed: map[string]bool{}}
 }
 
 // mfail is a failure; inside a sub-program with the step that it comes from.
@@ -165,7 +179,7 @@ func (m *model) run(msgs []mmsg) {
 }
 
 func (m *model) complete(g *mgroups, k string) mmsg {
-	out := mmsg{k: k, key: k, list: g.open[k]}
+	out := mmsg{k: k, key: k, list: g.open[k], wrote: new([]*stored)}
 	delete(g.open, k)
 	g.order = slices.DeleteFunc(g.order, func(s string) bool { return s == k })
 	var texts []string
@@ -235,6 +249,7 @@ func (m *model) exec(sc scope, pc int, msg mmsg) *mfail {
 			return f
 		}
 		m.dead = append(m.dead, death{msg.orig, f.step, f.attempts})
+		msg.takeBack(0)
 		m.wrote(msg, "", msg.orig)
 		m.total.Dead++
 		return nil
@@ -258,8 +273,44 @@ func (m *model) dropped(sc scope, n *mnode) {
 
 const gone = -2 // the message has ended, or become others
 
+// takeBack takes back what the message wrote to durable channels since the mark.
+func (m *mmsg) takeBack(mark int) {
+	if m.wrote != nil {
+		for _, s := range (*m.wrote)[mark:] {
+			s.gone = true
+		}
+		*m.wrote = (*m.wrote)[:mark]
+	}
+}
+
+// store is what a step does that sends to a durable channel.
+func (m *model) store(n *mnode, msg *mmsg) {
+	s := &stored{id: msg.id, k: msg.k, body: bodyOf(msg.id, msg.k, msg.h)}
+	m.stored[n.name] = append(m.stored[n.name], s)
+	*msg.wrote = append(*msg.wrote, s)
+}
+
+// dedupeKey is what a dedupe goes by: two thirds of the messages of a key are first ones.
+func dedupeKey(n *mnode, id, k string) string {
+	return fmt.Sprint(k, "|", chance(n.name, id)%uint32(n.size))
+}
+
+// dedupe says that the message is the first of its key. It goes on as a source message of its own.
+func (m *model) dedupe(n *mnode, msg *mmsg) bool {
+	key := n.name + "|" + dedupeKey(n, msg.id, msg.k)
+	if m.passed[key] {
+		return false
+	}
+	m.passed[key] = true
+	msg.wrote, msg.orig = new([]*stored), bodyOf(msg.id, msg.k, msg.h)
+	return true
+}
+
 // shaky fails a message as often as its place says.
 func (m *model) shaky(n *mnode, id string) *mfail {
+	if m.mended {
+		return nil
+	}
 	m.tried[n.name+"|"+id]++
 	if m.tried[n.name+"|"+id] <= fails(n.name, id) {
 		return &mfail{transient: true}
@@ -277,7 +328,7 @@ func (m *model) op(sc scope, n *mnode, msg *mmsg) (int, *mfail) {
 			return gone, nil
 		}
 	case kHard:
-		if chance(n.name, msg.id)%5 == 0 {
+		if !m.mended && chance(n.name, msg.id)%5 == 0 {
 			return 0, &mfail{}
 		}
 	case kFlaky:
@@ -291,7 +342,7 @@ func (m *model) op(sc scope, n *mnode, msg *mmsg) (int, *mfail) {
 		if f := m.shaky(n, msg.id); f != nil {
 			return 0, f
 		}
-		if refused(n.name, msg.id) {
+		if !m.mended && refused(n.name, msg.id) {
 			return 0, &mfail{}
 		}
 		if n.kind == kCall {
@@ -304,7 +355,7 @@ func (m *model) op(sc scope, n *mnode, msg *mmsg) (int, *mfail) {
 	case kFan:
 		var parts []mmsg
 		for i := range int(chance(n.name, msg.id) % 4) {
-			parts = append(parts, mmsg{id: fmt.Sprintf("%s/%d", msg.id, i), k: msg.k, key: msg.key, h: mix(msg.h, fmt.Sprint(i)), orig: msg.orig, from: msg.from})
+			parts = append(parts, mmsg{id: fmt.Sprintf("%s/%d", msg.id, i), k: msg.k, key: msg.key, h: mix(msg.h, fmt.Sprint(i)), orig: msg.orig, from: msg.from, wrote: msg.wrote})
 		}
 		msg.list = parts
 	case kSplit:
@@ -313,9 +364,16 @@ func (m *model) op(sc scope, n *mnode, msg *mmsg) (int, *mfail) {
 		}
 		m.total.Split += int64(len(msg.list))
 		for _, p := range msg.list {
+			p.wrote = new([]*stored)
 			m.exec(sc, *n.next, p)
 		}
 		return gone, nil
+	case kStore:
+		m.store(n, msg)
+	case kDedupe:
+		if !m.dedupe(n, msg) {
+			return gone, nil
+		}
 	case kGroup:
 		return gone, m.group(sc, n, *msg)
 	case kGather:
@@ -367,6 +425,10 @@ func (m *model) fork(sc scope, n *mnode, msg *mmsg) *mfail {
 	}
 	var texts []string
 	var failed *mfail
+	mark := 0
+	if msg.wrote != nil {
+		mark = len(*msg.wrote)
+	}
 	for i, c := range children {
 		var ends []mmsg
 		sub, label := 0, ""
@@ -381,6 +443,7 @@ func (m *model) fork(sc scope, n *mnode, msg *mmsg) *mfail {
 		}
 	}
 	if failed != nil {
+		msg.takeBack(mark)
 		return failed
 	}
 	msg.text = "{" + strings.Join(texts, ",") + "}"
@@ -409,7 +472,7 @@ func (m *model) loop(sc scope, n *mnode, msg *mmsg) *mfail {
 
 // dump shows a program, for a failure's report.
 func dump(nodes []*mnode, indent string) string {
-	names := []string{"mark", "filter", "hard", "flaky", "route", "finish", "send", "call", "fork", "each", "loop", "fan", "split", "part", "group", "gather", "norm"}
+	names := []string{"mark", "filter", "hard", "flaky", "route", "finish", "send", "call", "fork", "each", "loop", "fan", "split", "part", "group", "gather", "norm", "store", "dedupe"}
 	var b strings.Builder
 	for i, n := range nodes {
 		fmt.Fprintf(&b, "%s%d %s %s → %d", indent, i, n.name, names[n.kind], *n.next)
