@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/sqlite"
@@ -71,7 +72,11 @@ func program(t *testing.T) string {
 			return
 		}
 		built.path = filepath.Join(built.folder, "penstock")
-		if out, err := exec.Command("go", "build", "-o", built.path, "../../cmd/penstock").CombinedOutput(); err != nil {
+		args := []string{"build", "-o", built.path}
+		if mutation.Enabled { // with deliberate bugs, which these tests are to catch
+			args = append(args, "-tags", "penstock_mutate")
+		}
+		if out, err := exec.Command("go", append(args, "../../cmd/penstock")...).CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%w: %s", err, out)
 		}
 	})

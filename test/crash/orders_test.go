@@ -182,6 +182,9 @@ func (s *scenario) run(kills int) (done int) {
 	if after := s.snapshot(); !maps.Equal(before, after) {
 		s.t.Error("another run over what was done already has written something")
 	}
+	check := exec.Command(program(s.t), "store", "check", "--store", s.store)
+	check.Dir = s.t.TempDir()
+	start(s.t, check).wait()
 	s.t.Logf("%d lines in %v; %v", s.want.Lines, s.usual.Round(time.Millisecond), s.hits)
 	return done
 }

@@ -41,7 +41,9 @@ metadata: { name: one }
 spec:
   from: { channel: work }
   order: per-key
-  steps: [ { fail: { code: unprocessable, message: bad }, when: body.bad } ]
+  steps:
+    - { to: { channel: good }, name: tell }
+    - { fail: { code: unprocessable, message: bad }, when: body.bad }
   to: { channel: done }
 ---
 kind: Flow
@@ -49,8 +51,14 @@ metadata: { name: two }
 spec:
   from: { channel: work }
   order: per-key
-  steps: [ { fail: { code: unprocessable, message: bad }, when: body.bad } ]
+  steps:
+    - { to: { channel: good }, name: tell }
+    - { fail: { code: unprocessable, message: bad }, when: body.bad }
   to: { channel: done }
+---
+kind: Channel
+metadata: { name: good }
+spec: {}
 ---
 kind: Channel
 metadata: { name: done }
@@ -214,6 +222,9 @@ func passed(r reader, all []line, end bool) {
 	}
 	done := linesOf(t, r, "done")
 	inTurn(t, "done", done, byKey, end)
+	if good := linesOf(t, r, "good"); !slices.Equal(good, done) { // who dies takes back what it wrote
+		t.Errorf("%d messages were written on the way to done, which has %d, or in another order", len(good), len(done))
+	}
 	dead := append(linesOf(t, r, "one.dead"), linesOf(t, r, "two.dead")...)
 	seen := map[int]bool{}
 	for _, l := range dead {
