@@ -150,7 +150,7 @@ func account(s *control.Summary) string {
 	var b strings.Builder
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		in := []addend{{f.Read, "read"}, {f.Groups, "groups"}, {f.Split, "parts"}}
+		in := []addend{{f.Read, "read"}, {f.Redriven, "redriven"}, {f.Groups, "groups"}, {f.Split, "parts"}}
 		out := []addend{{f.Done, "done"}, {f.Filtered, "filtered"}, {f.Grouped, "grouped"}, {f.Dead, "dead"}, {splitUp(f), "split"}}
 		if total(in) != total(out) { // late messages that were dropped are counted nowhere else; others are grouped or dead
 			out = append(out, addend{f.Late, "late"})

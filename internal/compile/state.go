@@ -22,54 +22,65 @@ func (c *compiler) storeOf() *plan.Store {
 func (c *compiler) keepState() {
 	c.plan.Store = c.storeOf()
 	in := c.set.Integration()
-	c.plan.Durable = in != nil && in.Has("store") || c.needsStore()
+	c.plan.Store.Named = in != nil && in.Has("store")
+	c.plan.Durable = c.plan.Store.Named
+	for _, f := range c.plan.Flows {
+		f.Keeps = c.needsStore(f)
+		c.plan.Durable = c.plan.Durable || f.Keeps
+	}
 	if !c.plan.Durable {
 		return
 	}
 	for f, windows := range c.windows {
+		f.Keeps = f.Keeps || len(windows) > 0
 		for at, st := range windows {
 			f.Nodes[at].Op = st
 		}
 	}
 }
 
-// needsStore reports whether something in the plan can't do without the store.
-func (c *compiler) needsStore() bool {
-	for _, ch := range c.channels {
-		if ch.out.Durable && (len(ch.readers) > 0 || len(ch.senders) > 0 || len(ch.dead) > 0) {
-			return true
-		}
+// needsStore reports whether something in a flow can't do without the store.
+func (c *compiler) needsStore(f *plan.Flow) bool {
+	if f.Delivery == plan.EffectivelyOnce || f.OnError.Park || c.keeps(f.Nodes) || c.durable(f.OnError.DeadLetter) {
+		return true
 	}
-	for _, f := range c.plan.Flows {
-		if f.Delivery == plan.EffectivelyOnce || f.OnError.Park || keeps(f.Nodes) {
-			return true
+	if dead := c.channels[f.Name+".dead"]; dead != nil && dead.out.Durable {
+		return true // somebody reads it
+	}
+	for _, s := range f.Sources {
+		if c.durable(s) || s.ID != nil || f.Delivery == plan.AtMostOnce && s.Driver != nil && s.Driver.Spec.Replay == penstock.ReplayPosition {
+			return true // at-most-once: else each run would do everything once more
 		}
-		for _, s := range f.Sources {
-			if s.ID != nil || f.Delivery == plan.AtMostOnce && s.Driver != nil && s.Driver.Spec.Replay == penstock.ReplayPosition {
-				return true // at-most-once: else each run would do everything once more
-			}
-			if why, ok := s.Config.(penstock.Stateful); ok && why.NeedsState() != "" {
-				return true
-			}
+		if why, ok := s.Config.(penstock.Stateful); ok && why.NeedsState() != "" {
+			return true
 		}
 	}
 	return false
 }
 
+// durable reports whether an endpoint is a channel of the store.
+func (c *compiler) durable(ep *plan.Endpoint) bool {
+	return ep != nil && c.channels[ep.Channel] != nil && c.channels[ep.Channel].out.Durable
+}
+
 // keeps reports whether a step of a program can't do without the store. An aggregate and a sample can: they work in memory, too.
-func keeps(nodes []plan.Node) bool {
+func (c *compiler) keeps(nodes []plan.Node) bool {
 	for i := range nodes {
 		switch op := nodes[i].Op.(type) {
 		case *plan.Stage, *plan.Claim:
 			return true
+		case *plan.Send:
+			if c.durable(op.Endpoint) {
+				return true
+			}
 		case *plan.Fork:
 			for _, b := range op.Branches {
-				if keeps(b.Nodes) {
+				if c.keeps(b.Nodes) {
 					return true
 				}
 			}
 		case *plan.Loop:
-			if keeps(op.Body.Nodes) {
+			if c.keeps(op.Body.Nodes) {
 				return true
 			}
 		}

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/mutation"
@@ -31,7 +32,7 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 	t.append(author{}, f.dead.outlet, c, f.header(m, f.now()), f.plan.Vars)
 	f.recycle(b)
 	f.dead.sent.Add(1)
-	if cause != errParked {
+	if !errors.Is(cause, errParked) {
 		f.stats.reject(cause, stepName)
 	}
 	x.end(w, []*penstock.Message{m}, fateDead)

@@ -133,6 +133,8 @@ func (p *pump) dispatch(in *intake) bool {
 	}
 	if p.counts {
 		f.stats.Read.Add(int64(in.count))
+	} else if p == f.redriven {
+		f.stats.Redriven.Add(int64(in.count))
 	}
 	p.number(in)
 	if f.plan.Delivery == plan.AtMostOnce && !mutation.On("at-most-once-late") {

@@ -35,10 +35,10 @@ func (f *flow) runDurable(reading context.Context) error {
 		f.r.busy() // who waits for its end takes over from it
 		go func() {
 			defer close(over)
-			f.pump(p, reading)
+			f.pump(reading, p)
 		}()
 	}
-	f.r.all(len(first), func(i int) { f.pump(first[i], reading) })
+	f.r.all(len(first), func(i int) { f.pump(reading, first[i]) })
 	f.end(reading, f.redriven, ended, first...)
 	for _, s := range f.stages {
 		if reading.Err() == nil && f.ctx.Err() == nil {
@@ -51,10 +51,10 @@ func (f *flow) runDurable(reading context.Context) error {
 	f.beside.Wait()
 	f.commit.close()
 	<-f.commit.done
-	if f.ctx.Err() != nil {
-		return nil // who aborted said why
+	if f.ctx.Err() == nil {
+		return f.flushSinks(f.ctx)
 	}
-	return f.flushSinks(f.ctx)
+	return nil // who aborted said why
 }
 
 // end waits until what these pumps read is committed, and then until the reader behind them, p, has seen the end of its channel and
@@ -77,7 +77,7 @@ func (f *flow) end(reading context.Context, p *pump, ended map[*pump]chan struct
 }
 
 // pump reads a source to its end.
-func (f *flow) pump(p *pump, reading context.Context) {
+func (f *flow) pump(reading context.Context, p *pump) {
 	defer f.guard("from")
 	if err := p.read(p.until(reading)); err != nil {
 		f.r.abort(err)

@@ -297,7 +297,7 @@ func (f *flow) summary() FlowSummary {
 	s := FlowSummary{
 		Name: f.plan.Name, Read: st.Read.Load(), Done: st.Done.Load(), Filtered: st.Filtered.Load(), Dead: st.Dead.Load(),
 		Late: st.Late.Load(), Grouped: st.Grouped.Load(), Groups: st.Groups.Load(), Bound: st.Bound.Load(), Split: st.Split.Load(),
-		Retries: st.Retries.Load(), Again: st.Again.Load(), Lost: st.Lost.Load(), Sent: map[string]int64{}, Causes: st.Causes(),
+		Retries: st.Retries.Load(), Again: st.Again.Load(), Redriven: st.Redriven.Load(), Lost: st.Lost.Load(), Sent: map[string]int64{}, Causes: st.Causes(),
 	}
 	s.Unsettled = s.Read - st.Settled.Load()
 	for _, sk := range f.sinks {

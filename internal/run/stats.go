@@ -25,6 +25,7 @@ type FlowStats struct {
 	Retries  atomic.Int64 // tries after the first
 	Lost     atomic.Int64 // not sent by `wait: false`
 	Settled  atomic.Int64 // source messages settled
+	Redriven atomic.Int64 // dead letters that were given in again
 	Again    atomic.Int64 // source messages that an earlier run, or another message of their identity, had settled
 
 	mu     sync.Mutex
@@ -137,6 +138,7 @@ type FlowSummary struct {
 	Retries    int64            `json:"retries"`
 	Lost       int64            `json:"lost"`
 	Unsettled  int64            `json:"unsettled"`
+	Redriven   int64            `json:"redriven"`
 	Again      int64            `json:"again"` // read once more, and passed over
 	Sent       map[string]int64 `json:"sent"`
 	Steps      []StepSummary    `json:"steps,omitempty"`

@@ -115,7 +115,7 @@ func (a *Aggregate) add(out Output, i int, it *Item, at int64) error {
 	v, err := record.Parse(it.Record)
 	if err != nil {
 		out.Reject(i, &penstock.Error{Code: penstock.Internal, Op: a.space, Err: err})
-		return nil
+		return nil //nolint:nilerr // the item is bad, not the step
 	}
 	if g == nil {
 		g = a.groups.begin(it.Key, at)

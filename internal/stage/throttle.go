@@ -193,7 +193,8 @@ func (t *Throttle) Fire(ctx context.Context, out Output, now time.Time) (more bo
 		k := t.waiting[0]
 		next := k.held[k.taken:]
 		next = next[:min(len(next), left, t.room(k, at))]
-		if n := len(next); missing(next) {
+		if missing(next) {
+			var n int
 			if n, err = t.shelf.fetch(ctx, next); err != nil {
 				return false, err
 			}

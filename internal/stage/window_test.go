@@ -29,7 +29,7 @@ func (m *windowModel) absorb(now time.Time, items []Item) *told {
 	o := &told{}
 	t := m.clock.tick(now)
 	for _, it := range items {
-		takes := false
+		var takes bool
 		if m.op.Every > 0 {
 			takes = m.count%m.op.Every == 0
 			m.count++

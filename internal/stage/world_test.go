@@ -257,7 +257,7 @@ func hold[M model[M]](t *rapid.T, build func() Machine, first M, item func(t *ra
 				m, w.now = durable.clone(), durableAt
 			} else {
 				w.settle()
-				durable, durableAt = m.clone(), w.now
+				durableAt = w.now
 			}
 			w.restart()
 			m.restarted()

@@ -156,7 +156,7 @@ func (g *Group) begin(ctx context.Context, from Start) error {
 		if err := g.forget(tx, Range{fresh.low, 1<<63 - 1}); err != nil {
 			return err
 		}
-		return tx.Put(cursorSpace(name), store.Entry{Key: []byte(g.name), Value: fresh.append(nil)})
+		return tx.Put(cursorSpace(name), store.Entry{Key: []byte(g.name), Value: fresh.value()})
 	}).Wait(ctx)
 	if err == nil { // else the transaction may still be on its way
 		g.done = fresh
@@ -312,7 +312,7 @@ func (g *Group) put(tx store.Tx, cur done) error {
 		cur.add(r)
 	}
 	g.mu.Unlock()
-	return tx.Put(cursorSpace(g.c.config.Name), store.Entry{Key: []byte(g.name), Value: cur.append(nil)})
+	return tx.Put(cursorSpace(g.c.config.Name), store.Entry{Key: []byte(g.name), Value: cur.value()})
 }
 
 // Acked says that an Ack of these positions is durable: their memory and their keys are free.

@@ -90,8 +90,8 @@ const cursorVersion = 1
 
 var errCursor = errors.New("the stored cursor is damaged")
 
-func (d *done) append(dst []byte) []byte {
-	dst = append(dst, cursorVersion)
+func (d *done) value() []byte {
+	dst := []byte{cursorVersion}
 	dst = binary.AppendUvarint(dst, uint64(d.low))
 	dst = binary.AppendUvarint(dst, uint64(len(d.ranges)))
 	at := d.low
