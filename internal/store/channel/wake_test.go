@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,7 +47,15 @@ func TestWake(t *testing.T) {
 		return res
 	}
 	res := next("append", func() { sendKeys(t, s, "q", "a", "b") })
-	want(t, "append", res.ds, 0, 1)
+	first := slices.Clone(res.ds)
+	for len(first) < 2 && res.err == nil { // it is woken by the first of two transactions
+		more, err := r.Next(ctx, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = append(first, more...)
+	}
+	want(t, "append", first, 0, 1)
 	commit(t, s, func(tx store.Tx) error { return g.Nack(tx, 0, time.Hour) })
 	g.Nacked(0)
 	res = next("due", func() { clock.move(time.Hour) })
