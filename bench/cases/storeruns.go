@@ -304,6 +304,13 @@ func storeSoak(ctx context.Context, s *storeRun) error {
 			return r, err
 		}
 		r = used(m, n)
+		line := "RSS in MB, at each tenth of the time:"
+		for i := range 10 {
+			if k := (i + 1) * len(samples) / 11; k < len(samples) {
+				line += fmt.Sprintf(" %d", samples[k].RSS/1e6)
+			}
+		}
+		s.say(line)
 		var top [3]float64
 		of := []func(harness.Sample) int64{
 			func(a harness.Sample) int64 { return a.RSS }, func(a harness.Sample) int64 { return a.Files[1] }, func(a harness.Sample) int64 { return a.Files[0] },
