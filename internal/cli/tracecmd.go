@@ -73,7 +73,11 @@ func (p *Program) showTrace(q operate.TraceQuery, t *operate.Trace) error {
 	}
 	rows := [][]string{{"time", "flow", "message", "key", "what", "to"}}
 	for _, h := range t.Hops {
-		rows = append(rows, []string{h.Time.UTC().Format("2006-01-02 15:04:05.000Z"), h.Flow, h.ID, h.Key, h.Fate, strings.Join(h.To, ", ")})
+		to := strings.Join(h.To, ", ")
+		if h.From != "" {
+			to = "made of " + h.From
+		}
+		rows = append(rows, []string{h.Time.UTC().Format("2006-01-02 15:04:05.000Z"), h.Flow, h.ID, h.Key, h.Fate, to})
 	}
 	for i, line := range table(rows, nil) {
 		if i == 0 {

@@ -3,13 +3,13 @@ package control
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/control/operate"
 	"penstock.dev/penstock/internal/control/socket"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/sqlite"
 )
 
 // Place says which store is meant.
@@ -49,7 +49,7 @@ func (s *Service) Operate(ctx context.Context, at Place) (*operate.Operations, e
 // unanswered is the error of a store that could not be opened, after nobody answered on its socket.
 func unanswered(err error) error {
 	var e *penstock.Error
-	if !errors.As(err, &e) || e.Err == nil || !strings.HasPrefix(e.Err.Error(), "another process has it open") {
+	if !errors.Is(err, sqlite.ErrLocked) || !errors.As(err, &e) {
 		return err
 	}
 	own := *e

@@ -486,24 +486,48 @@ func TestTrace(t *testing.T) {
 		now := start.Add(at)
 		w.append(journal.Channel, now, slices.Clone(d.Append(now.UnixNano(), func(ch string) (int64, bool) { b, ok := bases[ch]; return b, ok })))
 	}
-	note("orders", 1*time.Second, map[string]int64{"lines": 10}, func(d *journal.Draft) {
-		d.Message("a.csv", 0, 1, "k1", journal.Done, 1)
-		d.Appended("lines", 0)
-		d.Message("a.csv", 20, 2, "k2", journal.Done, 2)
-		d.Appended("lines", 1)
-		d.Sent("orders/to")
-		d.Message("a.csv", 40, 3, "", journal.Filtered, 0)
+	if err := w.store.Submit(store.Small, func(tx store.Tx) error {
+		return errors.Join(tx.Put("steps", store.Entry{Key: []byte("totals/sum"), Value: []byte("aggregate by key")}),
+			tx.Put("steps", store.Entry{Key: []byte("orders/once"), Value: []byte("dedupe by key")}))
+	}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	note("orders", 1*time.Second, map[string]int64{"orders/once": 3}, func(d *journal.Draft) {
+		for i := range 5 { // the third is there twice
+			key := fmt.Sprint("k", min(i+1, 4)%3)
+			d.Message("a.csv", int64(i)*20, int64(i)+1, key, journal.Absorbed, 1)
+			d.Absorbed("orders/once", fmt.Sprint("k", min(i+1, 4)))
+		}
+		for i := range 4 {
+			d.Emitted("orders/once", i, fmt.Sprint("k", (i+1)%3), fmt.Sprintf("a.csv:%d", i+1))
+		}
 	})
-	note("totals", 2*time.Second, nil, func(d *journal.Draft) {
-		d.Message("lines", 10, 0, "k1", journal.Absorbed, 1)
-		d.Absorbed("totals/sum", "k1")
-		d.Message("lines", 11, 0, "k2", journal.Absorbed, 1)
-		d.Absorbed("totals/sum", "k2")
+	note("orders", 2*time.Second, map[string]int64{"lines": 10}, func(d *journal.Draft) {
+		for i := range 4 {
+			d.Message("orders/once", int64(i)+3, 0, fmt.Sprint("k", (i+1)%3), journal.Done, 2)
+			d.Appended("lines", i)
+			d.Sent("orders/to")
+		}
+		d.Message("a.csv", 200, 11, "", journal.Filtered, 0)
+	})
+	note("other", 3*time.Second, nil, func(d *journal.Draft) { // reads the channel, too
+		d.Message("lines", 10, 0, "k1", journal.Done, 0)
 	})
 	note("totals", 3*time.Second, map[string]int64{"totals/sum": 5}, func(d *journal.Draft) {
-		d.Message("totals/sum", 0, 0, "k2", journal.Emitted, 0)
+		for i := range 4 {
+			d.Message("lines", int64(i)+10, 0, fmt.Sprint("k", (i+1)%3), journal.Absorbed, 1)
+			d.Absorbed("totals/sum", fmt.Sprint("k", (i+1)%3))
+		}
+		d.Emitted("totals/sum", 0, "k1", "lines@10") // of two: the key comes again
+		d.Emitted("totals/sum", 1, "k2", "lines@11")
 	})
-	note("totals", 4*time.Second, nil, func(d *journal.Draft) { d.Message("totals/sum", 5, 0, "k2", journal.Dead, 0) })
+	note("totals", 4*time.Second, map[string]int64{"lines": 14}, func(d *journal.Draft) {
+		d.Message("totals/sum", 5, 0, "k1", journal.Dead, 1)
+		d.Appended("totals.dead", 0)
+		d.Message("totals/sum", 6, 0, "k2", journal.Done, 0)
+		d.Message("lines", 14, 0, "k1", journal.Absorbed, 1) // another group of the key, which is open
+		d.Absorbed("totals/sum", "k1")
+	})
 	show := func(q operate.TraceQuery) string {
 		tr, err := w.ops.Journal.Trace(t.Context(), q)
 		if err != nil {
@@ -511,25 +535,36 @@ func TestTrace(t *testing.T) {
 		}
 		var out []string
 		for _, h := range tr.Hops {
-			out = append(out, fmt.Sprintf("%s %s %s %s", h.Flow, h.ID, h.Fate, strings.Join(h.To, "+")))
+			out = append(out, strings.TrimSpace(fmt.Sprintf("%s %s %s %s", h.ID, h.Fate, strings.Join(h.To, "+"), h.From)))
 		}
 		if tr.More {
 			out = append(out, "more")
 		}
 		return strings.Join(out, "; ")
 	}
-	all := "orders a.csv:2 done lines@11+orders/to; totals lines@11 absorbed totals/sum (k2); totals totals/sum@5 emitted ; totals totals/sum@5 dead "
+	first := "a.csv:1 absorbed orders/once (k1); orders/once@3 emitted  a.csv:1; orders/once@3 done lines@10+orders/to; "
+	fourth := "a.csv:4 absorbed orders/once (k4); orders/once@6 emitted  a.csv:4; orders/once@6 done lines@13+orders/to; "
+	both := "a.csv:1 absorbed orders/once (k1); a.csv:4 absorbed orders/once (k4); orders/once@3 emitted  a.csv:1; orders/once@6 emitted  a.csv:4; " +
+		"orders/once@3 done lines@10+orders/to; orders/once@6 done lines@13+orders/to; "
+	group := "totals/sum@5 emitted  lines@10; totals/sum@5 dead totals.dead@0"
 	for _, tc := range []struct {
 		q    operate.TraceQuery
 		want string
 	}{
-		{operate.TraceQuery{ID: "a.csv:2"}, all},
-		{operate.TraceQuery{ID: "lines@11"}, all},
-		{operate.TraceQuery{Key: "k2"}, all},
-		{operate.TraceQuery{ID: "a.csv:2", Limit: 1}, "orders a.csv:2 done lines@11+orders/to; more"},
-		{operate.TraceQuery{ID: "a.csv:3"}, "orders a.csv:3 filtered "},
-		{operate.TraceQuery{ID: "a.csv:1"}, "orders a.csv:1 done lines@10; totals lines@10 absorbed totals/sum (k1)"},
+		{operate.TraceQuery{ID: "a.csv:1"}, first + "lines@10 done; lines@10 absorbed totals/sum (k1); " + group},
+		{operate.TraceQuery{ID: "a.csv:4"}, fourth + "lines@13 absorbed totals/sum (k1); " + group},
+		{operate.TraceQuery{ID: "orders/once@6"}, fourth + "lines@13 absorbed totals/sum (k1); " + group},
+		{operate.TraceQuery{ID: "lines@13"}, fourth + "lines@13 absorbed totals/sum (k1); " + group},
+		{operate.TraceQuery{ID: "totals/sum@5"}, both + "lines@10 absorbed totals/sum (k1); lines@13 absorbed totals/sum (k1); " + group},
+		{operate.TraceQuery{ID: "totals.dead@0"}, both + "lines@10 absorbed totals/sum (k1); lines@13 absorbed totals/sum (k1); " + group},
+		{operate.TraceQuery{ID: "a.csv:5"}, "a.csv:5 absorbed orders/once (k4)"}, // the dedupe took it
+		{operate.TraceQuery{ID: "a.csv:2"}, "a.csv:2 absorbed orders/once (k2); orders/once@4 emitted  a.csv:2; orders/once@4 done lines@11+orders/to; " +
+			"lines@11 absorbed totals/sum (k2); totals/sum@6 emitted  lines@11; totals/sum@6 done"},
+		{operate.TraceQuery{ID: "lines@14"}, "lines@14 absorbed totals/sum (k1)"},
+		{operate.TraceQuery{ID: "a.csv:1", Limit: 1}, "a.csv:1 absorbed orders/once (k1); more"},
+		{operate.TraceQuery{ID: "a.csv:11"}, "a.csv:11 filtered"},
 		{operate.TraceQuery{ID: "b.csv:1"}, ""},
+		{operate.TraceQuery{Key: "k4"}, "a.csv:4 absorbed orders/once (k4); a.csv:5 absorbed orders/once (k4)"},
 	} {
 		if got := show(tc.q); got != tc.want {
 			t.Errorf("%+v\ngot  %s\nwant %s", tc.q, got, tc.want)

@@ -209,4 +209,6 @@ type Hop struct {
 	Key  string    `json:"key,omitempty"`
 	Fate string    `json:"fate"`         // done, filtered, dead, absorbed by a durable step, or emitted by one
 	To   []string  `json:"to,omitempty"` // where it went, or what was made of it: orders@5, a step, an endpoint
+	// From is what a message was made of that a durable step let go; of a group, its first message.
+	From string `json:"from,omitempty"`
 }

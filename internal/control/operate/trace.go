@@ -14,7 +14,7 @@ import (
 
 const (
 	maxHops   = 1000 // shown, where nothing else is asked for
-	maxPasses = 32   // over the journal, to find what a message was made of
+	maxPasses = 64   // over the journal, to find what a message was made of
 )
 
 // Trace implements [Journal]. By id it finds what a message was made of, and everything that was made of it; by key
@@ -56,45 +56,23 @@ func (t *tracer) byKey(ctx context.Context, key string) error {
 	})
 }
 
-// byID looks for the messages that one was made of, pass by pass as they lie before it in the journal, and then follows the message
-// itself, which takes one pass, as what is made of a message comes after it.
+// byID follows a message. What is made of a message comes after it in the journal, and is found in one pass; what it was made of
+// lies before it, and takes a pass for each step back.
 func (t *tracer) byID(ctx context.Context, id string) error {
-	above := map[string]bool{id: true}
+	f := newFollower(id)
+	if err := t.s.View(ctx, f.steps); err != nil {
+		return err
+	}
 	for range maxPasses {
-		before := len(above)
-		err := t.read(ctx, func(e *journal.Entry) {
-			for _, h := range e.Hops {
-				if h.Position >= 0 && above[record.ID(h.To, h.Position)] {
-					above[e.ID()] = true
-				}
-			}
-		})
-		if err != nil {
+		if err := t.read(ctx, f.see); err != nil {
 			return err
 		}
-		if len(above) == before {
+		if !f.over() {
 			break
 		}
 	}
-	below := map[string]bool{id: true}
-	states := map[journal.Hop]bool{} // durable steps, and the keys under which they took in what is followed
 	return t.read(ctx, func(e *journal.Entry) {
-		own := e.ID()
-		if e.Fate == journal.Emitted && states[journal.Hop{To: e.Stream, Position: -1, Key: e.Key}] {
-			delete(states, journal.Hop{To: e.Stream, Position: -1, Key: e.Key}) // what follows under this key is made of others
-			below[own] = true
-		}
-		switch {
-		case below[own]:
-			t.show(e)
-			for _, h := range e.Hops {
-				if h.Position >= 0 {
-					below[record.ID(h.To, h.Position)] = true
-				} else if e.Fate == journal.Absorbed {
-					states[journal.Hop{To: h.To, Position: -1, Key: h.Key}] = true
-				}
-			}
-		case above[own]:
+		if f.shows(e) {
 			t.show(e)
 		}
 	})
@@ -108,6 +86,8 @@ func (t *tracer) show(e *journal.Entry) {
 	h := Hop{Time: time.Unix(0, e.Time).UTC(), Flow: e.Flow, ID: e.ID(), Key: e.Key, Fate: e.Fate.String()}
 	for _, to := range e.Hops {
 		switch {
+		case e.Fate == journal.Emitted:
+			h.From = to.To
 		case to.Position >= 0:
 			h.To = append(h.To, record.ID(to.To, to.Position))
 		case to.Key != "":

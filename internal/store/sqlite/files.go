@@ -143,13 +143,12 @@ func copyFile(ctx context.Context, from, to string, progress func(done, total in
 // takeLock takes the lock of a store, and says who has it.
 func takeLock(op, path string) (*os.File, error) {
 	lock, holder, err := lockFile(path + ".lock")
-	if errors.Is(err, errLocked) {
+	if errors.Is(err, ErrLocked) {
 		if holder == "" {
 			holder = "unknown"
 		}
-		e := penstock.E(penstock.Config, op, path, fmt.Sprintf("another process has it open, of pid %s", holder))
-		e.Hint = "stop that process, or ask it through its control socket; each process needs its own store"
-		return nil, e
+		return nil, &penstock.Error{Code: penstock.Config, Op: op, Path: path, Err: fmt.Errorf("%w, of pid %s", ErrLocked, holder),
+			Hint: "stop that process, or ask it through its control socket; each process needs its own store"}
 	}
 	if err != nil {
 		return nil, diskError(op, path, err)

@@ -12,7 +12,7 @@ import (
 )
 
 // lockFile takes the lock that one process at a time can have, and writes its pid into the file. Where another process has
-// it, that one's pid is returned with errLocked. The kernel gives the lock back when the process ends, however it does.
+// it, that one's pid is returned with ErrLocked. The kernel gives the lock back when the process ends, however it does.
 func lockFile(path string) (f *os.File, holder string, err error) {
 	f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -22,7 +22,7 @@ func lockFile(path string) (f *os.File, holder string, err error) {
 		text, _ := io.ReadAll(io.LimitReader(f, 32))
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, strings.TrimSpace(string(text)), errLocked
+			return nil, strings.TrimSpace(string(text)), ErrLocked
 		}
 		return nil, "", os.NewSyscallError("flock", err)
 	}

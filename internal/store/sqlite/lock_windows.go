@@ -11,7 +11,7 @@ import (
 const errorSharingViolation = syscall.Errno(32) // ERROR_SHARING_VIOLATION
 
 // lockFile takes the lock that one process at a time can have: it opens the file so that others may only read it. Where another
-// process has it, that one's pid is returned with errLocked.
+// process has it, that one's pid is returned with ErrLocked.
 func lockFile(path string) (f *os.File, holder string, err error) {
 	name, err := syscall.UTF16PtrFromString(path)
 	if err != nil {
@@ -20,7 +20,7 @@ func lockFile(path string) (f *os.File, holder string, err error) {
 	h, err := syscall.CreateFile(name, syscall.GENERIC_READ|syscall.GENERIC_WRITE, syscall.FILE_SHARE_READ, nil,
 		syscall.OPEN_ALWAYS, syscall.FILE_ATTRIBUTE_NORMAL, 0)
 	if errors.Is(err, errorSharingViolation) {
-		return nil, reader32(name), errLocked
+		return nil, reader32(name), ErrLocked
 	}
 	if err != nil {
 		return nil, "", os.NewSyscallError("CreateFile", err)

@@ -64,8 +64,6 @@ type Options struct {
 	walHard   int64 // bytes of log at which readers are cancelled
 }
 
-var errLocked = errors.New("locked")
-
 // DB is an open store. It is safe for concurrent use.
 type DB struct {
 	o    Options
@@ -86,6 +84,7 @@ type DB struct {
 	wal     walState
 	counts  counts
 
+	keep        bool // the log has to be there after Close
 	maintenance maintenance
 }
 
@@ -298,9 +297,39 @@ func primaryCode(err error) int {
 	return 0
 }
 
+// keepLog gives a connection to be closed as the last one, where the disk had an error. SQLite copies the log into the file when the last
+// connection is closed, and removes it. It goes on where it had come to, also if what it had copied was lost when a sync failed: it
+// syncs the file only at the end of the log, and the system does not write again what it could not write. One that can only read leaves
+// the log as it is, and the next start copies all of it again.
+func (d *DB) keepLog() *conn {
+	if d.mem {
+		return nil
+	}
+	o := d.open
+	if strings.Contains(o.dsn, "?") {
+		o.dsn += "&mode=ro"
+	} else {
+		o.dsn += "?mode=ro"
+	}
+	c, err := o.open("PRAGMA busy_timeout = 1000")
+	if err != nil {
+		return nil
+	}
+	if _, err := c.number("SELECT count(*) FROM sqlite_schema"); err != nil { // it takes its lock with the first reading
+		_ = c.close()
+		return nil
+	}
+	return c
+}
+
 // release closes what was opened.
 func (d *DB) release() error {
 	var errs []error
+	if d.keep || d.failure.Load() != nil {
+		if last := d.keepLog(); last != nil {
+			defer func() { _ = last.close() }() // it has only read
+		}
+	}
 	errs = append(errs, d.views.close())
 	if d.w != nil {
 		errs = append(errs, d.w.close())
@@ -323,10 +352,14 @@ func (d *DB) Close() error {
 	<-d.stopped
 	d.views.cancelAll(closedError(d.o.Path))
 	err := d.wal.wait()
+	if err != nil {
+		_ = d.fail("copy the write-ahead log into the file", err)
+	}
 	if d.failure.Load() == nil && !d.mem {
 		// What the next start would have to read again. It is no harm if it does not work.
 		if e := d.w.textRows(statements[sqlCheckpointTruncate], func([]driver.Value) (bool, error) { return false, nil }); e != nil {
 			d.log.Warn("the write-ahead log was not emptied at the end; the next start does it", "store", d.o.Path, "error", e)
+			d.keep = true
 		}
 	}
 	if e := errors.Join(err, d.release()); e != nil {
