@@ -98,8 +98,11 @@ func (d *DB) swap(path string) error {
 		return d.fail("copy the write-ahead log into the file", err)
 	}
 	d.wal.later = 0
-	if r := copyLog(d.w, sqlCheckpointTruncate); r.err != nil || r.busy {
-		return errors.Join(errors.New("the write-ahead log could not be emptied"), r.err)
+	switch r := copyLog(d.w, sqlCheckpointTruncate); {
+	case r.err != nil:
+		return d.fail("copy the write-ahead log into the file", r.err)
+	case r.busy:
+		return penstock.E(penstock.Unavailable, "compact", d.o.Path, "the write-ahead log can't be emptied: another process reads the file, or the disk is full")
 	}
 	if err := d.w.close(); err != nil {
 		d.w = nil

@@ -23,6 +23,7 @@ type disk struct {
 
 	mu     sync.Mutex
 	files  map[string]*onDisk
+	nth    int                                          // which of the openings of its file does what is done
 	ops    int                                          // writes, truncations and syncs up to now
 	before func(op int, what string, name string) error // called before each; its error is what SQLite gets
 	after  func(op int)
@@ -32,6 +33,8 @@ type disk struct {
 type onDisk struct {
 	certain []byte
 	pending []change // in the order of writing
+	opened  int      // how often
+	failed  int      // syncs
 }
 
 // change is one that is not synced.
@@ -73,13 +76,14 @@ func (d *disk) OpenFilename(name *vfs.Filename, flags vfs.OpenFlag) (vfs.File, v
 		}
 		d.files[n] = o
 	}
-	return &diskFile{File: f, d: d, o: o, name: filepath.Base(n)}, flags, nil
+	o.opened++
+	return &diskFile{File: f, d: d, o: o, name: filepath.Base(n), nth: o.opened, seen: o.failed}, flags, nil
 }
 
 func (d *disk) Delete(name string, sync bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.op("delete", name, nil); err != nil {
+	if err := d.op("delete", filepath.Base(name), nil); err != nil {
 		return err
 	}
 	delete(d.files, name)
@@ -109,6 +113,8 @@ type diskFile struct {
 	d    *disk
 	o    *onDisk
 	name string
+	nth  int // 1: the writer's
+	seen int // failed syncs of the file that this one was told of
 }
 
 func (f *diskFile) SharedMemory() vfs.SharedMemory {
@@ -125,6 +131,7 @@ func (f *diskFile) DeviceCharacteristics() vfs.DeviceCharacteristic {
 func (f *diskFile) WriteAt(p []byte, off int64) (n int, err error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	f.d.nth = f.nth
 	err = f.d.op("write", f.name, func() {
 		f.o.pending = append(f.o.pending, change{off: off, data: append([]byte{}, p...)})
 		n, err = f.File.WriteAt(p, off)
@@ -135,6 +142,7 @@ func (f *diskFile) WriteAt(p []byte, off int64) (n int, err error) {
 func (f *diskFile) Truncate(size int64) (err error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	f.d.nth = f.nth
 	var own error
 	err = f.d.op("truncate", f.name, func() {
 		f.o.pending = append(f.o.pending, change{off: size})
@@ -150,6 +158,11 @@ func (f *diskFile) Truncate(size int64) (err error) {
 func (f *diskFile) Sync(vfs.SyncFlag) error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	f.d.nth = f.nth
+	if f.seen < f.o.failed { // as Linux has it: whoever has the file open is told once
+		f.seen = f.o.failed
+		return sqlite3.IOERR_FSYNC
+	}
 	err := f.d.op("sync", f.name, func() {
 		rest := f.o.pending[:0]
 		for _, c := range f.o.pending {
@@ -161,7 +174,9 @@ func (f *diskFile) Sync(vfs.SyncFlag) error {
 		}
 		f.o.pending = rest
 	})
-	if err != nil { // as Linux has it: what could not be written is not tried again
+	if err != nil { // and what could not be written is not tried again
+		f.o.failed++
+		f.seen = f.o.failed
 		for i := range f.o.pending {
 			f.o.pending[i].lost = true
 		}
