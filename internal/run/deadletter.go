@@ -43,6 +43,9 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 		w.mem--
 		return
 	}
+	if t, ok := m.Lineage.(*track); ok && x.f.durable { // as where dead letters are kept in the store
+		t.recorded.takeBack(m)
+	}
 	x.f.stats.reject(cause, stepName)
 	x.end(w, []*penstock.Message{m}, fateDead)
 }

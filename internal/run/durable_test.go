@@ -49,6 +49,7 @@ func (s *resumable) Read(ctx context.Context, into *penstock.Batch) error {
 
 // plant is a durable plan on a store that outlives its runs.
 type plant struct {
+	dead    string // folder of dead-letter files; "": they are kept in the store
 	t       testing.TB
 	store   store.Store
 	plan    *plan.Plan
@@ -88,7 +89,7 @@ func newPlant(t testing.TB, flows ...*plan.Flow) *plant {
 
 func (p *plant) runner() *Runner {
 	r, err := New(p.plan, Options{
-		Clock: p.clock, Once: p.once, Store: func() (store.Store, error) { return p.store, nil },
+		Clock: p.clock, Once: p.once, DeadLetters: p.dead, Store: func() (store.Store, error) { return p.store, nil },
 		Replace: func(_ *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
 			switch {
 			case ep == nil || ep.Channel != "":
@@ -344,6 +345,21 @@ func TestADeadMessageTakesBackWhatItWrote(t *testing.T) {
 	}
 	if got := p.holds("a.dead"); !slices.Equal(got, []string{`{"n":0}`, `{"n":3}`, `{"n":6}`}) {
 		t.Errorf("dead: %v", got)
+	}
+}
+
+// TestADeadMessageInAFileTakesBackWhatItWrote is the same where dead letters go elsewhere.
+func TestADeadMessageInAFileTakesBackWhatItWrote(t *testing.T) {
+	bad := steps(func(*penstock.Batch, *penstock.Message) error { return penstock.E(penstock.Invalid, "bad", "", "bad") })
+	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.Total, Sources: fromLines("a"), Nodes: next(
+		toChannel("c"), plan.Node{Name: "bad", Verb: "map", Op: &plan.Apply{Step: bad}})})
+	p.source = func() penstock.Source { return &resumable{lines: lines{docs: docs(9, `{"n":%d}`), batch: 4}} }
+	p.dead = t.TempDir()
+	if sum := p.run(t.Context()); sum.Flows[0].Dead != 9 {
+		t.Errorf("%d are dead", sum.Flows[0].Dead)
+	}
+	if got := p.holds("c"); len(got) != 0 {
+		t.Errorf("the channel holds %v", got)
 	}
 }
 
