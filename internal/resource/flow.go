@@ -98,7 +98,7 @@ type Target struct {
 	Remember penstock.Duration `json:"remember" penstock:"default=7d,min=1s"`
 	// What is sent in place of the message's body, a data tree. The message itself stays as it is; the connector's own fields, such as a path, see what is sent. Only where something is sent.
 	Body penstock.Tree `json:"body"`
-	// Whether the step waits until what it sent is durable, and fails where it is not. With false a failure is counted and logged, and the message goes on. Only in a to step.
+	// Whether the step waits until what it sent is durable, and fails where it is not. With false (a wire tap) a failure is counted and logged, and the message goes on. What goes to a channel of the store is written when the message ends: one that dies takes back what it sent there, but for what went to a wire tap. Only in a to step.
 	Wait bool `json:"wait" penstock:"default=true"`
 
 	// Channel is the name under `channel:`; zero if the target is a connector.

@@ -422,3 +422,16 @@ func TestASourceWaitsForWhatStandsBehindADurableStep(t *testing.T) {
 		t.Errorf("read %d, unsettled %d", sum.Flows[0].Read, sum.Flows[0].Unsettled)
 	}
 }
+
+func TestAWireTapSeesWhatDiesBehindIt(t *testing.T) {
+	tap := toChannel("tapped")
+	tap.Op.(*plan.Send).NoWait = true
+	bad := steps(func(*penstock.Batch, *penstock.Message) error { return penstock.E(penstock.Invalid, "bad", "", "no") })
+	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.Total, Sources: fromLines("a"), Nodes: next(
+		tap, toChannel("c"), plan.Node{Name: "bad", Verb: "map", Op: &plan.Apply{Step: bad}})})
+	p.source = func() penstock.Source { return &resumable{lines: lines{docs: docs(5, `{"n":%d}`), batch: 2}} }
+	p.run(t.Context())
+	if tapped, sent := p.holds("tapped"), p.holds("c"); len(tapped) != 5 || len(sent) != 0 {
+		t.Errorf("the tap saw %d, the channel holds %d", len(tapped), len(sent))
+	}
+}

@@ -195,7 +195,7 @@ func copyOut(b *penstock.Batch, c, m *penstock.Message) {
 }
 
 // recordSend sends to a durable channel: what is sent is recorded, and written in the transaction that settles the
-// source message.
+// source message. If the message dies, it is taken back, but for what a wire tap (wait: false) has seen.
 func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	o, now := n.sink.outlet, x.f.now()
 	kept := ms[:0]
@@ -222,7 +222,11 @@ func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Messag
 			}
 			out.Key = key
 		}
-		m.Lineage.(*track).append(x.author(m), o, out, x.f.header(m, now), nil)
+		by := x.author(m)
+		if op.NoWait {
+			by.m = nil // a wire tap sees what passes, also what dies behind it
+		}
+		m.Lineage.(*track).append(by, o, out, x.f.header(m, now), nil)
 		kept = append(kept, m)
 	}
 	n.sink.sent.Add(int64(len(kept)))
