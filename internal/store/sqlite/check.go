@@ -63,7 +63,7 @@ func (d *DB) Check(ctx context.Context, progress func(done, total int64) error) 
 }
 
 func (d *DB) checker(progress func(done, total int64) error) *checker {
-	return &checker{path: d.o.Path, progress: progress, total: max(fileSize(d.o.Path), 1), rep: Report{Version: Version}}
+	return &checker{path: d.o.Path, progress: progress, total: max(fileSize(d.o.Path), 1), most: checkBytes, rep: Report{Version: Version}}
 }
 
 // checkLive checks beside those who use the store.
@@ -128,7 +128,7 @@ func verify(ctx context.Context, path, named string, progress func(done, total i
 	if err != nil {
 		return nil, verifyError(named, err)
 	}
-	k := &checker{path: named, progress: progress, total: max(fileSize(path), 1), still: true}
+	k := &checker{path: named, progress: progress, total: max(fileSize(path), 1), most: checkBytes, still: true}
 	err = k.file(ctx, c)
 	if e := c.close(); err == nil {
 		err = e
@@ -188,6 +188,7 @@ type checker struct {
 	total    int64
 	still    bool // nothing is written meanwhile
 	broken   bool // pages can't be read
+	most     int  // bytes that are read in one snapshot
 }
 
 func (k *checker) found(format string, args ...any) {

@@ -165,7 +165,7 @@ func (c *channelCheck) slice(r *reader) (done bool, err error) {
 		rows++
 		size += len(data)
 		c.k.read(len(data))
-		if size >= checkBytes || rows >= checkRows {
+		if size >= c.k.most || rows >= checkRows {
 			done = false
 			return false, nil
 		}
@@ -251,14 +251,14 @@ func (s *spaceCheck) slice(r *reader) (done bool, err error) {
 		s.bytes += int64(n)
 		size += n
 		s.k.read(n)
-		return size < checkBytes, nil
+		return size < s.k.most, nil
 	}, s.id, s.after, int64(checkRows))
 	if code := primaryCode(err); code == codeCorrupt {
 		s.k.broken = true
 		s.k.found("entries behind %q of space %s can't be read: %v", s.after, s.name, err)
 		return true, nil
 	}
-	if err != nil || size >= checkBytes || rows == checkRows {
+	if err != nil || size >= s.k.most || rows == checkRows {
 		return false, err
 	}
 	if row.cleared {

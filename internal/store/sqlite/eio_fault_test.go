@@ -18,7 +18,8 @@ import (
 type fault struct {
 	name  string
 	err   error
-	stays bool // all that follow fail, too
+	stays bool   // all that follow fail, too
+	only  string // what fails is the nth of these; "": of all
 }
 
 // scene is a small life: it is the same each time, but for the goroutine that copies the log. It ends with the first error.
@@ -68,7 +69,12 @@ func TestDiskErrors(t *testing.T) {
 	random := rand.New(rand.NewPCG(9, uint64(longer(1))))
 	went := map[string]int{}
 	faults := []fault{
-		{"the disk breaks", sqlite3.IOERR, true}, {"one error", sqlite3.IOERR, false}, {"the disk becomes full", sqlite3.FULL, true}, {"it is full for a moment", sqlite3.FULL, false},
+		{"the disk breaks", sqlite3.IOERR, true, ""}, {"one error", sqlite3.IOERR, false, ""},
+		{"the disk becomes full", sqlite3.FULL, true, ""}, {"it is full for a moment", sqlite3.FULL, false, ""},
+	}
+	// What is copied out of the log is synced seldom.
+	for n := 1; failOnce(t, fault{"one error", sqlite3.IOERR_FSYNC, false, "sync store.db"}, n, random) != ""; n++ {
+		went["sync store.db"]++
 	}
 	stride := max(1, 24/longer(1))
 	for i, f := range faults {
@@ -90,11 +96,16 @@ func failOnce(t *testing.T, f fault, at int, random *rand.Rand) (where string) {
 	path := newPath(t)
 	failed, writers := false, false
 	acked, ackedThen := ledger{}, ledger{}
-	disk.before = func(op int, what, name string) error {
+	nth := 0
+	disk.before = func(_ int, what, name string) error {
+		if f.only != "" && f.only != what+" "+name {
+			return nil
+		}
+		nth++
 		if errors.Is(f.err, sqlite3.FULL) && what == "sync" { // SQLite says so of writes only
 			return nil
 		}
-		if op == at || op > at && (f.stays || errors.Is(f.err, sqlite3.FULL) && !failed) {
+		if nth == at || nth > at && (f.stays || errors.Is(f.err, sqlite3.FULL) && !failed) {
 			if !failed {
 				failed, where = true, what+" "+name
 				writers = disk.nth == 1
