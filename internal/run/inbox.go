@@ -18,7 +18,7 @@ type inbox struct {
 
 	mu     sync.Mutex // the pump asks, the committer adds
 	set    *keyset.Set
-	flight map[keyset.Hash]struct{} // read, and not committed
+	flight map[keyset.Hash][]*track // read, and not committed; with the others of the identity that came since
 	keys   []keyset.Key
 	seen   []bool
 }
@@ -27,7 +27,7 @@ type inbox struct {
 type identity struct{ key keyset.Key }
 
 func newInbox(p *pump) *inbox {
-	return &inbox{p: p, space: "inbox/" + p.ep.Name, flight: map[keyset.Hash]struct{}{}}
+	return &inbox{p: p, space: "inbox/" + p.ep.Name, flight: map[keyset.Hash][]*track{}}
 }
 
 // load reads what is remembered.
@@ -91,13 +91,18 @@ func (b *inbox) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
 	}
 	kept := some[:0]
 	for i, m := range some {
-		h := b.keys[i].Hash
-		if _, known := b.flight[h]; known || b.seen[i] {
+		h, t := b.keys[i].Hash, m.Lineage.(*track)
+		if b.seen[i] {
 			b.p.again(m)
 			continue
 		}
-		b.flight[h] = struct{}{}
-		m.Lineage.(*track).inbox = &identity{b.keys[i]}
+		if others, there := b.flight[h]; there { // it is settled behind the first, which may come to nothing yet
+			f.stats.Again.Add(1)
+			b.flight[h] = append(others, t)
+			continue
+		}
+		b.flight[h] = nil
+		t.inbox = &identity{b.keys[i]}
 		kept = append(kept, m)
 	}
 	return kept
@@ -110,6 +115,9 @@ func (b *inbox) add(ctx context.Context, u *unit, ids []*identity) error {
 	keys := make([]keyset.Key, len(ids))
 	for i, id := range ids {
 		keys[i] = id.key
+		for _, t := range b.flight[id.key.Hash] {
+			t.done() // the next transaction has it
+		}
 		delete(b.flight, id.key.Hash) // the set knows it from here on
 	}
 	if mutation.On("inbox-row-missing") {
