@@ -110,7 +110,7 @@ func (p *pump) readOnce(ctx context.Context, into *penstock.Batch) error {
 // channels in memory is still worked on, until those who send to them have ended. Where flows feed one
 // another in a circle nobody would end first, so those stop with the sources.
 func (p *pump) until(reading context.Context) context.Context {
-	if s, ok := p.source.(*subscription); ok && !s.ch.circle && !p.flow.durable {
+	if s, ok := p.source.(*subscription); ok && !s.ch.circle {
 		return p.flow.ctx
 	}
 	return reading
