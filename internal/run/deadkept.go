@@ -25,9 +25,10 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 	c.Meta.CopyFrom(&m.Meta)
 	c.Body = readable(b, t.orig)
 	c.Vars = append(c.Vars[:0], t.vars...)
-	if t.died = true; f.parked != nil && t.parkKey != "" {
-		f.parked.die(t, m.Seq, f.r.clock.Now())
+	if f.parked != nil && t.parkKey != "" {
+		f.parked.die(t, m.Seq)
 	}
+	t.died = true
 	c.Meta.Set("dead", f.deadMeta(cause, stepName, attempts, m, f.entryName(t.in.entry)))
 	t.append(author{}, f.dead.outlet, c, f.header(m, f.now()), f.plan.Vars)
 	f.recycle(b)

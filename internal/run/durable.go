@@ -109,7 +109,7 @@ type channelSource struct {
 	held     []channel.Delivery // read, and not handed on: they go on elsewhere
 	bytes    int64              // of the messages that were handed on last
 	entry    int                // where they begin
-	numbers  []int64            // of messages that were dead: their places among those of their keys
+	deaths   []deadAt           // of messages that were dead: what their keys and places are
 }
 
 func (r *Runner) newChannelSource(d *durable, f *flow, consumer string) *channelSource {
@@ -159,7 +159,7 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 			return err
 		}
 	}
-	s.bytes, s.numbers = 0, s.numbers[:0]
+	s.bytes, s.deaths = 0, s.deaths[:0]
 	for i := range ds {
 		v, err := record.Parse(ds[i].Record)
 		if err != nil {
@@ -183,7 +183,7 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 			return nil
 		}
 		s.entry = entry
-		s.numbers = append(s.numbers, at.number)
+		s.deaths = append(s.deaths, at)
 	}
 	s.held = nil
 	return nil

@@ -27,6 +27,8 @@ type intake struct {
 	works atomic.Int32 // in a run that keeps state: works that have not been through a lane
 	left  int          // … tracks that are not committed; the committer's
 	entry int          // node where its messages begin
+
+	numbers int64 // … of the first, if it dies
 }
 
 // track follows one source message through split, group and fan-out: refs counts the
@@ -51,6 +53,7 @@ type track struct {
 	redriven bool // it was dead before
 	died     bool
 	number   int64  // onError.order: park: its place among the dead of its key; 0: it was not dead
+	passed   bool   // … one in front of it is dead, and was not given in again before it
 	heldKey  string // onError.order: park: its key when it came
 	parkKey  string // onError.order: park: what its key is counted under
 }
@@ -152,7 +155,7 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 			t.recorded.reset()
 			t.fate = journal.Done
 			t.hash, t.inbox, t.redriven, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, false, ""
-			t.heldKey, t.number = "", 0
+			t.heldKey, t.number, t.passed = "", 0, false
 		}
 		t.refs.Store(1)
 		m.Lineage = t
@@ -168,6 +171,9 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 	in.count, in.left = n, n
 	in.bytes = int64(in.batch.Arena().Bytes()) + int64(n)*messageOverhead
 }
+
+// first says that the messages begin at the first step. Behind a durable step they have the key that they left it with.
+func (in *intake) first() bool { return in.src.stage == nil && in.entry == 0 }
 
 // messageOverhead is what a message costs beside its bytes: its struct, track, headers and tape.
 const messageOverhead = 512

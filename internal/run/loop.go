@@ -59,7 +59,7 @@ func (l *lane) start(w *work) {
 		x.f.dead.fail(x, w, e)
 	}
 	ms := append(x.take(), w.msgs...)
-	if ms = f.begun(x, w, ms); f.plan.Key != nil && f.plan.Order != plan.PerKey && w.in.src.stage == nil { // per-key computed it to find the lane
+	if ms = f.begun(x, w, ms); f.plan.Key != nil && f.plan.Order != plan.PerKey && w.in.first() { // per-key computed it to find the lane
 		kept := ms[:0]
 		for _, m := range ms {
 			if err := f.setKey(w.batch, m); err != nil {
@@ -76,10 +76,13 @@ func (l *lane) start(w *work) {
 		entry := f.entryName(w.in.entry)
 		for _, m := range ms {
 			t := m.Lineage.(*track)
+			if t.number != 0 { // it was dead: its key is that of then
+				continue
+			}
 			t.heldKey = strings.Clone(m.Key)
 			t.parkKey = parkKey(entry, m.Key)
 			if t.redriven {
-				f.parked.enter(t.parkKey, t.number)
+				f.parked.enter(t.parkKey, 0)
 			}
 		}
 		ms = x.park(w, ms)

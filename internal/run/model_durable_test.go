@@ -116,16 +116,25 @@ func (w *town) build(t *rapid.T, name, from string, before plan.Order, named int
 	f.width = c.int(1, 4, "lanes")
 	f.budget = c.int(1, 40, "budget")
 	f.park = w.redo && f.order != plan.None && c.int(0, 3, "park") > 0
+	switch {
+	case w.redo && !f.park:
+		f.keeps = plan.None // what is given in again comes later
+	case w.redo:
+		f.keeps = weaker(f.keeps, plan.PerKey)
+	}
 	c.kinds = func(depth int) []kind {
-		kinds := []kind{kMark, kFilter, kHard, kFlaky, kFlaky, kSend, kStore, kStore, kStore, kCall, kCall, kFork, kEach}
+		kinds := []kind{kMark, kHard, kFlaky, kFlaky, kSend, kStore, kStore, kStore, kCall, kCall, kFork, kEach}
 		if depth > 0 {
-			kinds = append(kinds, kRoute, kNorm)
+			kinds = append(kinds, kRoute)
 		}
-		if depth == 2 && f.keeps != plan.None { // behind a branch two orders would meet
+		if depth == 2 && (f.keeps != plan.None || w.redo) { // behind a branch two orders would meet
 			kinds = append(kinds, kGroup, kGroup)
 		}
 		if !w.redo {
-			kinds = append(kinds, kLoop)
+			kinds = append(kinds, kLoop, kFilter)
+			if depth > 0 {
+				kinds = append(kinds, kNorm) // a try
+			}
 			if depth == 2 && f.keeps != plan.None {
 				kinds = append(kinds, kDedupe, kDedupe)
 			}
@@ -136,7 +145,14 @@ func (w *town) build(t *rapid.T, name, from string, before plan.Order, named int
 		return kinds
 	}
 	c.emit(kPart, to(1))
-	c.list(to(plan.End), 2, 7, false)
+	if c.through = w.redo; w.redo { // who ends on the way is not held by who dies later on
+		last := new(int)
+		c.list(last, 2, 7, false)
+		*last = len(c.nodes)
+		c.emit(kMark, to(plan.End))
+	} else {
+		c.list(to(plan.End), 2, 7, false)
+	}
 	for _, n := range c.nodes {
 		if n.kind == kGroup && w.redo {
 			n.size = 1
@@ -465,7 +481,7 @@ func (l *life) compareStored(f *house, m *model) {
 			l.t.Errorf("channel %s holds\n  %s\nwant\n  %s", name, strings.Join(a, "\n  "), strings.Join(b, "\n  "))
 			continue
 		}
-		if keeps == plan.None || l.redo && !f.park {
+		if keeps == plan.None {
 			continue
 		}
 		if diff := sameKeys(got, want); diff != "" {

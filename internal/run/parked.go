@@ -24,10 +24,10 @@ type parked struct {
 	last int64
 }
 
-// parkedKey is a key that is held. Each of its dead letters has a number, in the order of the messages, which it keeps when it
-// is given in again and dies once more.
+// parkedKey is a key that is held. Each of its dead letters has a number, in the order of reading, which it keeps when it
+// is given in again and dies once more. Those that were made of one message have the same.
 type parkedKey struct {
-	dead    []int64 // numbers, in order
+	dead    []int64 // numbers of the dead letters, in order
 	flight  int     // given in again, and not done
 	in, seq uint64  // the first message that died in this run: what was read before it passes
 	thisRun bool
@@ -47,7 +47,7 @@ func (p *parked) holds(t *track, seq uint64) bool {
 	case k == nil:
 		return false
 	case t.redriven: // one in front of it is dead, still or again
-		return len(k.dead) > 0 && k.dead[0] < t.number
+		return t.passed || k.before(t.number)
 	}
 	return !k.thisRun || k.in < t.in.seq || k.in == t.in.seq && k.seq < seq
 }
@@ -59,8 +59,21 @@ func (p *parked) any() bool {
 	return len(p.keys) > 0
 }
 
-// enter notes that a dead letter was given in again, and is on its way.
-func (p *parked) enter(key string, number int64) {
+// before says that one with a lower number is dead.
+func (k *parkedKey) before(number int64) bool { return len(k.dead) > 0 && k.dead[0] < number }
+
+// again notes that a dead letter was read that is given in again, in the order of reading: one of its key that was in front of it, and
+// is read after it, must not be passed.
+func (p *parked) again(t *track, at deadAt) {
+	if t.number = at.number; at.number == 0 {
+		return // it did not hold back anything: its key is found on the lane
+	}
+	t.heldKey, t.parkKey = at.held, parkKey(at.entry, at.held)
+	t.passed = p.enter(t.parkKey, at.number)
+}
+
+// enter notes that a dead letter was given in again, and is on its way. It says whether one in front of it is still dead.
+func (p *parked) enter(key string, number int64) (passed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := p.keys[key]
@@ -72,10 +85,20 @@ func (p *parked) enter(key string, number int64) {
 		k.dead = slices.Delete(k.dead, i, i+1)
 	}
 	k.flight++
+	return k.before(number)
 }
 
-// die notes that a message is dead, and gives it its number, in front of which nothing of the key may pass.
-func (p *parked) die(t *track, seq uint64, now time.Time) int64 {
+// reserve gives n messages that were read the numbers that they have if they die: an earlier one may die later.
+func (p *parked) reserve(n int, now time.Time) (first int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	first = max(p.last+1, now.UnixNano())
+	p.last = first + int64(n) - 1
+	return first
+}
+
+// die notes that a message is dead, behind which nothing of the key may pass.
+func (p *parked) die(t *track, seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	k := p.keys[t.parkKey]
@@ -83,21 +106,21 @@ func (p *parked) die(t *track, seq uint64, now time.Time) int64 {
 		k = &parkedKey{in: t.in.seq, seq: seq, thisRun: true}
 		p.keys[t.parkKey] = k
 	}
-	if t.redriven {
+	switch {
+	case t.redriven && !t.died:
 		k.flight--
+	case !t.redriven && (t.in.seq < k.in || t.in.seq == k.in && seq < k.seq): // another lane has come further
+		k.in, k.seq = t.in.seq, seq
 	}
-	if t.number == 0 {
-		p.last = max(p.last+1, now.UnixNano())
-		t.number = p.last
+	if t.died = true; t.number == 0 {
+		t.number = t.in.numbers + int64(t.idx)
 	}
 	k.put(t.number)
-	return t.number
 }
 
 func (k *parkedKey) put(number int64) {
-	if i, there := slices.BinarySearch(k.dead, number); !there {
-		k.dead = slices.Insert(k.dead, i, number)
-	}
+	i, _ := slices.BinarySearch(k.dead, number)
+	k.dead = slices.Insert(k.dead, i, number)
 }
 
 // leave notes that a message that was given in again is done.
@@ -262,9 +285,17 @@ const entryFrom = "from"
 // entryName names where a message is to be given in again: `from`, `behind <step>`, or `at <step>` where a durable step
 // refused it.
 func (f *flow) entryName(entry int) string {
+	if entry == 0 {
+		return entryFrom
+	}
 	for _, s := range f.stages {
-		if s.pump.entry == entry && entry != 0 {
+		if s.pump.entry == entry {
 			return "behind " + s.node.Name
+		}
+	}
+	for _, s := range f.stages {
+		if s.at == entry {
+			return "at " + s.node.Name
 		}
 	}
 	return entryFrom

@@ -124,9 +124,6 @@ func (p *pump) dispatch(in *intake) bool {
 	if p.channel != nil {
 		in.bytes += p.channel.bytes
 		in.entry = p.channel.entry
-		for i, n := range p.channel.numbers {
-			in.tracks[i].number = n
-		}
 	}
 	if !f.budget.acquire(in.count, in.bytes) {
 		return false
@@ -137,6 +134,11 @@ func (p *pump) dispatch(in *intake) bool {
 		f.stats.Redriven.Add(int64(in.count))
 	}
 	p.number(in)
+	if p == f.redriven && f.parked != nil {
+		for i, at := range p.channel.deaths {
+			f.parked.again(&in.tracks[i], at)
+		}
+	}
 	if f.plan.Delivery == plan.AtMostOnce && !mutation.On("at-most-once-late") {
 		if err := p.first(in); err != nil {
 			if f.ctx.Err() == nil {
@@ -192,11 +194,19 @@ func unread(b *penstock.Batch, msgs []*penstock.Message, early []failure) ([]*pe
 func (f *flow) hand(w *work, to *queue) bool {
 	f.numbers.take(nil)
 	defer f.numbers.give()
-	w.in.seq = f.seq
-	f.seq++
+	f.number(w.in)
 	w.turn = f.gate != nil
 	f.water.arrive(w.in, 1)
 	return f.put(w, to)
+}
+
+// number numbers an intake among those of the flow.
+func (f *flow) number(in *intake) {
+	in.seq = f.seq
+	f.seq++
+	if f.parked != nil {
+		in.numbers = f.parked.reserve(len(in.tracks), f.r.clock.Now())
+	}
 }
 
 func (f *flow) put(w *work, to *queue) bool {
@@ -224,7 +234,7 @@ func (p *pump) byKey(in *intake) bool {
 	n := int32(0)
 	for i, m := range in.batch.Msgs {
 		err := in.batch.Err(i)
-		if err == nil && p.stage == nil {
+		if err == nil && in.first() {
 			err = f.setKey(in.batch, m)
 		}
 		l, hash := f.laneOf(m.Key)
@@ -252,8 +262,7 @@ func (p *pump) byKey(in *intake) bool {
 	in.works.Store(n)
 	f.numbers.take(nil)
 	defer f.numbers.give()
-	in.seq = f.seq
-	f.seq++
+	f.number(in)
 	f.water.arrive(in, n)
 	for l, w := range parts {
 		if w != nil {
