@@ -132,6 +132,7 @@ func filled(t *testing.T) []byte {
 // TestFlippedBytes damages one place after the other: no row is read that was not written, errors name a way out, and a check
 // reports whatever is not as it was; so does the verification of a backup.
 func TestFlippedBytes(t *testing.T) {
+	t.Parallel()
 	good := filled(t)
 	ctx := context.Background()
 	path := newPath(t)
@@ -160,7 +161,7 @@ func TestFlippedBytes(t *testing.T) {
 
 	random := rand.New(rand.NewPCG(3, uint64(longer(1))))
 	served, refused, unnoticed, silent := 0, 0, 0, 0
-	for range longer(120) {
+	for range longer(80) {
 		bad := bytes.Clone(good)
 		at := random.IntN(len(bad))
 		switch random.IntN(4) {

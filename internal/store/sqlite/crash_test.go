@@ -170,6 +170,7 @@ func (l ledger) hears(t *testing.T, line string) {
 // TestKill kills a process that publishes at random points, also while it opens the store, recovers, checkpoints, compacts and makes a
 // backup: everything that was acknowledged is there once, in its order, and agrees with the entries that were written with it.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(11, uint64(longer(1))))
 	path := newPath(t)
 	acked := ledger{}

@@ -218,6 +218,7 @@ func (p powered) recovered(t *testing.T) (ledger, error) {
 
 // TestPowerCut cuts the power at random points, of one life after the other, also while it recovers from the cut before.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(7, uint64(longer(1))))
 	cuts, most := 0, int64(0)
 	from := powered{acked: ledger{}}
@@ -243,6 +244,7 @@ func TestPowerCut(t *testing.T) {
 
 // TestPowerCutIsNoticed proves that the test above can fail: with weaker settings something is lost.
 func TestPowerCutIsNoticed(t *testing.T) {
+	t.Parallel()
 	for _, weak := range []string{"PRAGMA synchronous = NORMAL", "PRAGMA synchronous = OFF"} {
 		random := rand.New(rand.NewPCG(8, 8))
 		lost := 0

@@ -14,6 +14,7 @@ import (
 // TestSoak writes and drops, beside readers that hold on to their snapshots and do nothing: log and file stay as large as they are after a
 // while. PENSTOCK_FAULTS makes it longer.
 func TestSoak(t *testing.T) {
+	t.Parallel()
 	const soft, hard = 256 << 10, 1 << 20
 	// The second that a snapshot may last ends when the test says so.
 	var (

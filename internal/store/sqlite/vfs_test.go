@@ -200,9 +200,10 @@ func (c change) apply(b []byte) []byte {
 type image map[string][]byte
 
 // cut says what a power cut now would leave. The lock is held.
-func (d *disk) cut(random *rand.Rand) image {
+func (d *disk) cut(random *rand.Rand) image { return d.cutMode(random.IntN(4), random) }
+
+func (d *disk) cutMode(mode int, random *rand.Rand) image {
 	m := image{}
-	mode := random.IntN(4)
 	for n, o := range d.files {
 		b := append([]byte{}, o.certain...)
 		for i, c := range o.pending {
