@@ -67,6 +67,9 @@ var layouts = []struct {
 	{"one after the other", `{"a":1}{"a":2} {"a":3}[1][2]"x""y"1 2 true null`,
 		[]string{`{"a":1}`, `{"a":2}`, `{"a":3}`, `[1]`, `[2]`, `"x"`, `"y"`, "1", "2", "true", "null"}},
 	{"concatenated within lines", "{\"a\":{\"b\":1}} {\"a\":2}\n{\"a\":3}{\"a\":4}\n", []string{`{"a":{"b":1}}`, `{"a":2}`, `{"a":3}`, `{"a":4}`}},
+	{"empty objects in arrays, several on a line", "[{}] {\"\":{\"\":[0,\"\"]}}\n{\"a\":{}}[[],{}]{} []\t[{},{\"b\":{}}]{\"c\":[{}]}\n",
+		[]string{"[{}]", `{"":{"":[0,""]}}`, `{"a":{}}`, "[[],{}]", "{}", "[]", `[{},{"b":{}}]`, `{"c":[{}]}`}},
+	{"an array that goes on after an empty object", "[{}\n,\n{}\n]\n{}\n", []string{"[{}\n,\n{}\n]", "{}"}},
 	{"braces in strings", "{\"a\":\"}{\"}\n{\"}\":\"{\"}\n{\"a\":\"\\\"}{\"}\n", []string{`{"a":"}{"}`, `{"}":"{"}`, `{"a":"\"}{"}`}},
 	{"over lines", "{\n  \"a\": 1,\n  \"b\": [\n    1, {\"c\": 2}\n  ]\n}\n{\n\"a\":2\n}\n", []string{"{\n  \"a\": 1,\n  \"b\": [\n    1, {\"c\": 2}\n  ]\n}", "{\n\"a\":2\n}"}},
 	{"line that ends with a brace goes on", "{\"a\":{\"b\":1}\n,\"c\":2}\n{\"d\":3}\n", []string{"{\"a\":{\"b\":1}\n,\"c\":2}", `{"d":3}`}},
@@ -117,6 +120,7 @@ func TestFramesArrays(t *testing.T) {
 		{"cut off", `[{"a":1},{"a":2}`, []string{`{"a":1}`, `{"a":2}`}, "within the array"},
 		{"cut off within an element", `[{"a":1},{"a":`, []string{`{"a":1}`, `{"a":`}, "within the array"},
 		{"bad element", `[{"a" 1,"b":[1]}, {"a":2}]`, []string{`{"a" 1,"b":[1]}`, `{"a":2}`}, ""},
+		{"missing comma after what is well-formed", "[{\"a\":{}} {\"a\":2}, 4\n,{\"a\":3}]", []string{`{"a":{}}`, "!invalid", `{"a":3}`}, ""},
 		{"missing comma", "[{\"a\":1} {\"a\":2}\n,{\"a\":3}]", []string{`{"a":1}`, "!invalid", `{"a":3}`}, ""},
 		{"two commas", "[1,,\n2]", []string{"1", "!invalid", "2"}, ""},
 		{"trailing comma", "[1,]", []string{"1", "!invalid"}, ""},
@@ -306,6 +310,7 @@ func FuzzValid(f *testing.F) {
 	f.Add(`{"a":{"b":[1,"}"]}}`, `[{"x":"]"}]`, "\n")
 	f.Add(`"a"`, `{"a":"\\"}`, "")
 	f.Add("{\n\"a\":1}", "{}", " ")
+	f.Add(`{"":{"":[0,""]}}`, `[{}]`, " ")
 	f.Fuzz(func(t *testing.T, a, b, sep string) {
 		for _, s := range []*string{&a, &b} {
 			if *s = strings.Trim(*s, " \t\r\n"); len(*s) > 1000 || !jsonview.Valid([]byte(*s)) {
@@ -324,12 +329,20 @@ func FuzzValid(f *testing.F) {
 			if sep == "" && !strings.ContainsAny(first[len(first)-1:]+second[:1], `{}[]"`) {
 				continue
 			}
-			got, err := frames(t, newFramer(false, 0), first+sep+second+sep, 0)
-			if err != nil || !slices.Equal(got, []string{first, second}) {
-				t.Fatalf("%q: %q, %v", first+sep+second+sep, got, err)
-			}
-			if got, err = frames(t, newFramer(true, 0), "["+first+sep+","+sep+second+"]", 0); err != nil || !slices.Equal(got, []string{first, second}) {
-				t.Fatalf("as an array: %q, %v", got, err)
+			for _, chunk := range []int{0, 1, 3} {
+				for _, slow := range []bool{false, true} {
+					f := newFramer(false, 0)
+					f.slow = slow
+					got, err := frames(t, f, first+sep+second+sep, chunk)
+					if err != nil || !slices.Equal(got, []string{first, second}) {
+						t.Fatalf("%q, slow %v, chunk %d: %q, %v", first+sep+second+sep, slow, chunk, got, err)
+					}
+				}
+				f := newFramer(true, 0)
+				got, err := frames(t, f, "["+first+sep+","+sep+second+"]", chunk)
+				if err != nil || !slices.Equal(got, []string{first, second}) || f.state != wantOpen {
+					t.Fatalf("as an array, chunk %d: %q, %v", chunk, got, err)
+				}
 			}
 		}
 	})

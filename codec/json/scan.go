@@ -212,6 +212,7 @@ func (s *scanner) token(c byte) {
 		if s.depth > 0 {
 			s.depth--
 		}
+		s.want = wantNext // of an empty object a key was due
 		s.value()
 		return
 	case ':':
