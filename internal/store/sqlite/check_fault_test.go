@@ -188,7 +188,7 @@ func TestFlippedBytes(t *testing.T) {
 		if verr == nil && r == nil || verr != nil && !strings.Contains(verr.Error(), "the store") && r == nil {
 			t.Errorf("%s: %v", where, verr)
 		}
-		d, err := Open(ctx, Options{Path: path})
+		d, err := Open(ctx, patient(Options{Path: path}))
 		if err != nil {
 			refused++
 			if verr == nil {

@@ -129,7 +129,7 @@ func startChild(t *testing.T, path string, seed uint64, stop string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^TestChild$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestChild$")
 	cmd.Env = append(os.Environ(), childPath+"="+path, fmt.Sprint(childSeed, "=", seed), childStop+"="+stop)
 	cmd.ExtraFiles = []*os.File{w}
 	if err := errors.Join(cmd.Start(), w.Close()); err != nil {
@@ -176,7 +176,7 @@ func TestKill(t *testing.T) {
 	acked := ledger{}
 	check := func() {
 		t.Helper()
-		d, err := Open(context.Background(), Options{Path: path, Reserve: -1})
+		d, err := Open(context.Background(), patient(Options{Path: path, Reserve: -1}))
 		if err != nil {
 			t.Fatal(err)
 		}

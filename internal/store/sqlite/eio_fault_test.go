@@ -159,7 +159,7 @@ func failOnce(t *testing.T, f fault, at int, random *rand.Rand) (where string) {
 		t.Errorf("%s at %d (%s), and the power was cut: %v", f.name, at, where, err)
 	}
 	// The process starts again, and the disk works.
-	d, err = Open(context.Background(), Options{Path: path, Reserve: -1})
+	d, err = Open(context.Background(), patient(Options{Path: path, Reserve: -1}))
 	if err != nil {
 		t.Fatalf("%s at %d (%s): %v", f.name, at, where, err)
 	}

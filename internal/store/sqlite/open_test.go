@@ -15,9 +15,17 @@ import (
 	"penstock.dev/penstock/internal/store"
 )
 
+// patient lets views last: a slow machine is no reason for a test to fail.
+func patient(o Options) Options {
+	if o.afterFunc == nil {
+		o.afterFunc = func(time.Duration, func()) func() bool { return func() bool { return true } }
+	}
+	return o
+}
+
 func mustOpen(t testing.TB, o Options) *DB {
 	t.Helper()
-	d, err := Open(context.Background(), o)
+	d, err := Open(context.Background(), patient(o))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -202,7 +202,7 @@ func (p powered) recovered(t *testing.T) (ledger, error) {
 	dir := t.TempDir()
 	p.left.write(t, dir)
 	path := filepath.Join(dir, "store.db")
-	d, err := Open(context.Background(), Options{Path: path, Reserve: -1})
+	d, err := Open(context.Background(), patient(Options{Path: path, Reserve: -1}))
 	if err != nil {
 		return nil, err
 	}
