@@ -45,8 +45,12 @@ const (
 	known
 )
 
-func newFollower(id string) *follower {
-	return &follower{above: map[string]bool{id: true}, below: map[string]bool{id: true}, led: map[led]bool{}, groupers: map[string]bool{}, states: map[state]*members{}}
+func newFollower(ids ...string) *follower {
+	f := &follower{above: map[string]bool{}, below: map[string]bool{}, led: map[led]bool{}, groupers: map[string]bool{}, states: map[state]*members{}}
+	for _, id := range ids {
+		f.above[id], f.below[id] = true, true
+	}
+	return f
 }
 
 // steps reads which durable steps make groups.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"penstock.dev/penstock"
@@ -59,7 +61,11 @@ func (t *tracer) byKey(ctx context.Context, key string) error {
 // byID follows a message. What is made of a message comes after it in the journal, and is found in one pass; what it was made of
 // lies before it, and takes a pass for each step back.
 func (t *tracer) byID(ctx context.Context, id string) error {
-	f := newFollower(id)
+	ids, err := t.named(ctx, id)
+	if err != nil {
+		return err
+	}
+	f := newFollower(ids...)
 	if err := t.s.View(ctx, f.steps); err != nil {
 		return err
 	}
@@ -76,6 +82,43 @@ func (t *tracer) byID(ctx context.Context, id string) error {
 			t.show(e)
 		}
 	})
+}
+
+// named lists the messages that an id means: its own, and where it is a line of a file, in/x.csv:17, that line of each version of the
+// file which a watched folder had.
+func (t *tracer) named(ctx context.Context, id string) ([]string, error) {
+	ids := []string{id}
+	at := strings.LastIndexByte(id, ':')
+	if at < 0 {
+		return ids, nil
+	}
+	line, err := strconv.ParseInt(id[at+1:], 10, 64)
+	if err != nil || line <= 0 {
+		return ids, nil //nolint:nilerr // no line of a file: nothing but itself
+	}
+	err = t.read(ctx, func(e *journal.Entry) {
+		if e.Line == line && e.Fate != journal.Emitted && versionOf(e.Stream, id[:at]) && !slices.Contains(ids, e.ID()) {
+			ids = append(ids, e.ID())
+		}
+	})
+	return ids, err
+}
+
+// versionOf says that a stream is a version of a file: in/x.csv@1f00c3d2 or in/x.csv@1f00c3d2.2 of in/x.csv (see package
+// connector/file).
+func versionOf(stream, name string) bool {
+	rest, ok := strings.CutPrefix(stream, name+"@")
+	if !ok {
+		return false
+	}
+	hash, number, numbered := strings.Cut(rest, ".")
+	if _, err := strconv.ParseUint(hash, 16, 32); err != nil || len(hash) != 8 {
+		return false
+	}
+	if _, err := strconv.ParseUint(number, 10, 31); numbered && err != nil {
+		return false
+	}
+	return true
 }
 
 func (t *tracer) show(e *journal.Entry) {

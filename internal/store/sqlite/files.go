@@ -148,7 +148,7 @@ func takeLock(op, path string) (*os.File, error) {
 			holder = "unknown"
 		}
 		return nil, &penstock.Error{Code: penstock.Config, Op: op, Path: path, Err: fmt.Errorf("%w, of pid %s", ErrLocked, holder),
-			Hint: "stop that process, or ask it through its control socket; each process needs its own store"}
+			Hint: "`penstock drain` ends that process, `penstock ps` asks what it does; each process needs its own store"}
 	}
 	if err != nil {
 		return nil, diskError(op, path, err)
