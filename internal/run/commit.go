@@ -24,12 +24,29 @@ type committer struct {
 	closed bool       // nothing more will come
 
 	backlog int64 // see stageBacklog; tests make it small
+	ready   load  // of the intakes that have been through the lanes, and are in no transaction yet
+	most    load  // of it, before the flow's pumps wait; tests make it small
 
 	// The rest belongs to the committer's goroutine.
 	behind map[uint64][]*track // per-key: by key, stragglers and what was read after them, in order
 	unit   unit
 	last   time.Time // of the commit before
 }
+
+// load is about how much something weighs.
+type load struct {
+	messages int
+	bytes    int64
+}
+
+func (l *load) add(in *intake, times int) {
+	l.messages += times * in.count
+	l.bytes += int64(times) * in.bytes
+}
+
+// mostReady is how much may wait for the committer before the flow's pumps wait. The messages' own memory is free by then, but not
+// what they recorded: a store that is slow, or has no room, must not fill the memory.
+var mostReady = load{messages: 1 << 16, bytes: 64 << 20}
 
 // most that one transaction takes of what is ready, unless it comes in one piece.
 const (
@@ -38,7 +55,7 @@ const (
 )
 
 func newCommitter(f *flow) *committer {
-	c := &committer{f: f, poke: make(chan struct{}, 1), done: make(chan struct{}), behind: map[uint64][]*track{}, backlog: stageBacklog}
+	c := &committer{f: f, poke: make(chan struct{}, 1), done: make(chan struct{}), behind: map[uint64][]*track{}, backlog: stageBacklog, most: mostReady}
 	c.moved.init(f.r, &c.mu)
 	c.unit.c = c
 	return c
@@ -58,6 +75,7 @@ func (c *committer) wake() {
 func (c *committer) arrive(in *intake) {
 	c.mu.Lock()
 	in.src.through[in.read] = in
+	c.ready.add(in, 1)
 	next := in.src.nextSeq == in.read
 	c.mu.Unlock()
 	if next {
@@ -85,9 +103,7 @@ func (c *committer) run(ctx context.Context) error {
 			return err
 		}
 		if u.empty() {
-			if len(c.f.stages) > 0 {
-				c.tell(u)
-			}
+			c.tell(u)
 			if over {
 				return nil
 			}
@@ -126,20 +142,7 @@ func (c *committer) leave() {
 func (c *committer) gather(u *unit) (over bool) {
 	c.mu.Lock()
 	late := c.late
-	c.late = nil
-	for _, p := range c.f.pumps {
-		for !u.full() {
-			in := p.through[p.nextSeq]
-			if in == nil {
-				break
-			}
-			delete(p.through, p.nextSeq)
-			p.nextSeq++
-			u.intakes = append(u.intakes, in)
-			u.count += in.count
-		}
-	}
-	over = c.closed
+	c.late, over = nil, c.closed
 	c.mu.Unlock()
 	for _, t := range late {
 		t.ready = true
@@ -147,11 +150,34 @@ func (c *committer) gather(u *unit) (over bool) {
 	for _, t := range late {
 		c.straggler(u, t)
 	}
-	for _, in := range u.intakes[u.seen:] {
-		c.intake(u, in)
+	for took := true; took; {
+		took = false
+		for _, p := range c.f.pumps { // in turn: one that is always ready must not keep the others from being settled
+			if u.full() {
+				return over
+			}
+			if in := c.next(p); in != nil {
+				took = true
+				u.intakes = append(u.intakes, in)
+				u.count += in.count
+				c.intake(u, in)
+			}
+		}
 	}
-	u.seen = len(u.intakes)
 	return over
+}
+
+// next takes the next intake of a pump that is ready; nil: there is none.
+func (c *committer) next(p *pump) *intake {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in := p.through[p.nextSeq]
+	if in != nil {
+		delete(p.through, p.nextSeq)
+		p.nextSeq++
+		c.ready.add(in, -1)
+	}
+	return in
 }
 
 // intake takes those messages of an intake that are done. The others stay behind, and with order: per-key those of the
@@ -403,26 +429,35 @@ func (c *committer) settled(ctx context.Context, pumps ...*pump) {
 // what the rest of the flow can't take.
 const stageBacklog = 1 << 16
 
-// room waits until there are not too many messages behind any durable step, or the run was aborted.
-func (c *committer) room(ctx context.Context) {
-	full := func() bool {
-		for _, s := range c.f.stages {
-			if s.waiting.Load() > c.backlog {
-				return true
-			}
-		}
-		return false
-	}
-	if !full() {
+// room waits until there is not too much that is not durable yet, nor, for those who read on in front of durable steps, behind them; or
+// until ctx has ended.
+func (c *committer) room(ctx context.Context, p *pump) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.crowded(p) {
 		return
 	}
 	stop := c.moved.wakeAfter(ctx)
 	defer stop()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for full() && ctx.Err() == nil && !c.over() {
+	for c.crowded(p) && ctx.Err() == nil && !c.over() {
 		c.moved.wait()
 	}
+}
+
+// crowded says that p is to read no further now.
+func (c *committer) crowded(p *pump) bool {
+	if c.ready.messages > c.most.messages || c.ready.bytes > c.most.bytes {
+		return true
+	}
+	if p.stage != nil {
+		return false
+	}
+	for _, s := range c.f.stages {
+		if s.waiting.Load() > c.backlog {
+			return true
+		}
+	}
+	return false
 }
 
 // over says that the committer has ended.

@@ -150,6 +150,9 @@ func (s *channelSource) Open(ctx context.Context) error {
 // readMessages is how many messages a channel is asked for at a time.
 const readMessages = 256
 
+// readBytes is how much of them goes on together, unless it is one message.
+const readBytes = 1 << 20
+
 // Read implements penstock.Source.
 func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 	ds := s.held
@@ -161,6 +164,10 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 	}
 	s.bytes, s.deaths = 0, s.deaths[:0]
 	for i := range ds {
+		if s.bytes >= readBytes {
+			s.held = slices.Clone(ds[i:])
+			return nil
+		}
 		v, err := record.Parse(ds[i].Record)
 		if err != nil {
 			return s.damaged(ds[i].Position, err)

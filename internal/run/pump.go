@@ -61,8 +61,8 @@ func (p *pump) read(ctx context.Context) error {
 	f := p.flow
 	failures := 0
 	for ctx.Err() == nil {
-		if p.stage == nil && len(f.stages) > 0 {
-			f.commit.room(ctx)
+		if f.durable {
+			f.commit.room(ctx, p)
 		}
 		b := f.batches.get()
 		err := p.readOnce(ctx, b)

@@ -18,7 +18,6 @@ import (
 type unit struct {
 	c       *committer
 	intakes []*intake
-	seen    int // of intakes: their messages were looked at
 	count   int // messages
 	bytes   int // recorded
 	tracks  []*track
@@ -39,11 +38,59 @@ type unit struct {
 	identities map[*pump][]*identity // for inboxes
 }
 
-// bundle gathers the messages for one channel.
+// bundle gathers the messages for one channel. What is very much is written in several pieces.
 type bundle struct {
 	n    int
 	base int64 // of the first, once it is written
 	data []byte
+	cuts []cut // the ends of all pieces but the last
+}
+
+// cut is where a piece of a bundle ends.
+type cut struct{ n, data int }
+
+// pieceBytes is how much of what goes to a channel makes a segment, unless it is one message.
+const pieceBytes = 4 << 20
+
+// add adds a message.
+func (b *bundle) add(rec []byte) {
+	var last cut
+	if n := len(b.cuts); n > 0 {
+		last = b.cuts[n-1]
+	}
+	if b.n > last.n && len(b.data)-last.data+len(rec) > pieceBytes {
+		b.cuts = append(b.cuts, cut{b.n, len(b.data)})
+	}
+	b.n++
+	b.data = store.AppendFrame(b.data, rec)
+}
+
+// write appends the messages to the channel.
+func (b *bundle) write(tx store.Tx, name string, now int64) error {
+	var from cut
+	for i := 0; i <= len(b.cuts); i++ {
+		to := cut{b.n, len(b.data)}
+		if i < len(b.cuts) {
+			to = b.cuts[i]
+		}
+		base, err := tx.Append(name, store.Bundle{N: to.n - from.n, Data: b.data[from.data:to.data], MinTime: now, MaxTime: now})
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			b.base = base
+		}
+		from = to
+	}
+	return nil
+}
+
+// reset empties b, and keeps its memory where it is not much.
+func (b *bundle) reset() {
+	b.n, b.data, b.cuts = 0, b.data[:0], b.cuts[:0]
+	if cap(b.data) > pieceBytes {
+		b.data = nil
+	}
 }
 
 // change is one entry that is written or, without a value, deleted.
@@ -157,8 +204,7 @@ func (u *unit) append(o *outlet, rec []byte) int {
 	if b.n == 0 {
 		u.order = append(u.order, o)
 	}
-	b.n++
-	b.data = store.AppendFrame(b.data, rec)
+	b.add(rec)
 	return b.n - 1
 }
 
@@ -203,9 +249,7 @@ func (u *unit) prepare(ctx context.Context) error {
 func (u *unit) write(tx store.Tx) error {
 	now := u.c.f.r.clock.Now().UnixNano()
 	for _, o := range u.order {
-		b := u.appends[o]
-		var err error
-		if b.base, err = tx.Append(o.name, store.Bundle{N: b.n, Data: b.data, MinTime: now, MaxTime: now}); err != nil {
+		if err := u.appends[o].write(tx, o.name, now); err != nil {
 			return err
 		}
 	}
@@ -287,10 +331,7 @@ func (u *unit) settle(ctx context.Context) error {
 // reset empties u for the next transaction, and keeps its memory.
 func (u *unit) reset() {
 	for _, b := range u.appends {
-		b.n, b.data = 0, b.data[:0]
-		if cap(b.data) > 4<<20 {
-			b.data = nil
-		}
+		b.reset()
 	}
 	clear(u.tracks)
 	clear(u.intakes)
@@ -299,7 +340,7 @@ func (u *unit) reset() {
 	clear(u.fates)
 	u.leave = u.leave[:0]
 	u.journal.Reset(u.c.f.plan.Name)
-	u.intakes, u.seen, u.count, u.bytes = u.intakes[:0], 0, 0, 0
+	u.intakes, u.count, u.bytes = u.intakes[:0], 0, 0
 	u.tracks, u.order, u.changes = u.tracks[:0], u.order[:0], u.changes[:0]
 }
 
