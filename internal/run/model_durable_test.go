@@ -565,10 +565,19 @@ func (l *life) contents() (out []string) {
 	return out
 }
 
+// often is rapid.Check, so many times over: kills have to hit small gaps.
+func often(t *testing.T, times int, prop func(*rapid.T)) {
+	for range times {
+		if rapid.Check(t, prop); t.Failed() {
+			return
+		}
+	}
+}
+
 // TestWhatIsKilledDoesWhatTheModelDoes kills runs at random commits until one comes to its end. Then every durable channel and every
 // dead letter is what the model says, exactly once and in the order that is promised.
 func TestWhatIsKilledDoesWhatTheModelDoes(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
+	often(t, 10, func(t *rapid.T) {
 		w := found(t, false)
 		want := w.think(false)
 		l := w.live(t)

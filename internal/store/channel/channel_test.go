@@ -379,6 +379,38 @@ func TestRetain(t *testing.T) {
 	}
 }
 
+// TestRetainKeepsWhatTheSlowestGroupNeeds has several groups, each of which is the slowest in its turn.
+func TestRetainKeepsWhatTheSlowestGroupNeeds(t *testing.T) {
+	for _, c := range []Config{{Queue: true}, {Retain: time.Second}, {RetainBytes: 1}} {
+		for slowest := range 3 {
+			s, _ := drivers["memory"](t)
+			for i := range 10 {
+				send(t, s, "c", epoch.Add(time.Duration(i)*time.Minute), message("", fmt.Sprint(i)))
+			}
+			c.Name = "c"
+			h, ch := open(t, s, newClock(), Options{}, c)
+			for i := range 3 {
+				g := group(t, ch, fmt.Sprint("g", i), Stored())
+				to := int64(7)
+				if i == slowest {
+					to = 4
+				}
+				commit(t, s, func(tx store.Tx) error { return g.Ack(tx, []Range{{0, to}}) })
+			}
+			if _, err := h.Retain(context.Background(), epoch.Add(time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+			_ = s.View(context.Background(), func(v store.View) error {
+				if b, _ := v.Log().Bounds("c"); b.First != 4 {
+					t.Errorf("%+v, group %d is the slowest: left from %d", c, slowest, b.First)
+				}
+				return nil
+			})
+			h.Close()
+		}
+	}
+}
+
 // TestGone: what somebody dropped that was not read is not waited for.
 func TestGone(t *testing.T) {
 	s, _ := drivers["memory"](t)

@@ -1,0 +1,112 @@
+// Command mutate plants deliberate bugs (package mutation), one after the other, and runs the tests that must catch them. A bug that
+// a test does not catch is printed, and is a failure: of the test.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+func main() {
+	match := flag.String("run", "", "only bugs whose name contains this")
+	sample := flag.Int("sample", 1, "only every so-many-th bug and test")
+	limit := flag.Duration("timeout", 20*time.Second, "how long a test may take; one that hangs has caught its bug")
+	verbose := flag.Bool("v", false, "print what the tests say")
+	flag.Parse()
+	m := mutator{limit: *limit}
+	if *verbose {
+		m.says = os.Stdout
+	}
+	survivors, err := m.all(*match, *sample)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutate:", err)
+		os.Exit(1)
+	}
+	if survivors > 0 {
+		fmt.Printf("%d times a bug was not caught\n", survivors)
+		os.Exit(1)
+	}
+}
+
+// mutator runs tests with bugs in them.
+type mutator struct {
+	limit    time.Duration
+	says     io.Writer
+	folder   string
+	binaries map[string]string // by package
+	sound    map[suite]bool    // it passes where no bug is planted
+}
+
+// all counts the bugs that are not caught.
+func (m *mutator) all(match string, sample int) (survivors int, err error) {
+	if m.folder, err = os.MkdirTemp("", "mutate"); err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(m.folder) }()
+	m.binaries, m.sound = map[string]string{}, map[suite]bool{}
+	began, n, i := time.Now(), 0, 0
+	for _, b := range bugs {
+		if !strings.Contains(b.name, match) {
+			continue
+		}
+		for _, s := range b.tests {
+			if i++; i%sample != 0 {
+				continue
+			}
+			n++
+			start := time.Now()
+			caught, err := m.catches(b, s)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", b.name, err)
+			}
+			if !caught {
+				survivors++
+				fmt.Printf("NOT CAUGHT  %-24s by %s %s: %s\n", b.name, s.pkg, s.tests, b.does)
+				continue
+			}
+			fmt.Printf("caught      %-24s by %s %s, in %s\n", b.name, s.pkg, s.tests, time.Since(start).Round(100*time.Millisecond))
+		}
+	}
+	fmt.Printf("%d times a bug was planted, %d were not caught; %s\n", n, survivors, time.Since(began).Round(time.Second))
+	return survivors, nil
+}
+
+// catches says that the tests fail with the bug, and pass without it.
+func (m *mutator) catches(b bug, s suite) (bool, error) {
+	if m.binaries[s.pkg] == "" {
+		bin := filepath.Join(m.folder, strings.ReplaceAll(s.pkg, "/", "-")+".test")
+		out, err := exec.CommandContext(context.Background(), "go", "test", "-c", "-tags", "penstock_mutate", "-o", bin, "./internal/"+s.pkg).CombinedOutput()
+		if err != nil {
+			return false, fmt.Errorf("build the tests of %s: %w\n%s", s.pkg, err, out)
+		}
+		m.binaries[s.pkg] = bin
+	}
+	if !m.sound[s] {
+		if out, ran := m.test("", s); !ran {
+			return false, fmt.Errorf("the tests %s of %s fail without any bug, or there are none:\n%s", s.tests, s.pkg, out)
+		}
+		m.sound[s] = true
+	}
+	out, passed := m.test(b.name, s)
+	if m.says != nil {
+		_, _ = fmt.Fprintf(m.says, "=== %s, %s %s\n%s\n", b.name, s.pkg, s.tests, out)
+	}
+	return !passed, nil
+}
+
+// test runs tests, and says that there were some and that they passed.
+func (m *mutator) test(planted string, s suite) (out []byte, passed bool) {
+	cmd := exec.CommandContext(context.Background(), m.binaries[s.pkg], "-test.run", s.tests, "-test.v", "-test.failfast", "-test.timeout", m.limit.String())
+	cmd.Dir = filepath.Join("internal", filepath.FromSlash(s.pkg))
+	cmd.Env = append(os.Environ(), "PENSTOCK_MUTATION="+planted, "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=0s")
+	out, err := cmd.CombinedOutput()
+	return out, err == nil && bytes.Contains(out, []byte("--- PASS"))
+}
