@@ -67,7 +67,7 @@ func (p *Program) showStatus(st *operate.Status) error {
 	if len(st.Channels) > 0 {
 		rows := [][]string{{"channel", "read by", "lag", "oldest"}}
 		for _, ch := range st.Channels {
-			rows = append(rows, []string{ch.Channel, ch.Group, count(ch.Lag), ago(ch.Age)})
+			rows = append(rows, []string{ch.Channel, ch.Group, behind(ch.Lag, ch.Given), ago(ch.Age)})
 		}
 		b.WriteByte('\n')
 		for i, line := range table(rows, []bool{false, false, true, true}) {

@@ -16,10 +16,10 @@ import (
 func (p *Program) storeCommand() *cobra.Command {
 	return p.group(&cobra.Command{
 		Use:   "store",
-		Short: "Look after the store: info, check, compact",
+		Short: "Look after the store: info, check, compact, drop, rename, forget",
 		Long: `The store is one file with channels, positions, the state of steps and dead letters. These
 commands ask the process that runs on it, or open it themselves.`,
-	}, p.storeInfoCommand(), p.storeCheckCommand(), p.storeCompactCommand())
+	}, p.storeInfoCommand(), p.storeCheckCommand(), p.storeCompactCommand(), p.storeDropCommand(), p.storeRenameCommand(), p.storeForgetCommand())
 }
 
 func (p *Program) storeInfoCommand() *cobra.Command {
@@ -65,6 +65,18 @@ func (p *Program) showStore(i *operate.StoreInfo) error {
 		rows = append(rows, []string{c.Channel, count(c.Messages), size(c.Bytes), count(c.Next), stamp(c.Oldest)})
 	}
 	show(rows, []bool{false, true, true, true, false})
+	rows = [][]string{{"channel", "read by", "lag", ""}}
+	for _, c := range i.Channels {
+		for _, g := range c.Groups {
+			rows = append(rows, []string{c.Channel, g.Group, behind(g.Lag, g.Given), groupNote(c.Channel, g)})
+		}
+	}
+	show(rows, []bool{false, false, true, false})
+	rows = [][]string{{"durable step", "state", "size", "waiting behind it", "kept as"}}
+	for _, s := range i.Steps {
+		rows = append(rows, []string{s.Step, count(s.Entries), size(s.Bytes), count(s.Waiting), s.Keyed})
+	}
+	show(rows, []bool{false, true, true, true, false})
 	rows = [][]string{{"state", "entries", "size"}}
 	for _, s := range i.Spaces {
 		rows = append(rows, []string{s.Space, count(s.Entries), size(s.Bytes)})
@@ -72,6 +84,25 @@ func (p *Program) showStore(i *operate.StoreInfo) error {
 	show(rows, []bool{false, true, true})
 	_, err := io.WriteString(p.Stdout, b.String())
 	return err
+}
+
+// behind writes a lag, and how much of it was given back.
+func behind(lag, given int64) string {
+	if given == 0 {
+		return count(lag)
+	}
+	return fmt.Sprintf("%s (%s given back)", count(lag), count(given))
+}
+
+// groupNote says what is remarkable of a group.
+func groupNote(channel string, g operate.GroupInfo) string {
+	switch {
+	case g.Unread:
+		return "no flow reads it: penstock store forget " + channel + " " + g.Group
+	case g.Holds:
+		return "keeps what others have read"
+	}
+	return ""
 }
 
 func (p *Program) storeCheckCommand() *cobra.Command {

@@ -16,7 +16,7 @@ const serveGrace = 2 * time.Second
 
 // listen lets commands ask a run, from when it has started until ended is called with its error. Then operations are over,
 // and the store may be closed.
-func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Runner, snapshot func() *run.Summary, stop context.CancelFunc, pl *plan.Plan, st *storage, o *RunOptions) (ended func(error)) {
+func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Runner, snapshot func() *run.Summary, stop context.CancelFunc, checked *Checked, pl *plan.Plan, st *storage, o *RunOptions) (ended func(error)) {
 	l := newLive(s.clock(), r, snapshot, stop)
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -25,7 +25,7 @@ func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Ru
 			return
 		case <-started: // a run that keeps state has the store's lock now: what is asked of the store, it answers
 		}
-		defer s.serve(ctx, o, pl, st, l)()
+		defer s.serve(ctx, o, checked, pl, st, l)()
 		wg.Go(func() {
 			select {
 			case <-ctx.Done(): // an interrupt drains, too
@@ -43,7 +43,7 @@ func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Ru
 
 // serve listens and answers, until what it returns is called. A run must not fail for want of a socket: what is in the
 // way is logged.
-func (s *Service) serve(ctx context.Context, o *RunOptions, pl *plan.Plan, st *storage, l *live) (end func()) {
+func (s *Service) serve(ctx context.Context, o *RunOptions, checked *Checked, pl *plan.Plan, st *storage, l *live) (end func()) {
 	ln, err := socket.Listen(ctx, st.path, pl.Durable)
 	if err != nil {
 		if o.Logger != nil {
@@ -53,6 +53,7 @@ func (s *Service) serve(ctx context.Context, o *RunOptions, pl *plan.Plan, st *s
 	}
 	c := s.direct(st)
 	c.Process = l
+	c.Steps, c.Groups = durableSteps(pl), groupsOf(checked.plan)
 	c.Readers = map[string][]string{}
 	for _, f := range pl.Flows {
 		c.Flows = append(c.Flows, f.Name)

@@ -34,8 +34,11 @@ func (s *Service) Operate(ctx context.Context, at Place) (*operate.Operations, e
 	for _, r := range known.set.Of(resource.KindFlow) {
 		c.Flows = append(c.Flows, r.Name())
 	}
-	if known.plan != nil && !known.plan.Durable {
-		c.Jobs = c.Flows
+	if known.plan != nil {
+		c.Steps, c.Groups = durableSteps(known.plan), groupsOf(known.plan)
+		if !known.plan.Durable {
+			c.Jobs = c.Flows
+		}
 	}
 	c.Open = func() (store.Store, error) {
 		db, err := st.Open()

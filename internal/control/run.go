@@ -80,8 +80,13 @@ func (s *Service) Run(ctx context.Context, c *Checked, o RunOptions) (*Summary, 
 func (s *Service) runOn(ctx context.Context, c *Checked, pl *plan.Plan, st *storage, from run.From, o *RunOptions) (*Summary, error) {
 	started := make(chan struct{})
 	r, err := run.New(pl, run.Options{
-		OnStart: func() { close(started) },
-		Logger:  o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
+		OnStart: func() {
+			if db := st.Opened(); db != nil && pl.Durable && o.Logger != nil {
+				warnUnread(ctx, o.Logger, db, pl, c.plan)
+			}
+			close(started)
+		},
+		Logger: o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
 		Stdin: o.Stdin, Stdout: o.Stdout, Store: st.Open, From: from, Once: o.Once,
 	})
 	if err != nil {
@@ -114,7 +119,7 @@ func (s *Service) runOn(ctx context.Context, c *Checked, pl *plan.Plan, st *stor
 	}()
 	listening := func(error) {}
 	if o.Listen {
-		listening = s.listen(ctx, started, r, snapshot, stop, pl, st, o)
+		listening = s.listen(ctx, started, r, snapshot, stop, c, pl, st, o)
 	}
 	every := o.Every
 	if every <= 0 {

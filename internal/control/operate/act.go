@@ -2,17 +2,17 @@ package operate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/journal"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
-	"penstock.dev/penstock/jsonview"
 )
 
 // A portion of an action is one transaction.
@@ -69,6 +69,10 @@ func (d *direct) Act(ctx context.Context, a Action, progress func(Acted) error) 
 	if a.Rate > 0 {
 		size = min(size, max(1, int(a.Rate/portionsASecond)))
 	}
+	end, err := d.end(ctx, s, a.Flow) // what dies meanwhile is not meant
+	if err != nil {
+		return nil, err
+	}
 	var p portion
 	began := d.c.Clock.Now()
 	flush := func() error {
@@ -80,7 +84,7 @@ func (d *direct) Act(ctx context.Context, a Action, progress func(Acted) error) 
 		}
 		out.Count += int64(len(p.letters))
 		p = portion{}
-		if out.Left, err = d.open(ctx, s, a.Flow); err != nil {
+		if out.Left, err = d.open(ctx, s, a.Flow, end); err != nil {
 			return err
 		}
 		if progress != nil {
@@ -110,7 +114,7 @@ func (d *direct) Act(ctx context.Context, a Action, progress func(Acted) error) 
 	if err != nil {
 		return nil, d.interrupted(err, out)
 	}
-	out.Left, err = d.open(ctx, s, a.Flow)
+	out.Left, err = d.open(ctx, s, a.Flow, end)
 	return out, err
 }
 
@@ -133,22 +137,34 @@ func (d *direct) write(s store.Store, g *channel.Group, a Action, p *portion) er
 			data = store.AppendFrame(data, l.record)
 		}
 	}
-	audit, err := auditRecord(a, ranges, now)
-	if err != nil {
-		return err
+	entry := Audited{Time: now.UTC(), Verb: a.Verb, Flow: a.Flow, Who: a.Who, Where: a.Where}
+	for _, r := range ranges {
+		id := letterID(a.Flow, r.From)
+		if r.To > r.From+1 {
+			id = fmt.Sprintf("%s-%d", id, r.To-1)
+		}
+		entry.IDs = append(entry.IDs, id)
+		entry.Count += r.To - r.From
 	}
 	at := now.UnixNano()
 	c := s.Submit(store.Bulk, func(tx store.Tx) error {
 		if a.Verb == Redrive {
-			if _, err := tx.Append(inChannel(a.Flow), store.Bundle{N: len(p.letters), Data: data, MinTime: at, MaxTime: at}); err != nil {
+			if mutation.On("redrive-loses") {
+				return g.Ack(tx, ranges)
+			}
+			base, err := tx.Append(inChannel(a.Flow), store.Bundle{N: len(p.letters), Data: data, MinTime: at, MaxTime: at})
+			if err != nil {
+				return err
+			}
+			note := store.AppendFrame(nil, p.note(a.Flow, at, base))
+			if _, err := tx.Append(journal.Channel, store.Bundle{N: 1, Data: note, MinTime: at, MaxTime: at}); err != nil {
 				return err
 			}
 		}
 		if err := g.Ack(tx, ranges); err != nil {
 			return err
 		}
-		_, err := tx.Append(auditChannel, store.Bundle{N: 1, Data: store.AppendFrame(nil, audit), MinTime: at, MaxTime: at})
-		return err
+		return entry.write(tx)
 	})
 	<-c.Done() // a caller who goes away must not leave the outcome open: it takes milliseconds
 	if err := c.Err(); err != nil {
@@ -159,6 +175,17 @@ func (d *direct) write(s store.Store, g *channel.Group, a Action, p *portion) er
 		d.let(a.Flow, p)
 	}
 	return nil
+}
+
+// note is the journal of a portion that is redriven: each dead letter is a message of the flow's again.
+func (p *portion) note(flow string, now, base int64) []byte {
+	var d journal.Draft
+	d.Reset(flow)
+	for i, l := range p.letters {
+		d.Message(deadChannel(flow), l.pos, 0, record.Key(l.record), journal.Done, 1)
+		d.Appended(inChannel(flow), i)
+	}
+	return d.Append(now, func(name string) (int64, bool) { return base, name == inChannel(flow) })
 }
 
 // let has the run that goes on meanwhile let go of the keys that dropped dead letters hold back. The next run sees what is left.
@@ -176,43 +203,25 @@ func (d *direct) let(flow string, p *portion) {
 	}
 }
 
-// Audited is an entry of the channel #audit: who did what with which dead letters.
-type Audited struct {
-	Time  time.Time `json:"time"`
-	Verb  Verb      `json:"verb"`
-	Flow  string    `json:"flow"`
-	Who   string    `json:"who"`
-	Count int64     `json:"count"`
-	// IDs are ranges of ids: orders.dead@3, orders.dead@5-17.
-	IDs   []string `json:"ids"`
-	Where string   `json:"where,omitempty"` // how they were chosen
+// end is the position behind the last dead letter of a flow.
+func (d *direct) end(ctx context.Context, s store.Store, flow string) (end int64, err error) {
+	err = s.View(ctx, func(v store.View) error {
+		b, err := v.Log().Bounds(deadChannel(flow))
+		end = b.Next
+		return err
+	})
+	return end, err
 }
 
-func auditRecord(a Action, ranges []channel.Range, now time.Time) ([]byte, error) {
-	e := Audited{Time: now.UTC(), Verb: a.Verb, Flow: a.Flow, Who: a.Who, Where: a.Where}
-	for _, r := range ranges {
-		id := letterID(a.Flow, r.From)
-		if r.To > r.From+1 {
-			id = fmt.Sprintf("%s-%d", id, r.To-1)
-		}
-		e.IDs = append(e.IDs, id)
-		e.Count += r.To - r.From
-	}
-	body, err := json.Marshal(e)
-	if err != nil {
-		return nil, &penstock.Error{Code: penstock.Internal, Op: "audit", Err: err}
-	}
-	return record.Draft{Time: now.UnixNano(), Key: a.Flow, Format: jsonview.JSON, Body: body}.Append(nil), nil
-}
-
-// open counts the open dead letters of a flow.
-func (d *direct) open(ctx context.Context, s store.Store, flow string) (n int64, err error) {
+// open counts the open dead letters of a flow before a position.
+func (d *direct) open(ctx context.Context, s store.Store, flow string, end int64) (n int64, err error) {
 	err = s.View(ctx, func(v store.View) error {
 		b, err := v.Log().Bounds(deadChannel(flow))
 		if err != nil {
 			return err
 		}
 		g, err := groupOf(v, b, deadGroup)
+		b.Next = end
 		n = g.open(b)
 		return err
 	})

@@ -24,29 +24,8 @@ const cursorVersion = 1
 
 func groupSpace(channel string) string { return "group/" + channel }
 
-// groupsOf lists the groups of a channel.
-func groupsOf(v store.View, b store.Bounds) ([]group, error) {
-	var out []group
-	var after []byte
-	const page = 1000
-	for {
-		entries, err := v.State().Scan(groupSpace(b.Channel), after, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			g, err := parseGroup(string(e.Key), e.Value)
-			if err != nil {
-				return nil, damagedGroup(b.Channel, string(e.Key), err)
-			}
-			out = append(out, g)
-		}
-		if len(entries) < page {
-			return out, nil
-		}
-		after = entries[len(entries)-1].Key
-	}
-}
+// backSpace is where package channel keeps what groups of a channel gave back.
+func backSpace(channel string) string { return "nack/" + channel }
 
 // groupOf reads one group of a channel; one that is not there has done nothing.
 func groupOf(v store.View, b store.Bounds, name string) (group, error) {

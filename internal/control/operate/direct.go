@@ -32,6 +32,10 @@ type Config struct {
 	Jobs []string
 	// Readers names the flows that read a channel, for groups that don't say whose they are (queues).
 	Readers map[string][]string
+	// Steps are the durable steps (<flow>/<step>) that the process runs, or that the configuration has.
+	Steps []string
+	// Groups are those with which flows of the configuration read each of its durable channels.
+	Groups map[string][]string
 	// Clock paces, and is the time that is written down.
 	Clock penstock.Clock
 	// Where compiles an expression over a message.
@@ -77,7 +81,7 @@ type direct struct {
 	c    Config
 	mu   sync.Mutex
 	hub  *channel.Hub
-	acts sync.Mutex // one action on dead letters at a time
+	acts sync.Mutex // one action on dead letters, steps or groups at a time
 }
 
 // Direct makes operations on a store that this process has open, or opens.
@@ -86,7 +90,7 @@ func Direct(c Config) *Operations {
 		c.Clock = penstock.SystemClock{}
 	}
 	d := &direct{c: c}
-	return &Operations{Flows: d, Dead: d, Journal: d, Store: d}
+	return &Operations{Flows: d, Dead: d, Journal: d, Store: d, Remains: d}
 }
 
 // store opens the store.

@@ -285,7 +285,7 @@ func TestWhatDiesMeanwhileIsNotRedriven(t *testing.T) {
 		w.die(10)
 		return nil
 	})
-	if err != nil || got.Count != 30 || got.Left != 30 {
+	if err != nil || got.Count != 30 || got.Left != 0 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/channel"
 )
 
 // Status implements [Flows].
@@ -77,7 +78,7 @@ func (d *direct) behind(v store.View, now time.Time) ([]ChannelStatus, map[strin
 	}
 	out, dead := []ChannelStatus{}, map[string]int64{}
 	for _, b := range all {
-		groups, err := groupsOf(v, b)
+		groups, err := channel.Cursors(v, b.Channel)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -86,14 +87,14 @@ func (d *direct) behind(v store.View, now time.Time) ([]ChannelStatus, map[strin
 			dead[flow] = b.Next - b.First
 		}
 		for _, g := range groups {
-			lag := g.open(b)
-			if isDead && g.name == deadGroup {
+			lag := min(g.Left, b.Next-b.First)
+			if isDead && g.Group == deadGroup {
 				dead[flow] = lag
 				continue
 			}
-			cs := ChannelStatus{Channel: b.Channel, Group: g.name, Flow: d.flowOf(b.Channel, g.name), Lag: lag}
+			cs := ChannelStatus{Channel: b.Channel, Group: g.Group, Flow: d.flowOf(b.Channel, g.Group), Lag: lag + g.Given, Given: g.Given}
 			if lag > 0 {
-				at, err := timeOf(v, b.Channel, max(b.First, g.first))
+				at, err := timeOf(v, b.Channel, max(b.First, g.Low))
 				if err != nil {
 					return nil, nil, err
 				}

@@ -110,5 +110,5 @@ type Acted struct {
 	Verb  Verb   `json:"verb"`
 	Flow  string `json:"flow"`
 	Count int64  `json:"count"`
-	Left  int64  `json:"left"` // open dead letters of the flow that remain
+	Left  int64  `json:"left"` // open dead letters of the flow that remain of those that were there when it began
 }

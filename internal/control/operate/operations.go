@@ -13,6 +13,7 @@ type Operations struct {
 	Dead    DeadLetters
 	Journal Journal
 	Store   Keeper
+	Remains Remains
 	// Remote says that a process that runs is asked; else the store is open in this one.
 	Remote bool
 	// Closer releases the store, or the connection. It may be nil.
@@ -67,6 +68,54 @@ type Keeper interface {
 	Backup(ctx context.Context, b BackupRequest, progress func(Progress) error) (*Backup, error)
 }
 
+// Remains gives up, or to another, what is left in a store of steps and groups that are gone. Each of them is written down in the
+// channel #audit; where it is interrupted, the same again goes on.
+type Remains interface {
+	// DropStep gives up what a durable step has left: its state, and the messages that wait behind it. It is refused where the process
+	// runs the step.
+	DropStep(ctx context.Context, s StepDrop) (*StepMoved, error)
+	// RenameStep gives what a durable step has left to a step that has nothing. It is refused where the process runs either.
+	RenameStep(ctx context.Context, s StepRename) (*StepMoved, error)
+	// Forget removes a group of a channel that nobody reads any more, so that it no longer keeps messages. It is refused where a
+	// flow reads it.
+	Forget(ctx context.Context, g GroupForget) (*GroupForgotten, error)
+}
+
+// StepDrop names a durable step: <flow>/<step>.
+type StepDrop struct {
+	Step string `json:"step"`
+	Who  string `json:"who"` // see [Action]
+}
+
+// StepRename names a durable step, and what it is called now.
+type StepRename struct {
+	Step string `json:"step"`
+	To   string `json:"to"`
+	Who  string `json:"who"` // see [Action]
+}
+
+// StepMoved is what was dropped of a step, or given to another.
+type StepMoved struct {
+	Step     string `json:"step"`
+	To       string `json:"to,omitempty"`
+	Entries  int64  `json:"entries"`  // of state
+	Messages int64  `json:"messages"` // that waited behind it
+}
+
+// GroupForget names a group of a channel.
+type GroupForget struct {
+	Channel string `json:"channel"`
+	Group   string `json:"group"`
+	Who     string `json:"who"` // see [Action]
+}
+
+// GroupForgotten is what a group had not done.
+type GroupForgotten struct {
+	Channel string `json:"channel"`
+	Group   string `json:"group"`
+	Lag     int64  `json:"lag"` // messages
+}
+
 // Status is what flows do.
 type Status struct {
 	Running  bool            `json:"running"`
@@ -103,7 +152,8 @@ type ChannelStatus struct {
 	Group   string  `json:"group"`
 	Flow    string  `json:"flow,omitempty"` // that the group belongs to; "" where it is not known
 	Lag     int64   `json:"lag"`
-	Age     float64 `json:"age"` // seconds since the oldest that waits was written
+	Given   int64   `json:"givenBack,omitempty"` // … of which were given back, to be tried later
+	Age     float64 `json:"age"`                 // seconds since the oldest that waits was written
 }
 
 // Draining is how far a drain has come.
@@ -138,6 +188,7 @@ type StoreInfo struct {
 	DiskFree  int64         `json:"diskFree"`
 	Channels  []ChannelInfo `json:"channels"`
 	Spaces    []SpaceInfo   `json:"spaces"`
+	Steps     []StepInfo    `json:"steps"` // durable ones that have run on it
 }
 
 // ChannelInfo is what a channel of the store holds.
@@ -147,6 +198,29 @@ type ChannelInfo struct {
 	Bytes    int64     `json:"bytes"`
 	Next     int64     `json:"next"` // position that the next message gets
 	Oldest   time.Time `json:"oldest,omitzero"`
+	// Groups are who reads it, or has read it once.
+	Groups []GroupInfo `json:"groups,omitempty"`
+}
+
+// GroupInfo is how far a group of a channel is.
+type GroupInfo struct {
+	Group string `json:"group"`
+	Done  int64  `json:"done"`                // position before which it has done everything, or given it back
+	Lag   int64  `json:"lag"`                 // messages that it has not done
+	Given int64  `json:"givenBack,omitempty"` // … of which it gave back, for later
+	// Holds says that the channel keeps messages for it that all others have done.
+	Holds bool `json:"holds,omitempty"`
+	// Unread says that no flow of the configuration reads with it.
+	Unread bool `json:"unread,omitempty"`
+}
+
+// StepInfo is what a durable step has in the store.
+type StepInfo struct {
+	Step    string `json:"step"`    // flow/step
+	Keyed   string `json:"keyed"`   // what its state depends on
+	Entries int64  `json:"entries"` // of state
+	Bytes   int64  `json:"bytes"`
+	Waiting int64  `json:"waiting"` // messages that left it, and are not done behind it
 }
 
 // SpaceInfo is the state of a step, or of the engine.

@@ -44,7 +44,7 @@ func Dial(ctx context.Context, path string) (*operate.Operations, error) {
 		}
 		_ = c.Close() // it answers
 		cl := newClient(at)
-		return &operate.Operations{Flows: cl, Dead: cl, Journal: cl, Store: keeper{cl}, Remote: true, Closer: cl}, nil
+		return &operate.Operations{Flows: cl, Dead: cl, Journal: cl, Store: keeper{cl}, Remains: cl, Remote: true, Closer: cl}, nil
 	}
 	return nil, ErrNobody
 }
@@ -235,6 +235,24 @@ func (c *client) Act(ctx context.Context, a operate.Action, progress func(operat
 func (c *client) Trace(ctx context.Context, q operate.TraceQuery) (*operate.Trace, error) {
 	v := &operate.Trace{}
 	return answered(v, c.ask(ctx, opTrace, q, v, nil))
+}
+
+// DropStep implements operate.Remains.
+func (c *client) DropStep(ctx context.Context, s operate.StepDrop) (*operate.StepMoved, error) {
+	v := &operate.StepMoved{}
+	return answered(v, c.ask(ctx, opDrop, s, v, nil))
+}
+
+// RenameStep implements operate.Remains.
+func (c *client) RenameStep(ctx context.Context, s operate.StepRename) (*operate.StepMoved, error) {
+	v := &operate.StepMoved{}
+	return answered(v, c.ask(ctx, opRename, s, v, nil))
+}
+
+// Forget implements operate.Remains.
+func (c *client) Forget(ctx context.Context, g operate.GroupForget) (*operate.GroupForgotten, error) {
+	v := &operate.GroupForgotten{}
+	return answered(v, c.ask(ctx, opForget, g, v, nil))
 }
 
 // keeper is the client as operate.Keeper.

@@ -76,6 +76,14 @@ type caller struct {
 	err error
 }
 
+// who asks: whom the system names, or, where it names nobody, whom the request does.
+func who(ctx context.Context, said string) string {
+	if c, ok := ctx.Value(callerKey{}).(caller); ok && c.who != "" {
+		return c.who
+	}
+	return said
+}
+
 // handler maps paths to operations.
 func handler(ops *operate.Operations) http.Handler {
 	mux := http.NewServeMux()
@@ -112,9 +120,7 @@ func handler(ops *operate.Operations) http.Handler {
 		if err := in(&r); err != nil {
 			return nil, err
 		}
-		if c, ok := ctx.Value(callerKey{}).(caller); ok && c.who != "" {
-			r.Who = c.who
-		}
+		r.Who = who(ctx, r.Who)
 		return ops.Dead.Act(ctx, r, func(a operate.Acted) error { return out.item(a) })
 	})
 	at(opTrace, func(ctx context.Context, in decoder, _ *answer) (any, error) {
@@ -135,6 +141,30 @@ func handler(ops *operate.Operations) http.Handler {
 			return nil, err
 		}
 		return ops.Store.Backup(ctx, r, func(p operate.Progress) error { return out.item(p) })
+	})
+	at(opDrop, func(ctx context.Context, in decoder, _ *answer) (any, error) {
+		var r operate.StepDrop
+		if err := in(&r); err != nil {
+			return nil, err
+		}
+		r.Who = who(ctx, r.Who)
+		return ops.Remains.DropStep(ctx, r)
+	})
+	at(opRename, func(ctx context.Context, in decoder, _ *answer) (any, error) {
+		var r operate.StepRename
+		if err := in(&r); err != nil {
+			return nil, err
+		}
+		r.Who = who(ctx, r.Who)
+		return ops.Remains.RenameStep(ctx, r)
+	})
+	at(opForget, func(ctx context.Context, in decoder, _ *answer) (any, error) {
+		var r operate.GroupForget
+		if err := in(&r); err != nil {
+			return nil, err
+		}
+		r.Who = who(ctx, r.Who)
+		return ops.Remains.Forget(ctx, r)
 	})
 	slots := make(chan struct{}, maxAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,9 @@ const (
 	opCheck    = "store/check"
 	opCompact  = "store/compact"
 	opBackup   = "store/backup"
+	opDrop     = "store/step/drop"
+	opRename   = "store/step/rename"
+	opForget   = "store/group/forget"
 )
 
 // version is the first part of every path.
