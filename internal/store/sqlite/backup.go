@@ -116,11 +116,9 @@ func (d *DB) mayBackup(path string, o BackupOptions) error {
 
 // wants refuses where a folder's disk has no room for more bytes.
 func (d *DB) wants(op, dir string, more int64) error {
-	free, err := d.o.Free(dir)
-	if err != nil { // it says nothing about the room
-		return nil
-	}
-	if want := more + max(d.o.Reserve, 0); free < want {
+	want := more + max(d.o.Reserve, 0)
+	// Where the system can't say how much is free, the writing will.
+	if free, err := d.o.Free(dir); err == nil && free < want {
 		e := penstock.E(penstock.Limited, op, dir, fmt.Sprintf("the disk has %d MiB left, and %d MiB are needed (with the store's reserve)", free>>20, want>>20+1))
 		e.Hint = "free some space, or use another disk"
 		return e

@@ -54,16 +54,15 @@ func scene(d *DB, acked func(channel string, end int64)) error {
 // and what was acknowledged is there when it is opened again, and also if the power is cut then.
 func TestDiskErrors(t *testing.T) {
 	t.Parallel()
-	count := 0
-	{
+	count := func() int {
 		disk := newDisk(t)
 		d := mustOpen(t, disk.options(newPath(t)))
 		if err := scene(d, func(string, int64) {}); err != nil {
 			t.Fatal(err)
 		}
 		mustClose(t, d)
-		count = disk.ops
-	}
+		return disk.ops
+	}()
 	if count < 100 {
 		t.Fatalf("the scene has %d writes and syncs only", count)
 	}

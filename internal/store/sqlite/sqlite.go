@@ -6,7 +6,8 @@
 // transaction is undone there, an entry that is written often is written once a commit, and hot entries are not read again.
 //
 // Files: writer.go is the queue and the commit, group.go what a commit gathers, tx.go a transaction, read.go the reading,
-// view.go snapshots, wal.go the write-ahead log, schema.go the layout and its versions.
+// view.go snapshots, wal.go the write-ahead log, schema.go the layout and its versions; backup.go, restore.go, compact.go and
+// check.go what is done with the file as a whole.
 package sqlite
 
 import (
