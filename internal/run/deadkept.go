@@ -29,7 +29,7 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 		f.parked.die(t, m.Seq)
 	}
 	t.died = true
-	c.Meta.Set("dead", f.deadMeta(cause, stepName, attempts, m, f.entryName(t.in.entry)))
+	c.Meta.Set("dead", f.deadMeta(cause, stepName, attempts, m, t.in.entry.name))
 	t.append(author{}, f.dead.outlet, c, f.header(m, f.now()), f.plan.Vars)
 	f.recycle(b)
 	f.dead.sent.Add(1)

@@ -108,7 +108,7 @@ type channelSource struct {
 	waits    channel.Waits
 	held     []channel.Delivery // read, and not handed on: they go on elsewhere
 	bytes    int64              // of the messages that were handed on last
-	entry    int                // where they begin
+	entry    entry              // where they begin
 	deaths   []deadAt           // of messages that were dead: what their keys and places are
 }
 
@@ -184,7 +184,7 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 		at := deathOf(m)
 		m.Meta.Set("dead", penstock.Absent)
 		entry := s.f.entry(at.entry)
-		if i > 0 && entry != s.entry { // goes on elsewhere: the next batch
+		if i > 0 && entry.name != s.entry.name { // goes on elsewhere: the next batch
 			into.Msgs = into.Msgs[:len(into.Msgs)-1]
 			s.held = slices.Clone(ds[i:])
 			return nil

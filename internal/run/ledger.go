@@ -26,7 +26,7 @@ type intake struct {
 
 	works atomic.Int32 // in a run that keeps state: works that have not been through a lane
 	left  int          // … tracks that are not committed; the committer's
-	entry int          // node where its messages begin
+	entry entry        // where its messages begin
 
 	numbers int64 // … of the first, if it dies
 }
@@ -173,7 +173,7 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 }
 
 // first says that the messages begin at the first step. Behind a durable step they have the key that they left it with.
-func (in *intake) first() bool { return in.src.stage == nil && in.entry == 0 }
+func (in *intake) first() bool { return in.entry.at == 0 }
 
 // messageOverhead is what a message costs beside its bytes: its struct, track, headers and tape.
 const messageOverhead = 512

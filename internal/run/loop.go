@@ -54,7 +54,7 @@ func (l *lane) start(w *work) {
 	f := l.f
 	w.no = l.number()
 	w.mem = len(w.msgs) + len(w.early)
-	w.start = w.in.entry
+	w.start = w.in.entry.at
 	for _, e := range w.early {
 		x.f.dead.fail(x, w, e)
 	}
@@ -73,14 +73,13 @@ func (l *lane) start(w *work) {
 	seq := w.in.seq
 	w.maxAt = minTime
 	if f.parked != nil {
-		entry := f.entryName(w.in.entry)
 		for _, m := range ms {
 			t := m.Lineage.(*track)
 			if t.number != 0 { // it was dead: its key is that of then
 				continue
 			}
 			t.heldKey = strings.Clone(m.Key)
-			t.parkKey = parkKey(entry, m.Key)
+			t.parkKey = parkKey(w.in.entry.name, m.Key)
 			if t.redriven {
 				f.parked.enter(t.parkKey, 0)
 			}

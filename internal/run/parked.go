@@ -279,39 +279,32 @@ func (x *exec) park(w *work, ms []*penstock.Message) []*penstock.Message {
 	return kept
 }
 
+// entry is where in a flow messages begin.
+type entry struct {
+	at     int        // the node
+	name   string     // from, behind <step>, or, for those that a durable step refused and that are given in again, at <step>
+	behind *stageNode // the durable step that they left
+}
+
 // entryFrom is the beginning of a flow, as an entry.
 const entryFrom = "from"
 
-// entryName names where a message is to be given in again: `from`, `behind <step>`, or `at <step>` where a durable step
-// refused it.
-func (f *flow) entryName(entry int) string {
-	if entry == 0 {
-		return entryFrom
-	}
-	for _, s := range f.stages {
-		if s.pump.entry == entry {
-			return "behind " + s.node.Name
-		}
-	}
-	for _, s := range f.stages {
-		if s.at == entry {
-			return "at " + s.node.Name
-		}
-	}
-	return entryFrom
-}
+var fromEntry = entry{name: entryFrom}
 
-// entry is where in the program an entry is. One whose step is not there any more is the beginning.
-func (f *flow) entry(name string) int {
+// behind is the entry of what leaves the step.
+func (s *stageNode) behind() entry { return entry{s.node.Next, "behind " + s.node.Name, s} }
+
+// entry finds an entry by its name. One whose step is not there any more is the beginning.
+func (f *flow) entry(name string) entry {
 	for _, s := range f.stages {
 		switch name {
-		case "behind " + s.node.Name:
-			return s.pump.entry
+		case s.behind().name:
+			return s.behind()
 		case "at " + s.node.Name:
-			return s.at
+			return entry{at: s.at, name: name}
 		}
 	}
-	return 0
+	return fromEntry
 }
 
 // inTurn runs a node so that no message of a key is worked on before those in front of it are through: one that dies there

@@ -35,7 +35,6 @@ type pump struct {
 	forgotten bool // what is not complete by now will not be settled: the run was stopped
 
 	// In a run that keeps state; the committer guards them.
-	entry   int                // node where its messages begin
 	channel *channelSource     // nil: a driver's
 	stage   *stageNode         // nil: not the reader behind a durable step
 	keeps   bool               // the store keeps its positions
@@ -124,6 +123,8 @@ func (p *pump) dispatch(in *intake) bool {
 	if p.channel != nil {
 		in.bytes += p.channel.bytes
 		in.entry = p.channel.entry
+	} else {
+		in.entry = fromEntry
 	}
 	if !f.budget.acquire(in.count, in.bytes) {
 		return false

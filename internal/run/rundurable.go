@@ -86,7 +86,7 @@ func (f *flow) pump(reading context.Context, p *pump) {
 
 // begun completes messages that come from a durable step.
 func (f *flow) begun(x *exec, w *work, ms []*penstock.Message) []*penstock.Message {
-	s := w.in.src.stage
+	s := w.in.entry.behind
 	if s == nil {
 		return ms
 	}

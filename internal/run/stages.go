@@ -59,8 +59,8 @@ func (f *flow) addStage(n *node, at int) {
 	s.out = d.out
 	src := f.r.newChannelSource(d, f, name)
 	s.pump = newPump(f, &plan.Endpoint{Name: name, Channel: name, Pos: n.Pos, Label: "behind " + n.Name}, src)
-	s.pump.channel, s.pump.entry, s.pump.stage, s.pump.counts = src, n.Next, s, false
-	src.entry, src.stage = n.Next, s
+	s.pump.channel, s.pump.stage, s.pump.counts = src, s, false
+	src.entry, src.stage = s.behind(), s
 	n.stage = s
 	f.stages = append(f.stages, s)
 }
