@@ -258,7 +258,7 @@ func deathOf(m *penstock.Message) deadAt {
 
 // errParked is why a message was dead-lettered that did not fail itself.
 var errParked = &penstock.Error{Code: penstock.Conflict, Op: "park", Err: errors.New("held behind a dead letter of its key"),
-	Hint: "redrive or drop the first dead letter of the key; those behind it follow in order"}
+	Hint: "redrive or drop the first dead letter of the key, and redrive those behind it: they go in order"}
 
 // park holds back those messages whose key is parked: they join the dead letters, in order. Messages that were given in
 // again pass.
