@@ -6,7 +6,7 @@ TOOLS := $(CURDIR)/.tools/bin
 LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 FUZZTIME ?= 3s
 
-.PHONY: help run test race fuzz lint bench generate build clean
+.PHONY: help run test race mutate fuzz lint bench generate build clean
 
 help: ## print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,10 @@ test: ## run all tests; the summary at the end says what was skipped, and why
 	go run ./test/gotest -timeout 5m ./...
 
 race: ## run the concurrent packages under the race detector
-	go test -race ./internal/run/... ./connector/... ./conform/... ./jsonview/...
+	go test -race ./internal/run/... ./internal/stage/... ./internal/store/... ./internal/control/... ./connector/... ./conform/... ./jsonview/...
+
+mutate: ## plant deliberate bugs, one after the other, and see that tests catch each
+	go run ./test/mutate
 
 fuzz: ## run every fuzz target for FUZZTIME (3s; try FUZZTIME=5m)
 	go run ./test/gofuzz -time $(FUZZTIME)

@@ -51,8 +51,8 @@ var bugs = []bug{
 	{"redrive-loses", "redrive acknowledges dead letters without appending them", []suite{{"control/operate", "^TestRedrive"}}},
 
 	// Channels.
-	{"given-to-two-readers", "a reader that joins is given what another one has", []suite{channels, histories}},
-	{"key-order-ignored", "messages of one key are with two readers at a time", []suite{{"store/channel", "^TestOrderByKey$"}, channels}},
+	{"given-to-two-readers", "a reader that joins is given what another one has", []suite{channels}},
+	{"key-order-ignored", "messages of one key are with two readers at a time", []suite{{"store/channel", "^TestOrderByKey$"}, channels, histories}},
 	{"nack-forgets-delay", "a message that is given back comes again at once", []suite{channels}},
 	{"nack-forgets-message", "a message that is given back is not stored", []suite{channels}},
 	{"retention-ignores-group", "retention asks one group only what it still needs", []suite{retention}},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,16 +14,23 @@ var hook = regexp.MustCompile(`mutation\.On\("([^"]*)"\)`)
 
 // TestListAndSourceAgree finds bugs that nobody plants, and hooks that nobody tests.
 func TestListAndSourceAgree(t *testing.T) {
+	page, err := os.ReadFile("../../docs/testing-penstock.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	known := map[string]int{}
 	for _, b := range bugs {
 		if _, twice := known[b.name]; twice {
 			t.Errorf("%s is there twice", b.name)
 		}
+		if !strings.Contains(string(page), fmt.Sprintf("| `%s` | %s |\n", b.name, b.does)) {
+			t.Errorf("docs/testing-penstock.md does not say of %s that %s", b.name, b.does)
+		}
 		if known[b.name] = 0; b.does == "" || len(b.tests) == 0 {
 			t.Errorf("%s: what it does, or who catches it, is not said", b.name)
 		}
 	}
-	err := filepath.WalkDir("../../internal", func(path string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir("../../internal", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
