@@ -116,6 +116,16 @@ type Stateful interface {
 	NeedsState() string
 }
 
+// Overlapper is implemented by a source's configuration that can tell whether a sink of the same technology writes
+// where it reads, so that what is written would be read again. The compiler asks it for every such pair of a plan, also of
+// different flows.
+type Overlapper interface {
+	// Overlaps says how, as an *Error with a Hint; nil where they keep apart, or where only the messages could tell. sink is the
+	// sink's configuration, a pointer to the struct that was registered. Of env, Runtime.Params and Resumes are set. It must not
+	// touch the outside world.
+	Overlaps(sink any, env Env) error
+}
+
 // Typed is implemented by a driver's configuration whose reply or record type depends on it (a
 // reference file's schema).
 type Typed interface {

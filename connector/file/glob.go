@@ -102,7 +102,7 @@ func (w *walker) walk(dir string, parts []string) error {
 		return nil
 	}
 	for _, e := range entries {
-		if ok, _ := filepath.Match(parts[0], e.Name()); !ok || strings.HasPrefix(e.Name(), ".") && !strings.HasPrefix(parts[0], ".") {
+		if !matchName(parts[0], e.Name()) {
 			continue
 		}
 		name := filepath.Join(dir, e.Name())
@@ -188,6 +188,11 @@ func matchAll(parts, names []string) bool {
 	case len(names) == 0:
 		return false
 	}
-	ok, err := filepath.Match(parts[0], names[0])
-	return err == nil && ok && matchAll(parts[1:], names[1:])
+	return matchName(parts[0], names[0]) && matchAll(parts[1:], names[1:])
+}
+
+// matchName reports whether one part of a pattern matches a name.
+func matchName(part, name string) bool {
+	ok, err := filepath.Match(part, name)
+	return err == nil && ok && (!strings.HasPrefix(name, ".") || strings.HasPrefix(part, "."))
 }

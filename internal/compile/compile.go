@@ -52,6 +52,7 @@ func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, 
 	}
 	c.finishChannels()
 	c.keepState()
+	c.checkOverlaps()
 	c.checkTests()
 	c.deriveDelivery(strict)
 	if c.diags.HasErrors() {

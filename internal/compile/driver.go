@@ -121,7 +121,7 @@ func (d *driverConfig) template(t *penstock.Template, tag string) {
 	place, varies := placeOf(tag)
 	c := d.exprs.Template(*t, d.scope, place)
 	t.Program, t.Type = c.Program, c.Type
-	t.Constant = !c.Volatile && onlyParams(c)
+	t.Constant = c.Program != nil && !c.Volatile && onlyParams(c)
 	if !varies && c.Program != nil && !t.Constant {
 		d.diags.Errorf(t.Pos, "varies", t.Source, "use `params` here", "this setting is fixed when the flow starts, so it can't depend on %s", variesBy(c))
 	}

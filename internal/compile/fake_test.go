@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"path"
+	"strings"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/jsonview"
@@ -56,6 +58,20 @@ func registry() *penstock.Registry {
 type fileConfig struct {
 	Path   penstock.Template `json:"path" penstock:"required"`
 	Format penstock.Format   `json:"format"`
+}
+
+// Overlaps compares names and patterns, as far as they are constant. A file that ends in .old is not appended to where the run keeps no state.
+func (c fileConfig) Overlaps(sink any, env penstock.Env) error {
+	to, ok := sink.(*fileConfig)
+	if !ok || !c.Path.Constant || !to.Path.Constant {
+		return nil
+	}
+	f := &penstock.Frame{Runtime: env.Runtime, Arena: new(penstock.Arena)}
+	pattern, name := c.Path.Program.Eval(f), to.Path.Program.Eval(f)
+	if found, err := path.Match(path.Clean(pattern.Str()), path.Clean(name.Str())); err != nil || !found || strings.HasSuffix(name.Str(), ".old") && !env.Resumes {
+		return nil
+	}
+	return &penstock.Error{Code: penstock.Config, Err: errors.New(name.Str() + " is read again"), Hint: "write to another file"}
 }
 
 type lookupConfig struct {
