@@ -132,16 +132,24 @@ func (x *exec) apart(ctx context.Context, owner *penstock.Message, n *node, op *
 	errs := make([]error, len(children))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	one := func(i int) {
+		defer func() {
+			if v := recover(); v != nil { // a driver's: this message fails, the others go on
+				errs[i] = NewFault(x.f.plan.Name+"/"+n.Name, v)
+			}
+		}()
+		b := x.f.batches.get()
+		b.Runtime = x.f.r.runtime
+		own := child(b, children[i], 0)
+		res, mem, err := x.branch(ctx, owner, b, prog(i), x.inner(n), []*penstock.Message{own})
+		ends[i], errs[i] = res.msgs[0], err
+		mu.Lock()
+		memory = append(append(memory, b), mem...)
+		mu.Unlock()
+	}
 	x.f.r.all(limit, func(int) {
 		for i := int(next.Add(1) - 1); i < len(children); i = int(next.Add(1) - 1) {
-			b := x.f.batches.get()
-			b.Runtime = x.f.r.runtime
-			own := child(b, children[i], 0)
-			res, mem, err := x.branch(ctx, owner, b, prog(i), x.inner(n), []*penstock.Message{own})
-			ends[i], errs[i] = res.msgs[0], err
-			mu.Lock()
-			memory = append(append(memory, b), mem...)
-			mu.Unlock()
+			one(i)
 		}
 	})
 	for _, err := range errs {

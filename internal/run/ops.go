@@ -178,11 +178,14 @@ func (x *exec) guarded(t task) task {
 		if !ok {
 			return t(ctx, b, m)
 		}
-		try := &attempt{around: x.try}
+		try, good := &attempt{around: x.try}, false
+		defer func() { // also where it panics
+			if !good {
+				tr.recorded.failed(try)
+			}
+		}()
 		r, err := t(context.WithValue(ctx, tryKey{}, try), b, m)
-		if err != nil {
-			tr.recorded.failed(try)
-		}
+		good = err == nil
 		return r, err
 	}
 }
