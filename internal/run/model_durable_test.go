@@ -130,6 +130,9 @@ func (w *town) build(t *rapid.T, name, from string, before plan.Order, named int
 		if depth == 2 && (f.keeps != plan.None || w.redo) { // behind a branch two orders would meet
 			kinds = append(kinds, kGroup, kGroup)
 		}
+		if depth == 2 {
+			kinds = append(kinds, kDelay)
+		}
 		if !w.redo {
 			kinds = append(kinds, kLoop, kFilter)
 			if depth > 0 {
@@ -284,6 +287,7 @@ type life struct {
 	shelf  map[string]*shelf
 	runs   uint64
 	mended bool
+	now    time.Duration
 }
 
 func (w *town) live(t *rapid.T) *life {
@@ -318,7 +322,7 @@ func (k *killed) Submit(c store.Class, f func(store.Tx) error) *store.Commit {
 // run runs the town until it ends, or (kill ≥ 0) until so many commits are made. It says whether it ended.
 func (l *life) run(kill int, unsure bool) bool {
 	l.runs++
-	fate := &fateful{random: rand.New(rand.NewPCG(l.seed, l.runs)), rest: make(chan struct{}, 1), tried: map[string]int{}, mended: l.mended}
+	fate := &fateful{random: rand.New(rand.NewPCG(l.seed, l.runs)), rest: make(chan struct{}, 1), tried: map[string]int{}, mended: l.mended, now: l.now, step: 20 * time.Second}
 	p := &plan.Plan{Durable: true, Store: &plan.Store{Journal: 1 << 20}}
 	names := map[string]bool{}
 	for _, f := range l.flows {
@@ -373,6 +377,7 @@ func (l *life) run(kill int, unsure bool) bool {
 	fate.runner = r
 	k.abort = func() { go r.abort(errKilled) }
 	err = l.play(r, fate)
+	l.now = fate.now
 	l.store = l.store.Reopen() // what was on its way is there, or lost
 	if err != nil && kill < 0 {
 		l.t.Fatalf("%v\n%s", err, l)
@@ -577,7 +582,7 @@ func often(t *testing.T, times int, prop func(*rapid.T)) {
 // TestWhatIsKilledDoesWhatTheModelDoes kills runs at random commits until one comes to its end. Then every durable channel and every
 // dead letter is what the model says, exactly once and in the order that is promised.
 func TestWhatIsKilledDoesWhatTheModelDoes(t *testing.T) {
-	often(t, 10, func(t *rapid.T) {
+	often(t, 4, func(t *rapid.T) {
 		w := found(t, false)
 		want := w.think(false)
 		l := w.live(t)

@@ -39,9 +39,16 @@ type fateful struct {
 	runner  *Runner
 	tried   map[string]int
 	mended  bool // nothing fails any more
+
+	now  time.Duration // since the beginning
+	step time.Duration // that the clock goes each time
 }
 
-func (f *fateful) Now() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
+func (f *fateful) Now() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(f.now)
+}
 
 func (f *fateful) NewTimer(time.Duration) (<-chan time.Time, func()) {
 	t := &timer{c: make(chan time.Time, 1)}
@@ -78,6 +85,7 @@ func (f *fateful) fire() bool {
 	i := f.random.IntN(len(f.pending))
 	t := f.pending[i]
 	f.pending = append(f.pending[:i], f.pending[i+1:]...)
+	f.now += f.step
 	t.c <- time.Time{}
 	return true
 }
@@ -365,6 +373,8 @@ func (f *fateful) lower(nodes []*mnode) []plan.Node {
 			p.Op = &plan.Group{By: field("k"), Size: n.size, AtEnd: true, Into: body}
 		case kStore:
 			p.Op = &plan.Send{Endpoint: &plan.Endpoint{Name: n.name, Channel: n.name}, Idempotent: true}
+		case kDelay:
+			p.Op = &plan.Stage{Spec: &plan.Delay{For: time.Minute}}
 		case kDedupe:
 			p.Op = &plan.Stage{Spec: &plan.Dedupe{}, By: prog(func(fr *penstock.Frame) penstock.Value {
 				return penstock.StringValue(dedupeKey(n, idOf(fr.Msg), fr.Msg.Vars[slotKey].Str()))

@@ -137,6 +137,8 @@ func (c *composer) step(after *int, depth int) {
 		c.own(n)
 	case kDedupe:
 		c.emit(kDedupe, after).size = c.int(1, 4, "keys")
+	case kDelay:
+		c.emit(kDelay, after)
 	case kLoop:
 		n := c.emit(kLoop, after)
 		n.size = c.int(2, 5, "rounds")

@@ -36,6 +36,7 @@ const (
 	kNorm   // what a fork joined becomes a body
 	kStore  // sends to a durable channel
 	kDedupe // lets the first of some pass
+	kDelay  // holds everything for a while
 )
 
 // mnode is a node of the model: the same jumps as its plan.Node.
@@ -295,16 +296,19 @@ func dedupeKey(n *mnode, id, k string) string {
 	return fmt.Sprint(k, "|", chance(n.name, id)%uint32(n.size))
 }
 
-// dedupe says that the message is the first of its key. It goes on as a source message of its own.
+// dedupe says that the message is the first of its key.
 func (m *model) dedupe(n *mnode, msg *mmsg) bool {
 	key := n.name + "|" + dedupeKey(n, msg.id, msg.k)
 	if m.passed[key] {
 		return false
 	}
 	m.passed[key] = true
-	msg.wrote, msg.orig = new([]*stored), bodyOf(msg.id, msg.k, msg.h)
+	msg.boundary()
 	return true
 }
+
+// boundary is where the message goes on as a source message of its own.
+func (m *mmsg) boundary() { m.wrote, m.orig = new([]*stored), bodyOf(m.id, m.k, m.h) }
 
 // shaky fails a message as often as its place says.
 func (m *model) shaky(n *mnode, id string) *mfail {
@@ -370,6 +374,8 @@ func (m *model) op(sc scope, n *mnode, msg *mmsg) (int, *mfail) {
 		return gone, nil
 	case kStore:
 		m.store(n, msg)
+	case kDelay:
+		msg.boundary()
 	case kDedupe:
 		if !m.dedupe(n, msg) {
 			return gone, nil
@@ -472,7 +478,7 @@ func (m *model) loop(sc scope, n *mnode, msg *mmsg) *mfail {
 
 // dump shows a program, for a failure's report.
 func dump(nodes []*mnode, indent string) string {
-	names := []string{"mark", "filter", "hard", "flaky", "route", "finish", "send", "call", "fork", "each", "loop", "fan", "split", "part", "group", "gather", "norm", "store", "dedupe"}
+	names := []string{"mark", "filter", "hard", "flaky", "route", "finish", "send", "call", "fork", "each", "loop", "fan", "split", "part", "group", "gather", "norm", "store", "dedupe", "delay"}
 	var b strings.Builder
 	for i, n := range nodes {
 		fmt.Fprintf(&b, "%s%d %s %s → %d", indent, i, n.name, names[n.kind], *n.next)
