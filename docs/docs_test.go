@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 //	```console                                    runs each line that begins with $, and prints what follows
 //
 // and any other block is text.
-var pages = []string{"../README.md", "expressions.md", "testing.md", "tutorial.md"}
+var pages = []string{"../README.md", "delivery.md", "expressions.md", "testing.md", "tutorial.md"}
 
 func TestPages(t *testing.T) {
 	self, err := os.Executable()
@@ -204,6 +204,8 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^in [0-9.]+m?s$`), "in …"},
 	{regexp.MustCompile(`(?m) +(rate|-|[0-9.,]+/s)$`), " …"},
 	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"…"`},
+	{regexp.MustCompile(`[0-9-]{10} [0-9:]{8}\.[0-9]{3}Z`), "…"},
+	{regexp.MustCompile(`(\.csv)@[0-9a-f]{8}`), "$1@…"}, // which version of a file
 	{regexp.MustCompile(`\.dead@[0-9]+`), ".dead@…"}, // of those that die at once, any may be the first
 	{regexp.MustCompile(`(?m)^  [0-9-]+ [0-9:]+Z(, as | … )`), "  …$1"},
 }
