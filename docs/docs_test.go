@@ -206,7 +206,7 @@ var varying = []struct {
 	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"…"`},
 	{regexp.MustCompile(`[0-9-]{10} [0-9:]{8}\.[0-9]{3}Z`), "…"},
 	{regexp.MustCompile(`(\.csv)@[0-9a-f]{8}`), "$1@…"}, // which version of a file
-	{regexp.MustCompile(`\.dead@[0-9]+`), ".dead@…"}, // of those that die at once, any may be the first
+	{regexp.MustCompile(`\.dead@[0-9]+`), ".dead@…"},    // of those that die at once, any may be the first
 	{regexp.MustCompile(`(?m)^  [0-9-]+ [0-9:]+Z(, as | … )`), "  …$1"},
 }
 
