@@ -88,7 +88,15 @@ func newPlant(t testing.TB, flows ...*plan.Flow) *plant {
 }
 
 func (p *plant) runner() *Runner {
-	r, err := New(p.plan, Options{
+	r, err := New(p.plan, p.options())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return r
+}
+
+func (p *plant) options() Options {
+	return Options{
 		Clock: p.clock, Once: p.once, DeadLetters: p.dead, Store: func() (store.Store, error) { return p.store, nil },
 		Replace: func(_ *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
 			switch {
@@ -104,11 +112,7 @@ func (p *plant) runner() *Runner {
 			}
 			return nil, false
 		},
-	})
-	if err != nil {
-		p.t.Fatal(err)
 	}
-	return r
 }
 
 func (p *plant) run(ctx context.Context) *Summary {

@@ -211,6 +211,12 @@ func (f *flow) buildSource(ep *plan.Endpoint) error {
 	p := newPump(f, ep, s)
 	if f.durable {
 		_, p.keeps = s.(penstock.Positioned)
+		if !p.keeps && ep.Driver != nil && ep.Driver.Spec.Replay == penstock.ReplayPosition {
+			// What check promised of the flow rests on it.
+			return &penstock.Error{Code: penstock.Internal, Op: ep.Name, Path: ep.Pos.String(),
+				Err:  fmt.Errorf("the driver %s says that its messages come again by position, and is no penstock.Positioned", ep.Driver.Spec.Name),
+				Hint: "mend the driver: implement Resume, or register it without Replay: position; conform.Source tells"}
+		}
 		if ep.ID != nil {
 			p.inbox = newInbox(p)
 		}
