@@ -2,7 +2,7 @@
 // driver with a harness, a struct of functions and of features that it declares, and runs the suite:
 //
 //	func TestConform(t *testing.T) {
-//		conform.Source(t, conform.SourceHarness{Fill: …, Features: …})
+//		conform.Source(t, conform.SourceHarness{Fill: …, Spec: …, Features: …})
 //	}
 //
 // A case that needs a feature which the harness does not declare is skipped, saying so. Run the suites with

@@ -1,11 +1,10 @@
 package conform
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"io"
-	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -27,12 +26,15 @@ type SourceFeatures struct {
 type SourceHarness struct {
 	// Fill puts messages with these JSON bodies where the source reads them, and returns a function that makes a
 	// new source for them, as often as it is called.
-	Fill     func(t testing.TB, bodies []string) func(t testing.TB) penstock.Source
+	Fill func(t testing.TB, bodies []string) func(t testing.TB) penstock.Source
+	// Spec is what the driver is registered with: what it says there is held against what it does.
+	Spec     penstock.Spec
 	Features SourceFeatures
 }
 
 // Source runs the suite.
 func Source(t *testing.T, h SourceHarness) {
+	t.Run("is what it is registered as", h.registered)
 	t.Run("reads everything", h.readsEverything)
 	t.Run("reads nothing where there is nothing", h.empty)
 	t.Run("leaves what is in the batch", h.appends)
@@ -45,6 +47,45 @@ func Source(t *testing.T, h SourceHarness) {
 	t.Run("stops when it is told", h.cancelled)
 	t.Run("is closed at any time", h.closed)
 	t.Run("settles while it reads", h.settles)
+}
+
+// registered holds the driver to its Spec: the engine keeps the position of what is Positioned, and what check promises of a flow rests
+// on what the Spec says.
+func (h SourceHarness) registered(t *testing.T) {
+	if h.Spec.Name == "" {
+		t.Fatal("the harness has no Spec: give it the one that the driver is registered with")
+	}
+	s := h.Fill(t, numbered(1))(t)
+	defer func() {
+		if err := s.Close(context.Background()); err != nil {
+			t.Error("Close:", err)
+		}
+	}()
+	for _, wrong := range mismatches(h.Spec, s, h.Features) {
+		t.Error(wrong)
+	}
+}
+
+// mismatches lists where a source is not what its Spec or its harness says.
+func mismatches(spec penstock.Spec, s penstock.Source, features SourceFeatures) (wrong []string) {
+	_, positioned := s.(penstock.Positioned)
+	switch promised := spec.Replay == penstock.ReplayPosition; {
+	case promised && !positioned:
+		wrong = append(wrong, "it is registered with Replay: position, and is not Positioned: the engine refuses to run it")
+	case positioned && !promised:
+		wrong = append(wrong, "it is Positioned, and registered with Replay: "+strconv.Quote(string(spec.Replay))+": check promises less than it gives")
+	case features.Resumes && !positioned:
+		wrong = append(wrong, "the harness declares Resumes, and it is not Positioned")
+	}
+	if features.Finite && !spec.Finite {
+		wrong = append(wrong, "it ends by itself, and is not registered as Finite")
+	}
+	switch spec.Settle {
+	case penstock.Cumulative, penstock.Each:
+	default:
+		wrong = append(wrong, "it is registered with Settle: "+strconv.Quote(string(spec.Settle))+", which is neither cumulative nor each")
+	}
+	return wrong
 }
 
 const limit = 30 * time.Second // a source that hangs fails its test
@@ -196,181 +237,6 @@ func (h SourceHarness) positions(t *testing.T) {
 			t.Fatalf("message %d in line %d, the one before it in line %d", i, m.pos.Line, before.Line)
 		}
 		last[m.pos.Stream] = m.pos
-	}
-}
-
-// resumes stops a source where a batch ends and at the ends of a long stream, as most stops are.
-func (h SourceHarness) resumes(t *testing.T) {
-	if !h.Features.Resumes {
-		t.Skip("the source does not declare Resumes")
-	}
-	want := numbered(sourceMessages)
-	mk := h.Fill(t, want)
-	all := h.first(t, mk, len(want))
-	for _, k := range []int{1, 2, 256, len(all) / 2, len(all) - 1, len(all)} {
-		h.rest(t, mk, all, k)
-	}
-}
-
-// resumesAnywhere stops after each of a few messages.
-func (h SourceHarness) resumesAnywhere(t *testing.T) {
-	if !h.Features.Resumes {
-		t.Skip("the source does not declare Resumes")
-	}
-	want := numbered(60)
-	mk := h.Fill(t, want)
-	all := h.first(t, mk, len(want))
-	for k := range len(all) + 1 {
-		h.rest(t, mk, all, k)
-	}
-}
-
-// resumesAgain is stopped many times, each time after a few messages: every instance goes on from what the one before it gave.
-func (h SourceHarness) resumesAgain(t *testing.T) {
-	if !h.Features.Resumes {
-		t.Skip("the source does not declare Resumes")
-	}
-	want := numbered(100)
-	mk := h.Fill(t, want)
-	all := h.first(t, mk, len(want))
-	kept := map[string]penstock.Position{}
-	var got []message
-	for round := 1; len(got) < len(all); round++ {
-		ctx, s := h.open(t, mk, from(kept)...)
-		next := h.read(t, ctx, s, min(round, len(all)-len(got)))
-		if len(next) == 0 {
-			break
-		}
-		next = next[:min(round, len(next))] // the others were read and not settled
-		for _, m := range next {
-			kept[m.pos.Stream] = m.pos
-		}
-		got = append(got, next...)
-		if err := s.Close(ctx); err != nil {
-			t.Fatal(err)
-		}
-	}
-	h.check(t, got, texts(all))
-	unique(t, got)
-}
-
-// forgets looks at what a source says of its streams: one that messages are in flight of is not over, nor one that is read.
-func (h SourceHarness) forgets(t *testing.T) {
-	want := numbered(100)
-	ctx, s := h.open(t, h.Fill(t, want))
-	f, ok := s.(penstock.Forgetter)
-	if !ok || !h.Features.Resumes {
-		t.Skip("the source is no Forgetter, or does not declare Resumes")
-	}
-	if over := f.Over(); len(over) > 0 {
-		t.Errorf("before anything was read, %q is over", over)
-	}
-	live := map[string]bool{}
-	for _, m := range h.read(t, ctx, s, h.all(len(want))) {
-		live[m.pos.Stream] = true
-	}
-	for _, stream := range f.Over() {
-		if live[stream] {
-			t.Errorf("%s is over before it was settled", stream)
-		}
-	}
-}
-
-// first reads everything with a source that is told that nothing was read before.
-func (h SourceHarness) first(t testing.TB, mk func(testing.TB) penstock.Source, n int) []message {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	s := mk(t)
-	p, ok := s.(penstock.Positioned)
-	if !ok {
-		t.Fatal("the source declares Resumes and is not Positioned")
-	}
-	if err := p.Resume(ctx, nil); err != nil {
-		t.Fatal("Resume with nothing:", err)
-	}
-	if err := s.Open(ctx); err != nil {
-		t.Fatal(err)
-	}
-	all := h.read(t, ctx, s, h.all(n))
-	if err := s.Close(ctx); err != nil {
-		t.Error("Close:", err)
-	}
-	if len(all) != n {
-		t.Fatalf("%d messages, want %d", len(all), n)
-	}
-	unique(t, all)
-	return all
-}
-
-// rest goes on with a new source behind the first k messages of all: the others must come, under the same positions.
-func (h SourceHarness) rest(t testing.TB, mk func(testing.TB) penstock.Source, all []message, k int) {
-	t.Helper()
-	kept := map[string]penstock.Position{}
-	for _, m := range all[:k] {
-		kept[m.pos.Stream] = m.pos
-	}
-	stranger := penstock.Position{Stream: "a stream that is gone", Offset: 3, Next: 4, Line: 1, Tag: 7}
-	ctx, s := h.open(t, mk, append(from(kept), stranger)...)
-	if k == len(all) && !h.Features.Finite {
-		return // it would wait
-	}
-	got := h.read(t, ctx, s, h.all(len(all)-k))
-	want := slices.Clone(all[k:])
-	for _, list := range [][]message{got, want} {
-		if !h.Features.Ordered {
-			slices.SortFunc(list, func(a, b message) int {
-				return cmp.Or(cmp.Compare(a.pos.Stream, b.pos.Stream), cmp.Compare(a.pos.Offset, b.pos.Offset))
-			})
-		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("after %d messages %d come, want %d", k, len(got), len(want))
-	}
-	for i := range min(len(got), len(want)) {
-		g, w := got[i], want[i]
-		if g.body != w.body {
-			t.Fatalf("after %d messages, the %dth is %s, want %s", k, i, g.body, w.body)
-		}
-		if g.pos.Stream != w.pos.Stream || g.pos.Offset != w.pos.Offset || g.pos.Next != w.pos.Next || g.pos.Line != w.pos.Line {
-			t.Fatalf("after %d messages, the %dth is at %+v, and was at %+v before", k, i, g.pos, w.pos)
-		}
-	}
-	if err := s.Close(ctx); err != nil {
-		t.Error("Close:", err)
-	}
-}
-
-// from lists positions in an order of no meaning, as an engine does.
-func from(kept map[string]penstock.Position) (out []penstock.Position) {
-	for _, p := range kept {
-		out = append(out, p)
-	}
-	return out
-}
-
-func texts(all []message) []string {
-	out := make([]string, len(all))
-	for i, m := range all {
-		out[i] = m.body
-	}
-	return out
-}
-
-// unique makes sure that no two messages of a stream have the same offset: the engine knows them by it.
-func unique(t testing.TB, all []message) {
-	t.Helper()
-	type place struct {
-		stream string
-		offset int64
-	}
-	seen := map[place]bool{}
-	for _, m := range all {
-		p := place{m.pos.Stream, m.pos.Offset}
-		if seen[p] {
-			t.Fatalf("two messages at %d of %s", p.offset, p.stream)
-		}
-		seen[p] = true
 	}
 }
 

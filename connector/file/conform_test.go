@@ -79,6 +79,12 @@ func compress(t testing.TB, name, content string) {
 	}
 }
 
+// sourceSpec is what the source is registered with.
+func sourceSpec() penstock.Spec {
+	d, _ := registry().Lookup(penstock.KindOfSource, "file")
+	return d.Spec
+}
+
 // sourceHarness reads files of the given suffix: one, or many that a pattern finds, in parallel ranges if wanted.
 func sourceHarness(suffix string, files int, parallel bool) conform.SourceHarness {
 	return conform.SourceHarness{
@@ -106,6 +112,7 @@ func sourceHarness(suffix string, files int, parallel bool) conform.SourceHarnes
 				return s
 			}
 		},
+		Spec:     sourceSpec(),
 		Features: conform.SourceFeatures{Finite: true, Ordered: !parallel, Resumes: !parallel},
 	}
 }

@@ -53,6 +53,14 @@ func source(t testing.TB, c generate.Config, e penstock.Env) penstock.Source {
 	return s
 }
 
+// spec is what the source is registered with.
+func spec() penstock.Spec {
+	r := penstock.NewRegistry()
+	generate.Register(r)
+	d, _ := r.Lookup(penstock.KindOfSource, "generate")
+	return d.Spec
+}
+
 func harness() conform.SourceHarness {
 	return conform.SourceHarness{
 		Fill: func(_ testing.TB, bodies []string) func(testing.TB) penstock.Source {
@@ -60,6 +68,7 @@ func harness() conform.SourceHarness {
 				return source(t, generate.Config{Count: int64(len(bodies))}, env())
 			}
 		},
+		Spec:     spec(),
 		Features: conform.SourceFeatures{Finite: true, Ordered: true, Resumes: true, OwnBodies: true},
 	}
 }

@@ -36,6 +36,14 @@ func source(t testing.TB, f penstock.Format, r io.Reader) penstock.Source {
 	return s
 }
 
+// spec is what the source is registered with.
+func spec() penstock.Spec {
+	r := penstock.NewRegistry()
+	stdin.Register(r)
+	d, _ := r.Lookup(penstock.KindOfSource, "stdin")
+	return d.Spec
+}
+
 func harness() conform.SourceHarness {
 	return conform.SourceHarness{
 		Fill: func(_ testing.TB, bodies []string) func(testing.TB) penstock.Source {
@@ -44,6 +52,7 @@ func harness() conform.SourceHarness {
 				return source(t, format(t), strings.NewReader(in))
 			}
 		},
+		Spec:     spec(),
 		Features: conform.SourceFeatures{Finite: true, Ordered: true},
 	}
 }
