@@ -14,6 +14,9 @@ func (p *pump) first(in *intake) error {
 	last := map[string]penstock.Position{}
 	for i := range in.tracks {
 		t := &in.tracks[i]
+		if t.repeated {
+			continue
+		}
 		t.early = f.durable
 		last[t.pos.Stream] = t.pos
 		if p.each() {
@@ -24,6 +27,9 @@ func (p *pump) first(in *intake) error {
 		for _, pos := range last {
 			out = append(out, penstock.Outcome{Pos: pos})
 		}
+	}
+	if len(last) == 0 {
+		return nil
 	}
 	if f.durable && (p.channel != nil || p.keeps) {
 		ranges := make([]channel.Range, 0, 1)

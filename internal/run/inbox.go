@@ -39,13 +39,17 @@ func (b *inbox) load(ctx context.Context, st store.Store) (err error) {
 // fresh takes those messages out of ms that are done already: by the positions that earlier runs left, or by their
 // identities. They are settled with the others.
 func (p *pump) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
-	if p.before == nil && p.inbox == nil {
+	if p.before == nil && p.inbox == nil && !w.in.repeats {
 		return ms
 	}
 	kept := ms[:0]
 	for _, m := range ms {
+		if m.Lineage.(*track).repeated {
+			p.pass(m)
+			continue
+		}
 		if k, ok := p.before[m.Pos.Stream]; ok && k.holds(m.Pos) {
-			p.again(m)
+			p.pass(m)
 			continue
 		}
 		kept = append(kept, m)
@@ -56,8 +60,30 @@ func (p *pump) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
 	return kept
 }
 
-// again ends a message that was done before.
-func (p *pump) again(m *penstock.Message) {
+// repeat finds what a source whose positions are kept has read again since it lost its connection. What was read in front of that is settled, or
+// on its way.
+func (p *pump) repeat(in *intake) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reached == nil {
+		p.reached = map[string]int64{}
+	}
+	for from := 0; from < len(in.tracks); {
+		stream := in.tracks[from].pos.Stream
+		at, there := p.reached[stream]
+		for ; from < len(in.tracks) && in.tracks[from].pos.Stream == stream; from++ {
+			if t := &in.tracks[from]; p.reopened && there && t.pos.Offset < at {
+				t.repeated, t.early, in.repeats = true, true, true
+			} else {
+				at, there = t.pos.Next, true
+			}
+		}
+		p.reached[stream] = at
+	}
+}
+
+// pass ends a message that was done before.
+func (p *pump) pass(m *penstock.Message) {
 	p.flow.stats.Again.Add(1)
 	release(m.Lineage)
 }
@@ -93,7 +119,7 @@ func (b *inbox) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
 	for i, m := range some {
 		h, t := b.keys[i].Hash, m.Lineage.(*track)
 		if b.seen[i] {
-			b.p.again(m)
+			b.p.pass(m)
 			continue
 		}
 		if others, there := b.flight[h]; there { // it is settled behind the first, which may come to nothing yet

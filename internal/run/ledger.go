@@ -28,6 +28,8 @@ type intake struct {
 	left  int          // … tracks that are not committed; the committer's
 	entry entry        // where its messages begin
 
+	repeats bool // some were read before: see pump.repeat
+
 	numbers int64 // … of the first, if it dies
 }
 
@@ -44,6 +46,7 @@ type track struct {
 	// In a run that keeps state.
 	state    atomic.Uint32
 	early    bool // it was settled when it was read
+	repeated bool // it was read before, in this run
 	ready    bool // the committer knows that it is done; its own
 	recorded recorded
 	vars     []penstock.Value // as they came, from a channel
@@ -151,7 +154,7 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil
 		if in.src.flow.durable {
 			t.state.Store(trackOpen)
-			t.ready, t.early = false, false
+			t.ready, t.early, t.repeated = false, false, false
 			t.recorded.reset()
 			t.fate = journal.Done
 			t.hash, t.inbox, t.redriven, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, false, ""
@@ -166,6 +169,7 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 			t.vars = append(t.vars[:0], m.Vars...) // as it came, for the dead letter
 		}
 	}
+	in.repeats = false
 	in.open.Store(int32(n))
 	in.free.Store(2)
 	in.count, in.left = n, n

@@ -22,6 +22,9 @@ type pump struct {
 	waits  bool // the source is a Waiter
 	spare  pool[intake]
 
+	reopened bool             // it has lost its connection, and may read again what it read before
+	reached  map[string]int64 // mu: how far each stream was read, where the store keeps its positions
+
 	mu        sync.Mutex
 	complete  map[uint64]fates   // of intakes that ended before one that was read earlier
 	ready     []penstock.Outcome // in order, waiting for the settler
@@ -82,7 +85,7 @@ func (p *pump) read(ctx context.Context) error {
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, penstock.ErrDisconnected):
-			failures++
+			failures, p.reopened = failures+1, true
 			if !f.sleep(ctx, min(time.Duration(failures)*200*time.Millisecond, 10*time.Second)) {
 				return nil
 			}
@@ -135,6 +138,9 @@ func (p *pump) dispatch(in *intake) bool {
 		f.stats.Redriven.Add(int64(in.count))
 	}
 	p.number(in)
+	if p.keeps && !p.each() {
+		p.repeat(in)
+	}
 	if p == f.redriven && f.parked != nil {
 		for i, at := range p.channel.deaths {
 			f.parked.again(&in.tracks[i], at)
