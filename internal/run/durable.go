@@ -113,7 +113,7 @@ type channelSource struct {
 }
 
 func (r *Runner) newChannelSource(d *durable, f *flow, consumer string) *channelSource {
-	s := &channelSource{d: d, f: f, consumer: consumer}
+	s := &channelSource{d: d, f: f, consumer: consumer, entry: fromEntry}
 	d.sources = append(d.sources, s)
 	return s
 }
@@ -339,15 +339,8 @@ func (p *pump) space() string { return cursorSpace + p.ep.Name }
 
 // forgettable lists the streams whose positions nobody needs any more.
 func (p *pump) forgettable() []string {
-	o, ok := p.source.(penstock.Forgetter)
-	if !ok {
-		return nil
+	if o, ok := p.source.(penstock.Forgetter); ok {
+		return o.Over()
 	}
-	over := o.Over()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, stream := range over {
-		delete(p.reached, stream)
-	}
-	return over
+	return nil
 }

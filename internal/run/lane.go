@@ -68,6 +68,7 @@ type exec struct {
 	owner   *penstock.Message // branches: the message of the flow that they belong to
 	try     *attempt          // branches, in a run that keeps state: the try that they belong to
 	tries   int               // of the message that is tried again; 0 at first
+	ending  []ending          // onError.order: park: what is about to end
 }
 
 func newExec(ctx context.Context, f *flow, p *program, inherit *plan.Retry) *exec {
@@ -111,6 +112,7 @@ func (x *exec) put(w *work, pc int, ms []*penstock.Message) {
 // run takes ms from node pc to the end.
 func (x *exec) run(w *work, pc int, ms []*penstock.Message) {
 	x.put(w, pc, ms)
+	defer x.endInOrder(w)
 	if pc == plan.End {
 		return
 	}
@@ -374,6 +376,16 @@ func (x *exec) end(w *work, ms []*penstock.Message, ft fate) {
 		x.results.end(ms, ft)
 		return
 	}
+	if x.lane != nil && x.f.parked != nil && ft != fateDead && ft != fateLost {
+		for _, m := range ms {
+			x.ending = append(x.ending, ending{m, ft})
+		}
+		return
+	}
+	x.ended(w, ms, ft)
+}
+
+func (x *exec) ended(w *work, ms []*penstock.Message, ft fate) {
 	x.f.stats.count(ft, len(ms))
 	switch {
 	case x.f.durable:

@@ -123,7 +123,7 @@ func (w *town) build(t *rapid.T, name, from string, before plan.Order, named int
 		f.keeps = weaker(f.keeps, plan.PerKey)
 	}
 	c.kinds = func(depth int) []kind {
-		kinds := []kind{kMark, kHard, kFlaky, kFlaky, kSend, kStore, kStore, kStore, kCall, kCall, kFork, kEach}
+		kinds := []kind{kMark, kFilter, kHard, kFlaky, kFlaky, kSend, kStore, kStore, kStore, kCall, kCall, kFork, kEach}
 		if depth > 0 {
 			kinds = append(kinds, kRoute)
 		}
@@ -134,7 +134,7 @@ func (w *town) build(t *rapid.T, name, from string, before plan.Order, named int
 			kinds = append(kinds, kDelay)
 		}
 		if !w.redo {
-			kinds = append(kinds, kLoop, kFilter)
+			kinds = append(kinds, kLoop)
 			if depth > 0 {
 				kinds = append(kinds, kNorm) // a try
 			}
@@ -148,14 +148,7 @@ func (w *town) build(t *rapid.T, name, from string, before plan.Order, named int
 		return kinds
 	}
 	c.emit(kPart, to(1))
-	if c.through = w.redo; w.redo { // who ends on the way is not held by who dies later on
-		last := new(int)
-		c.list(last, 2, 7, false)
-		*last = len(c.nodes)
-		c.emit(kMark, to(plan.End))
-	} else {
-		c.list(to(plan.End), 2, 7, false)
-	}
+	c.list(to(plan.End), 2, 7, false)
 	for _, n := range c.nodes {
 		if n.kind == kGroup && w.redo {
 			n.size = 1

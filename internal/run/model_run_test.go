@@ -45,8 +45,6 @@ type composer struct {
 	catch  *int
 	kinds  func(depth int) []kind // of steps; nil: all but durable ones
 	inside []kind                 // of the step inside of a branch
-
-	through bool // no message ends but at the end
 }
 
 func to(pc int) *int { return &pc }
@@ -163,7 +161,7 @@ func (c *composer) route(after *int, depth int) {
 	n := c.emit(kRoute, after)
 	for range c.int(1, 2, "branches") {
 		n.targets = append(n.targets, to(len(c.nodes)))
-		if !c.through && c.int(0, 6, "stop") == 0 {
+		if c.int(0, 6, "stop") == 0 {
 			c.emit(kFinish, to(plan.End))
 			continue
 		}

@@ -17,6 +17,7 @@ type parcel struct {
 	m       *penstock.Message
 	pc      int
 	away    bool // on its way: only its place in the chain
+	fate    fate // at plan.End: how it is about to end
 	attempt int  // of the try that is to come
 	again   bool // the node runs again, without its condition
 	retry   bool // … since it failed
@@ -153,6 +154,9 @@ func (l *lane) resume(p *parcel) {
 	switch {
 	case p.called:
 		l.answered(p)
+	case p.pc == plan.End:
+		x.end(w, []*penstock.Message{p.m}, p.fate)
+		x.endInOrder(w)
 	case p.again:
 		n := &x.prog.nodes[p.pc]
 		if p.retry {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/mutation"
+	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
@@ -335,6 +337,36 @@ func (x *exec) inTurn(w *work, pc int, ms []*penstock.Message) {
 		ms = rest
 	}
 	x.give(ms)
+}
+
+// ending is a message that is about to end.
+type ending struct {
+	m    *penstock.Message
+	fate fate
+}
+
+// endInOrder ends messages where a key may be parked: none before those of its key in front of it, which may die yet, at a step that
+// it did not come to.
+func (x *exec) endInOrder(w *work) {
+	for len(x.ending) > 0 {
+		all := x.ending
+		x.ending = nil
+		slices.SortStableFunc(all, func(a, b ending) int { return cmp.Compare(a.m.Seq, b.m.Seq) })
+		for _, e := range all {
+			t := e.m.Lineage.(*track)
+			switch {
+			case x.lane.waits(w, e.m):
+				x.lane.park(&parcel{w: w, m: e.m, pc: plan.End, fate: e.fate})
+			case t.parkKey != "" && x.f.parked.holds(t, e.m.Seq):
+				x.dead(w, e.m, errParked, "park", 0)
+			default:
+				x.ended(w, []*penstock.Message{e.m}, e.fate)
+			}
+		}
+		if x.ending == nil {
+			x.ending = all[:0]
+		}
+	}
 }
 
 // Held says which key a dead letter holds back, by its meta.dead.
