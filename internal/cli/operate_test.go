@@ -192,6 +192,28 @@ func TestRedriveInARunningProcess(t *testing.T) {
 	}
 }
 
+// TestRemainsInARunningProcess asks a process that runs for what it runs itself, and for what it does not.
+func TestRemainsInARunningProcess(t *testing.T) {
+	dedupe := strings.Replace(keptPipe, "  steps:\n", "  steps:\n    - dedupe: { key: body.price }\n      name: NAME\n", 1)
+	here(t, strings.Replace(dedupe, "NAME", "once", 1))
+	r := begun(t, `{"price":1}`+"\n", `{"price":1}`)
+	for _, args := range [][]string{{"drop", "pipe/once", "--yes"}, {"rename", "pipe/once", "pipe/twice"}} {
+		if got := command(t, 1, append([]string{"store"}, args...)...); !strings.Contains(got, "the process that runs has the step pipe/once") {
+			t.Errorf("%v says\n%s", args, got)
+		}
+	}
+	if got := command(t, 0, "store", "info"); !strings.Contains(got, "dedupe by body.price") {
+		t.Errorf("info says\n%s", got)
+	}
+	_ = r.feed.Close()
+	if code := <-r.code; code != 0 {
+		t.Errorf("the run ended with %d", code)
+	}
+	if got := command(t, 0, "store", "drop", "pipe/once", "--yes"); !strings.Contains(got, "1 entry of state and 0 messages of pipe/once dropped") {
+		t.Errorf("drop says\n%s", got)
+	}
+}
+
 // TestSecondProcess finds the store in use: by one that answers, and by one that doesn't.
 func TestSecondProcess(t *testing.T) {
 	here(t, keptPipe)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,10 +33,27 @@ type fake struct {
 	operate.DeadLetters
 	operate.Journal
 	operate.Keeper
+	operate.Remains
 
 	status func(context.Context) (*operate.Status, error)
 	each   func(context.Context, operate.Selection, func(*operate.DeadLetter) error) error
 	acted  operate.Action
+	who    []string
+}
+
+func (f *fake) DropStep(_ context.Context, s operate.StepDrop) (*operate.StepMoved, error) {
+	f.who = append(f.who, s.Who)
+	return &operate.StepMoved{Step: s.Step, Entries: 1}, nil
+}
+
+func (f *fake) RenameStep(_ context.Context, s operate.StepRename) (*operate.StepMoved, error) {
+	f.who = append(f.who, s.Who)
+	return &operate.StepMoved{Step: s.Step, To: s.To, Messages: 2}, nil
+}
+
+func (f *fake) Forget(_ context.Context, g operate.GroupForget) (*operate.GroupForgotten, error) {
+	f.who = append(f.who, g.Who)
+	return &operate.GroupForgotten{Channel: g.Channel, Group: g.Group, Lag: 3}, nil
 }
 
 func (f *fake) Status(ctx context.Context) (*operate.Status, error) { return f.status(ctx) }
@@ -73,7 +92,7 @@ func serve(t *testing.T, f *fake) (ops *operate.Operations, s *socket.Server, st
 	if err != nil {
 		t.Fatal(err)
 	}
-	s = socket.Serve(l, &operate.Operations{Flows: f, Dead: f, Journal: f, Store: f})
+	s = socket.Serve(l, &operate.Operations{Flows: f, Dead: f, Journal: f, Store: f, Remains: f})
 	t.Cleanup(func() { closeNow(s) })
 	ops, err = socket.Dial(t.Context(), store)
 	if err != nil {
@@ -335,5 +354,26 @@ func TestWrongRequests(t *testing.T) {
 		if res.StatusCode != tc.status || !strings.Contains(string(text), tc.answer) {
 			t.Errorf("%s %s gives %d %s", tc.method, tc.path, res.StatusCode, text)
 		}
+	}
+}
+
+// TestRemainsGoThrough asks for what is done with remains, and who is written down.
+func TestRemainsGoThrough(t *testing.T) {
+	f := &fake{}
+	ops, _, _ := serve(t, f)
+	m, err := ops.Remains.DropStep(t.Context(), operate.StepDrop{Step: "a/b", Who: "nobody at all"})
+	if err != nil || *m != (operate.StepMoved{Step: "a/b", Entries: 1}) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	m, err = ops.Remains.RenameStep(t.Context(), operate.StepRename{Step: "a/b", To: "a/c", Who: "nobody at all"})
+	if err != nil || *m != (operate.StepMoved{Step: "a/b", To: "a/c", Messages: 2}) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	g, err := ops.Remains.Forget(t.Context(), operate.GroupForget{Channel: "a", Group: "b/from", Who: "nobody at all"})
+	if err != nil || *g != (operate.GroupForgotten{Channel: "a", Group: "b/from", Lag: 3}) {
+		t.Errorf("%+v, %v", g, err)
+	}
+	if len(f.who) != 3 || runtime.GOOS == "linux" && slices.Contains(f.who, "nobody at all") {
+		t.Errorf("written down are %q", f.who)
 	}
 }
