@@ -339,8 +339,15 @@ func (p *pump) space() string { return cursorSpace + p.ep.Name }
 
 // forgettable lists the streams whose positions nobody needs any more.
 func (p *pump) forgettable() []string {
-	if o, ok := p.source.(penstock.Forgetter); ok {
-		return o.Over()
+	o, ok := p.source.(penstock.Forgetter)
+	if !ok {
+		return nil
 	}
-	return nil
+	over := o.Over()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, stream := range over {
+		delete(p.reached, stream)
+	}
+	return over
 }
