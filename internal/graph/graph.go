@@ -38,7 +38,7 @@ type Node struct {
 	ID    string   `json:"id"`
 	Kind  Kind     `json:"kind"`
 	Title string   `json:"title"`           // the step's name, the channel's, or source, sink
-	Lines []string `json:"lines,omitempty"` // what it does, in the words of the file
+	Lines []string `json:"lines,omitempty"` // what it does, in the words of the file; first its condition, where it has one: "when body.total > 100"
 	Type  string   `json:"type,omitempty"`  // of the body behind it
 	// Durable says that it is in the store: a durable channel, or a durable step, which is a stage boundary (what leaves it was
 	// recorded). In pictures that is a cylinder; a channel in memory has a broken line.
@@ -219,9 +219,6 @@ func (g *describer) boxes() {
 
 func (g *describer) box(i int, n *plan.Node, line string) Node {
 	b := Node{ID: fmt.Sprint(i), Kind: KindStep, Title: n.Name, Lines: []string{line}, Type: n.Type.String()}
-	if n.When != nil {
-		b.Title += " (conditional)"
-	}
 	switch op := n.Op.(type) {
 	case *plan.Route:
 		b.Kind, b.Lines = KindRoute, nil
@@ -246,6 +243,9 @@ func (g *describer) box(i int, n *plan.Node, line string) Node {
 		}
 	case *plan.Loop:
 		b.Lines = append(b.Lines, "  "+chain(op.Body.Nodes))
+	}
+	if n.When != nil {
+		b.Lines = slices.Insert(b.Lines, 0, "when "+strings.Join(strings.Fields(n.Cond), " "))
 	}
 	return b
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func shop() *plan.Plan {
 	caught := leaf("map2", "map", "{a: int}", 4)
 	caught.Catch = 5
 	maybe := leaf("log1", "log", "<${body}>", 7)
-	maybe.When = program{}
+	maybe.When, maybe.Cond = program{}, "body.total > decimal(\"1000\") &&\n  body.urgent"
 	return &plan.Plan{
 		Durable: true,
 		Channels: []*plan.Channel{
@@ -118,6 +119,13 @@ func TestSVGIsWellFormed(t *testing.T) {
 	}
 }
 
+// TestWhatIsCutIsInTheTooltip: a condition that is longer than a box is wide can be read where the mouse stands on it.
+func TestWhatIsCutIsInTheTooltip(t *testing.T) {
+	if svg := Describe(shop()).SVG(); !strings.Contains(svg, "<title>log1 dyn\nwhen body.total &gt; decimal(&#34;1000&#34;) &amp;&amp; body.urgent</title>") {
+		t.Error("the condition of log1 can't be read as a whole")
+	}
+}
+
 func TestNothingOverlaps(t *testing.T) {
 	l := newLayout(Describe(shop()))
 	for i, a := range l.order {
@@ -158,6 +166,10 @@ func TestDescribe(t *testing.T) {
 	orders := g.Clusters[1]
 	if got := orders.Nodes[2].Lines; len(got) != 2 {
 		t.Errorf("leaf steps that follow one another share a box: %q", got)
+	}
+	log := slices.IndexFunc(orders.Nodes, func(n Node) bool { return n.Title == "log1" })
+	if got := orders.Nodes[log].Lines; len(got) != 2 || got[0] != `when body.total > decimal("1000") && body.urgent` || got[1] != "log <${body}>" {
+		t.Errorf("a condition stands in its box, in a line: %q", got)
 	}
 	if orders.Note != "effectively-once within 7d, order per-key, 4 lanes, typed 90%" {
 		t.Errorf("note %q", orders.Note)

@@ -73,7 +73,13 @@ func (d *drawing) band(b *placed) {
 
 func (d *drawing) box(b *box) {
 	n := b.node
-	d.printf("<g><title>%s</title>", html.EscapeString(strings.TrimSpace(n.Title+" "+n.Type)))
+	tip := strings.TrimSpace(n.Title + " " + n.Type)
+	for _, s := range n.Lines {
+		if clip(s, lineChars) != s {
+			tip += "\n" + s
+		}
+	}
+	d.printf("<g><title>%s</title>", html.EscapeString(tip))
 	top := b.y + padY
 	switch {
 	case n.Durable:

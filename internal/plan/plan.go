@@ -198,6 +198,7 @@ type Node struct {
 	Verb string // map, call …
 	Op   Op
 	When penstock.Program // nil: always; false: straight to Next
+	Cond string           // When, as it stands in the file
 	Next int              // index of the node that follows, always greater than this one's, or End
 	// Catch is the node where a failure goes on (try), with the error in ErrorSlot; End: the flow's
 	// onError.

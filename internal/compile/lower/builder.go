@@ -39,7 +39,10 @@ const (
 )
 
 // expectWhen is a step's condition, which its first node takes.
-type expectWhen struct{ program penstock.Program }
+type expectWhen struct {
+	program penstock.Program
+	text    string
+}
 
 // tryFrame gathers the nodes in a try, and what is known as a message enters each of them: that is
 // what is known in catch.
@@ -65,7 +68,7 @@ func (b *builder) place(n plan.Node) int {
 	n.Type = b.state.body()
 	n.Volatile, b.f.volatile = b.f.volatile, false
 	if b.when != nil {
-		n.When, b.when = b.when.program, nil
+		n.When, n.Cond, b.when = b.when.program, b.when.text, nil
 	}
 	b.nodes = append(b.nodes, n)
 	if b.try != nil {

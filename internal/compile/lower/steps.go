@@ -42,7 +42,7 @@ func (b *builder) step(s *resource.Step) {
 	var cond penstock.Program
 	if !s.When.IsZero() {
 		c, yes, no := b.exprs().Cond(s.When, pre.sc)
-		b.when, cond = &expectWhen{c.Program}, c.Program
+		b.when, cond = &expectWhen{c.Program, s.When.Source}, c.Program
 		b.state.sc, taken = yes, yes
 		skipped = pre
 		skipped.sc = no
