@@ -2,10 +2,10 @@ package run
 
 import (
 	"context"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
@@ -45,7 +45,7 @@ func TestASourceWaitsForAStoreThatHasStopped(t *testing.T) {
 		_, err := r.Run(t.Context())
 		done <- err
 	}()
-	for waits := false; !waits; time.Sleep(time.Millisecond) {
+	for waits := false; !waits; runtime.Gosched() {
 		c.mu.Lock()
 		waits = c.moved.n > 0
 		c.mu.Unlock()

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -119,9 +120,13 @@ func (p *plant) run(ctx context.Context) *Summary {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	sum, err := p.runner().Run(ctx)
+	r := p.runner()
+	sum, err := r.Run(ctx)
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	if n := r.busyN.Load(); n != 0 {
+		p.t.Errorf("%d goroutines count as busy after the run", n)
 	}
 	return sum
 }
@@ -413,7 +418,7 @@ func TestASourceWaitsForWhatStandsBehindADurableStep(t *testing.T) {
 	}()
 	s := r.flows[0].stages[0]
 	for s.waiting.Load() <= backlog { // nothing takes from behind the step
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 	if read := r.Snapshot().Flows[0].Read; read == int64(n) {
 		t.Errorf("everything was read, %d messages", read)

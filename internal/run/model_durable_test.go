@@ -56,7 +56,7 @@ func (w *town) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "source %d of %d in %v", w.kind, len(w.feed), w.sizes)
 	for _, f := range w.flows {
-		fmt.Fprintf(&b, "\n%s from %q, park %v, %s", f.name, f.from, f.park, f.scene.String())
+		fmt.Fprintf(&b, "\n%s from %q, park %v, %s", f.name, f.from, f.park, f.String())
 	}
 	return b.String()
 }
