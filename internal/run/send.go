@@ -132,11 +132,7 @@ func (x *exec) outgoing(w *work, op *plan.Send, ms []*penstock.Message, fail fun
 // tap sends copies beside the flow (wait: false): what fails is counted and logged, the
 // message goes on.
 func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
-	lost := func(_ *penstock.Message, err error) {
-		n.stats.Errors.Add(1)
-		x.f.stats.Lost.Add(1)
-		x.f.log.Warn("not sent", "step", n.Name, "error", err)
-	}
+	lost := x.untapped(n)
 	out, mapped := x.outgoing(w, op, ms, lost)
 	if len(out) == 0 {
 		return
@@ -183,6 +179,15 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	})
 }
 
+// untapped counts and logs what a tap could not send.
+func (x *exec) untapped(n *node) func(*penstock.Message, error) {
+	return func(_ *penstock.Message, err error) {
+		n.stats.Errors.Add(1)
+		x.f.stats.Lost.Add(1)
+		x.f.log.Warn("not sent", "step", n.Name, "error", err)
+	}
+}
+
 // copyOut makes c a copy of m that owns all of its memory through b.
 func copyOut(b *penstock.Batch, c, m *penstock.Message) {
 	m.Body.CloneInto(c.Body, b.Arena().Alloc)
@@ -200,10 +205,19 @@ func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Messag
 	o, now := n.sink.outlet, x.f.now()
 	kept := ms[:0]
 	mapped := op.Body != nil || op.Key != nil
+	sent := int64(0)
+	fail := x.fail
+	if op.NoWait {
+		lost := x.untapped(n)
+		fail = func(m *penstock.Message, err error) {
+			lost(m, err)
+			kept = append(kept, m)
+		}
+	}
 	for _, m := range ms {
 		out := m
 		if mapped {
-			made, _ := x.outgoing(w, op, []*penstock.Message{m}, x.fail)
+			made, _ := x.outgoing(w, op, []*penstock.Message{m}, fail)
 			if len(made) == 0 {
 				x.give(made)
 				continue
@@ -214,7 +228,7 @@ func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Messag
 		if o.key != nil {
 			key, err := text(o.key, w.batch.Frame(out), "key of channel "+o.name)
 			if err != nil {
-				x.fail(m, err)
+				fail(m, err)
 				continue
 			}
 			if out == m { // the message itself keeps its key
@@ -228,8 +242,9 @@ func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Messag
 		}
 		m.Lineage.(*track).append(by, o, out, x.f.header(m, now), nil)
 		kept = append(kept, m)
+		sent++
 	}
-	n.sink.sent.Add(int64(len(kept)))
+	n.sink.sent.Add(sent)
 	x.put(w, n.Next, kept)
 }
 
