@@ -116,13 +116,13 @@ func verifyOrders(path string, f benchdata.Figures) (err error) {
 
 func storeDedupe(ctx context.Context, s *storeRun) error {
 	keys, n := s.full(10_000_000, 200_000), int(s.full(1_000_000, 50_000))
-	feed := func(first int64, round int) func(io.Writer, uint64, int) (benchdata.Figures, error) {
+	feed := func(first int64, round, every int) func(io.Writer, uint64, int) (benchdata.Figures, error) {
 		return func(w io.Writer, seed uint64, n int) (f benchdata.Figures, err error) {
 			rnd := rand.New(rand.NewPCG(seed, uint64(round))) //nolint:gosec // data of a benchmark
 			var line []byte
 			for i := range n {
-				id := first + int64(i/2)
-				if i%2 == 1 {
+				id := first + int64(f.Passing)
+				if every > 0 && i%every == 1 {
 					id = rnd.Int64N(keys)
 				} else {
 					f.Passing++
@@ -138,9 +138,9 @@ func storeDedupe(ctx context.Context, s *storeRun) error {
 	}
 	// The step is made known to the store by a first run; the keys are put into its state then.
 	first := keys
-	feedRun := func(ctx context.Context, n, round int) (harness.Measurement, []harness.Sample, error) {
-		source := s.path(fmt.Sprintf("in%d.jsonl", round)) // another file each time: the store knows how far one was read
-		f, err := writeInput(source, feed(first, round), s.Seed, n)
+	feedRun := func(ctx context.Context, n, round, every int) (harness.Measurement, []harness.Sample, error) {
+		source := s.path(fmt.Sprintf("in%d-%d.jsonl", round, every)) // another file each time: the store knows how far one was read
+		f, err := writeInput(source, feed(first, round, every), s.Seed, n)
 		if err != nil {
 			return harness.Measurement{}, nil, err
 		}
@@ -156,22 +156,25 @@ func storeDedupe(ctx context.Context, s *storeRun) error {
 		}
 		return m, samples, err
 	}
-	if _, _, err := feedRun(ctx, 1, -1); err != nil {
+	if _, _, err := feedRun(ctx, 1, -1, 0); err != nil {
 		return err
 	}
 	if _, err := s.load(ctx, s.Load, "keys", "-store", s.path("d.db"), "-space", "intake/once", "-keys", strconv.FormatInt(keys, 10)); err != nil {
 		return err
 	}
-	s.out.Sizes = fmt.Sprintf("%d keys remembered, a file of %d messages of which every other came before", keys, n)
-	return s.alternate(ctx, false, storeSide{"penstock", func(ctx context.Context, round int) (load.Result, error) {
-		m, samples, err := feedRun(ctx, n, round)
-		if err != nil {
-			return load.Result{}, err
-		}
-		r := used(m, n)
-		r.Add("RSS growth", "×", growth(samples, func(a harness.Sample) int64 { return a.RSS }))
-		return r, nil
-	}})
+	s.out.Sizes = fmt.Sprintf("%d keys remembered, a file of %d messages", keys, n)
+	side := func(name string, every int) storeSide {
+		return storeSide{name, func(ctx context.Context, round int) (load.Result, error) {
+			m, samples, err := feedRun(ctx, n, round, every)
+			if err != nil {
+				return load.Result{}, err
+			}
+			r := used(m, n)
+			r.Add("RSS growth", "×", growth(samples, func(a harness.Sample) int64 { return a.RSS }))
+			return r, nil
+		}}
+	}
+	return s.alternate(ctx, false, side("penstock, all of them new", 0), side(knownSide, 2))
 }
 
 // growth is the mean of the last quarter of the samples in that of the second quarter; what comes before warms up.

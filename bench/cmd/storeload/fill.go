@@ -127,6 +127,10 @@ func (p *puts) write(space string) func(store.Tx) error {
 	}
 }
 
+// keysInFlight is how many transactions of keys are under way: one beside the one that is being made. With more the log of the store grows
+// faster than it is copied, and the set's own snapshots are cancelled at its bound.
+const keysInFlight = 1
+
 // keys puts the keys k0, k1, … into the state of a dedupe step with a window of a day.
 func keys(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error {
 	if s.space == "" {
@@ -160,7 +164,7 @@ func keys(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error 
 			}
 			window = append(window, db.Submit(store.Bulk, out.write(s.space)))
 		}
-		if len(window) == inFlight || i >= s.keys {
+		if len(window) == keysInFlight || i >= s.keys {
 			if err := window[0].Wait(ctx); err != nil {
 				return err
 			}
