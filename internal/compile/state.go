@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"slices"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/compile/lower"
 	"penstock.dev/penstock/internal/plan"
@@ -22,17 +24,11 @@ func (c *compiler) storeOf() *plan.Store {
 func (c *compiler) keepState() {
 	c.plan.Store = c.storeOf()
 	in := c.set.Integration()
-	c.plan.Store.Named = in != nil && in.Has("store")
-	c.plan.Durable = c.plan.Store.Named
-	for _, f := range c.plan.Flows {
-		f.Keeps = c.needsStore(f)
-		c.plan.Durable = c.plan.Durable || f.Keeps
-	}
+	c.plan.Durable = in != nil && in.Has("store") || slices.ContainsFunc(c.plan.Flows, c.needsStore)
 	if !c.plan.Durable {
 		return
 	}
 	for f, windows := range c.windows {
-		f.Keeps = f.Keeps || len(windows) > 0
 		for at, st := range windows {
 			f.Nodes[at].Op = st
 		}

@@ -72,11 +72,10 @@ func (c *Checked) selectFlows(names []string) (*plan.Plan, error) {
 		add(f)
 	}
 	p := *c.plan
-	p.Flows, p.Durable = nil, p.Store.Named // whether a run keeps state is a matter of the flows in it
+	p.Flows = nil
 	for _, f := range c.plan.Flows {
 		if in[f.Name] {
 			p.Flows = append(p.Flows, f)
-			p.Durable = p.Durable || f.Keeps
 		}
 	}
 	return &p, nil

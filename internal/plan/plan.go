@@ -38,7 +38,6 @@ type Store struct {
 	Path    string // of the file; relative to the working folder
 	Reserve int64  // bytes of the disk that stay free
 	Journal int64  // bytes of the journal that traces read
-	Named   bool   // the Integration names it
 	Pos     penstock.Pos
 }
 
@@ -95,8 +94,6 @@ type Flow struct {
 	Nodes       []Node
 	Slots       int      // length of Message.Vars
 	Vars        []string // names of the slots: what variables are stored under at a stage boundary
-	// Keeps says that the flow itself can't do without the store: a run of it keeps state, whatever runs beside it.
-	Keeps bool
 	// Delivery is what the flow declares, Guarantee what it really gives, and why.
 	Delivery  Delivery
 	Guarantee Guarantee
