@@ -183,7 +183,7 @@ func (c *committer) next(p *pump) *intake {
 // intake takes those messages of an intake that are done. The others stay behind, and with order: per-key those of the
 // same key that were read after them.
 func (c *committer) intake(u *unit, in *intake) {
-	keyed := c.f.keyed
+	keyed, places := c.f.keyed, in.src.places()
 	for i := range in.tracks {
 		t := &in.tracks[i]
 		open := t.state.CompareAndSwap(trackOpen, trackLate)
@@ -191,13 +191,13 @@ func (c *committer) intake(u *unit, in *intake) {
 		if keyed {
 			if q, waits := c.behind[t.hash]; open || waits && !mutation.On("straggler-overtaken") {
 				c.behind[t.hash] = append(q, t)
-				if !t.early {
+				if places && !t.early {
 					in.src.at.add(t, true)
 				}
 				continue
 			}
 		}
-		if !t.early {
+		if places && !t.early {
 			in.src.at.add(t, open)
 		}
 		if !open {
@@ -212,17 +212,13 @@ func (c *committer) straggler(u *unit, t *track) {
 		t.recorded.ops = append(t.recorded.ops, t.recorded.ops...)
 	}
 	if !c.f.keyed {
-		if !t.early {
-			t.in.src.at.finish(t)
-		}
+		t.in.src.finish(t)
 		u.take(t)
 		return
 	}
 	q := c.behind[t.hash]
 	for len(q) > 0 && q[0].ready {
-		if !q[0].early {
-			q[0].in.src.at.finish(q[0])
-		}
+		q[0].in.src.finish(q[0])
 		u.take(q[0])
 		q = q[1:]
 	}
@@ -363,19 +359,24 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 	return nil
 }
 
-// submit writes the unit. While the disk has no room it waits, and its sources with it.
+// submit writes the unit. While the disk has no room it waits, and its sources with it. What comes out of the store goes on before that: it
+// may use half of the reserve, as a small transaction, so that what is in the store is worked off, which makes room.
 func (c *committer) submit(ctx context.Context, u *unit) error {
-	told := false
+	told, class := false, store.Bulk
 	if mutation.On("settled-before-state") {
 		defer c.apart(u.withoutState())
 	}
 	for {
-		err := c.f.r.store.Submit(store.Bulk, u.write).Wait(ctx)
+		err := c.f.r.store.Submit(class, u.write).Wait(ctx)
 		if penstock.CodeOf(err) != penstock.Limited || err == nil {
 			if told && err == nil {
 				c.f.log.Info("the store has room again")
 			}
 			return err
+		}
+		if class == store.Bulk && u.fromStore() {
+			class = store.Small
+			continue
 		}
 		if !told {
 			c.f.log.Warn("the store takes nothing; the flow waits", "error", err)

@@ -48,6 +48,7 @@ type track struct {
 	early    bool // it was settled when it was read
 	repeated bool // it was read before, in this run
 	ready    bool // the committer knows that it is done; its own
+	placed   bool // … that it has taken it off the messages that are not done, at their place
 	recorded recorded
 	vars     []penstock.Value // as they came, from a channel
 	hash     uint64           // of the key, with order: per-key

@@ -11,13 +11,17 @@ import (
 
 // positions remembers how far a source is settled: per stream all before one place, and what is done behind it though
 // something in front is not (a message that waits for its retry).
-type positions struct{ streams map[string]*progress }
+type positions struct {
+	streams map[string]*progress
+	loose   []*progress // messages of theirs were finished since they were tidied
+}
 
 // progress is one stream's. Its stretches are in the order of reading; the first of them is not done.
 type progress struct {
 	prefix    penstock.Position // the last message before which everything is done
 	any       bool              // prefix is set
 	changed   bool              // since it was written
+	loose     bool              // it is among positions.loose
 	told      penstock.Position // how far the source knows
 	stretches []stretch
 	before    []extent // behind the prefix, done by earlier runs
@@ -45,6 +49,7 @@ func (p *positions) add(t *track, open bool) {
 	pr.changed = true
 	switch n := len(pr.stretches); {
 	case open && !mutation.On("position-ahead"):
+		t.placed = false
 		pr.stretches = append(pr.stretches, stretch{t.pos, t.pos, t})
 	case n == 0:
 		pr.prefix, pr.any = t.pos, true
@@ -55,13 +60,40 @@ func (p *positions) add(t *track, open bool) {
 	}
 }
 
-// finish notes that a message is done that was not.
+// places says that it matters how far the source is settled: the store keeps that, or the source is told.
+func (p *pump) places() bool { return p.keeps || p.channel == nil && !p.each() }
+
+// finish notes that a message is done that was left behind.
+func (p *pump) finish(t *track) {
+	if p.places() && !t.early {
+		p.at.finish(t)
+	}
+}
+
+// finish notes that a message is done that was not. Where there are many of them, all are looked for at once: by tidy.
 func (p *positions) finish(t *track) {
 	pr := p.streams[t.pos.Stream]
-	pr.changed = true
+	t.placed = true
+	if !pr.loose {
+		pr.changed, pr.loose = true, true
+		p.loose = append(p.loose, pr)
+	}
+}
+
+// tidy joins the stretches of what was finished.
+func (p *positions) tidy() {
+	for _, pr := range p.loose {
+		pr.tidy()
+	}
+	clear(p.loose)
+	p.loose = p.loose[:0]
+}
+
+func (pr *progress) tidy() {
+	pr.loose = false
 	kept := pr.stretches[:0]
 	for _, s := range pr.stretches {
-		if s.open == t {
+		if s.open != nil && s.open.placed {
 			s.open = nil
 		}
 		switch n := len(kept); {

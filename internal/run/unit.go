@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/journal"
@@ -36,6 +37,12 @@ type unit struct {
 	frame   []byte
 
 	identities map[*pump][]*identity // for inboxes
+}
+
+// fromStore says that nothing in the unit came from outside of the store.
+func (u *unit) fromStore() bool {
+	outside := func(in *intake) bool { return in.src.channel == nil }
+	return !slices.ContainsFunc(u.intakes, outside) && !slices.ContainsFunc(u.tracks, func(t *track) bool { return outside(t.in) })
 }
 
 // bundle gathers the messages for one channel. What is very much is written in several pieces.
@@ -228,6 +235,7 @@ func (u *unit) prepare(ctx context.Context) error {
 	}
 	clear(u.identities)
 	for _, p := range f.pumps {
+		p.at.tidy()
 		if !p.keeps {
 			continue
 		}
