@@ -6,6 +6,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/journal"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/jsonview"
 )
@@ -376,7 +377,7 @@ func (x *exec) end(w *work, ms []*penstock.Message, ft fate) {
 		x.results.end(ms, ft)
 		return
 	}
-	if x.lane != nil && x.f.parked != nil && ft != fateDead && ft != fateLost {
+	if x.lane != nil && x.f.parked != nil && ft != fateDead && ft != fateLost && !mutation.On("ends-out-of-order") {
 		for _, m := range ms {
 			x.ending = append(x.ending, ending{m, ft})
 		}

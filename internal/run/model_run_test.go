@@ -44,7 +44,7 @@ type composer struct {
 	nodes  []*mnode
 	catch  *int
 	kinds  func(depth int) []kind // of steps; nil: all but durable ones
-	inside []kind                 // of the step inside of a branch
+	inside []kind                 // steps inside of a branch that don't fail
 }
 
 func to(pc int) *int { return &pc }
@@ -179,10 +179,10 @@ func (c *composer) sub(prefix string, first kind) []*mnode {
 	if first != kLoop && c.int(0, 1, "filter") == 0 {
 		kinds = append(kinds, kFilter)
 	}
-	inside := []kind{kMark, kHard, kFlaky, kSend, kCall}
-	if first != kLoop {
-		inside = append(inside, c.inside...)
+	if first != kLoop && c.inside != nil && c.int(0, 1, "inside") == 0 {
+		kinds = append(kinds, c.inside...)
 	}
+	inside := []kind{kMark, kHard, kFlaky, kSend, kCall}
 	kinds = append(kinds, rapid.SampledFrom(inside).Draw(c.t, "inner"), kMark)
 	var out []*mnode
 	for i, k := range kinds {

@@ -192,8 +192,10 @@ func TestAnIdentityIsWorkedOnOnce(t *testing.T) {
 }
 
 func TestAtMostOnceSettlesWhatItReads(t *testing.T) {
-	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.Total, Delivery: plan.AtMostOnce, Sources: fromLines("a"), Nodes: next(toChannel("c"))})
+	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.Total, Delivery: plan.AtMostOnce, Sources: fromLines("a"), Nodes: next(send("out"), toChannel("c"))})
 	p.source = func() penstock.Source { return &resumable{lines: lines{docs: docs(1000, `{"n":%d}`), batch: 10}} }
+	out := &noted{}
+	p.sinks["out"] = out
 	real := p.store
 	b := &breaking{Store: real, left: 31}
 	p.store = b
@@ -208,9 +210,10 @@ func TestAtMostOnceSettlesWhatItReads(t *testing.T) {
 	}
 	p.run(t.Context())
 	got := p.holds("c")
-	once := slices.Compact(slices.Sorted(slices.Values(got)))
-	if len(once) != len(got) {
-		t.Errorf("%d messages, %d of them once", len(got), len(once))
+	for what, got := range map[string][]string{"the channel": got, "the sink": out.got} {
+		if once := slices.Compact(slices.Sorted(slices.Values(got))); len(once) != len(got) {
+			t.Errorf("%s got %d messages, %d of them once", what, len(got), len(once))
+		}
 	}
 	if len(got) < 500 {
 		t.Errorf("only %d messages", len(got))
