@@ -105,7 +105,7 @@ func (c *committer) run(ctx context.Context) error {
 		if u.empty() {
 			c.tell(u)
 			if over {
-				return nil
+				return c.forget(ctx, u)
 			}
 			c.wait(ctx, due)
 			if ctx.Err() != nil {
@@ -123,6 +123,14 @@ func (c *committer) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// forget deletes the positions that sources need no longer since the last transaction.
+func (c *committer) forget(ctx context.Context, u *unit) error {
+	if err := u.prepare(ctx); err != nil || !u.writes() {
+		return err
+	}
+	return c.submit(ctx, u)
 }
 
 // leave takes a poke that nobody will see off the count.
