@@ -87,7 +87,7 @@ func (c *Checked) fed(p *plan.Plan) error {
 	for _, f := range p.Flows {
 		var dry []string
 		for _, src := range f.Sources {
-			if src.Channel != "" && len(writers(p, src.Channel)) == 0 {
+			if src.Channel != "" && !durable(p, src.Channel) && len(writers(p, src.Channel)) == 0 {
 				dry = append(dry, src.Channel)
 			}
 		}
@@ -119,4 +119,14 @@ func writers(p *plan.Plan, channel string) []string {
 
 func reads(f *plan.Flow, channel string) bool {
 	return slices.ContainsFunc(f.Sources, func(ep *plan.Endpoint) bool { return ep.Channel == channel })
+}
+
+// durable reports whether a channel is in the store: what it holds may have come from other runs, or still come from elsewhere.
+func durable(p *plan.Plan, name string) bool {
+	for _, c := range p.Channels {
+		if c.Name == name {
+			return c.Durable
+		}
+	}
+	return false
 }

@@ -22,6 +22,9 @@ const (
 	mergePortion = 64 << 10
 )
 
+// freshBytes is how much is kept of what was written before it is looked at whether it is durable.
+const freshBytes = 1 << 20
+
 // slow says that a view was closed because it took too long: the disk is busy. What it read until then counts.
 func slow(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded)

@@ -46,6 +46,11 @@ type cursor struct {
 // that there is work left, which can wait for the next. A portion is a few milliseconds of work, for each thousand keys added about one
 // more.
 func (s *Set) Maintain(ctx context.Context, out Putter) (more bool, err error) {
+	if len(s.fresh)*s.shape.page > freshBytes { // nobody has looked into the store for long: let go of what is durable
+		if err := s.view(ctx, func(store.State) error { return nil }); err != nil && !slow(ctx, err) {
+			return false, err
+		}
+	}
 	budget := s.shape.least + s.credit
 	s.credit = 0
 	began := s.sequence

@@ -78,7 +78,7 @@ func writeAnew(ctx context.Context, w *conn, path string) error {
 // swap puts a file in the place of the store's, and opens it. The log is emptied before, and nobody has the old file open.
 func (d *DB) swap(path string) error {
 	p := &d.views
-	p.cancelAll(penstock.E(penstock.Timeout, "read the store", d.o.Path, "the snapshot was cancelled, as the file was compacted"))
+	p.cancelAll(d.over("the snapshot was cancelled, as the file was compacted"))
 	var idle []*conn
 	defer func() {
 		for range idle { // the next views open the new file

@@ -97,7 +97,7 @@ func (d *DB) snapshot(ctx context.Context, lasts time.Duration, f func(*view) er
 	}
 	if lasts > 0 {
 		stop := d.o.afterFunc(lasts, func() {
-			e := penstock.E(penstock.Timeout, "read the store", d.o.Path, fmt.Sprintf("the snapshot was open for %s", lasts))
+			e := d.over(fmt.Sprintf("the snapshot was open for %s", lasts))
 			e.Hint = "read less at a time: a snapshot that is held open keeps the write-ahead log from being shortened"
 			v.end(e)
 		})
@@ -208,3 +208,9 @@ func (v *view) Log() store.Log { return viewReader{v} }
 
 // State implements store.View.
 func (v *view) State() store.State { return viewReader{v} }
+
+// over is why a snapshot was ended before its reader had done with it. It is a deadline that was exceeded, as for any reader that
+// has to try again with less.
+func (d *DB) over(why string) *penstock.Error {
+	return &penstock.Error{Code: penstock.Timeout, Op: "read the store", Path: d.o.Path, Err: fmt.Errorf("%s: %w", why, context.DeadlineExceeded)}
+}

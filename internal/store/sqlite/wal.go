@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"errors"
 
-	"penstock.dev/penstock"
 )
 
 // The write-ahead log. SQLite goes on at its end until all of it is in the file and no reader needs it; then it begins at its
@@ -164,7 +163,7 @@ func (s *walState) bound(d *DB) {
 	p := &d.views
 	p.gate.Lock()
 	defer p.gate.Unlock()
-	e := penstock.E(penstock.Timeout, "read the store", d.o.Path, "the snapshot was cancelled, as the write-ahead log has come to its bound")
+	e := d.over("the snapshot was cancelled, as the write-ahead log has come to its bound")
 	e.Hint = "try again, and read less at a time"
 	p.cancelAll(e)
 	if !s.restart(d, id) && d.failure.Load() == nil {
