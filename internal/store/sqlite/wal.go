@@ -3,7 +3,6 @@ package sqlite
 import (
 	"database/sql/driver"
 	"errors"
-
 )
 
 // The write-ahead log. SQLite goes on at its end until all of it is in the file and no reader needs it; then it begins at its
