@@ -107,7 +107,7 @@ func Publish(n int, first int64, lasts time.Duration, pace float64, send func(pu
 			for {
 				now := time.Now()
 				if wait := due.Sub(now); wait > 0 {
-					time.Sleep(wait)
+					time.Sleep(wait) //nolint:forbidigo // a rate is kept by the clock of the machine
 					now = time.Now()
 				}
 				if now.Sub(began) >= lasts {

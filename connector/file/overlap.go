@@ -21,11 +21,11 @@ func (c SourceConfig) Overlaps(sink any, env penstock.Env) error {
 	}
 	from, err := fixed(c.Path, env)
 	if err != nil {
-		return nil // it is said when the source is made
+		return nil //nolint:nilerr // it is said when the source is made
 	}
 	name, err := fixed(to.Path, env)
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // likewise the sink
 	}
 	if !to.Rotate.isZero() {
 		name = numbered(name, 1)

@@ -160,7 +160,7 @@ func (p *Program) showStoreCheck(c *operate.StoreCheck) error {
 		if c.OK {
 			fmt.Fprintf(&b, "%s: %s and %s of state, %s\n", col.green("all is well"), plural(int(c.Messages), "message", "messages"), plural(int(c.Entries), "entry", "entries"), size(c.Bytes))
 		} else {
-			b.WriteString(col.dim("penstock backup restore brings a backup back; penstock backup create keeps what can still be read") + "\n")
+			b.WriteString(col.dim("stop the process, keep a copy of the file, and bring a backup back: penstock backup restore --force; then look at the disk") + "\n")
 		}
 		if c.Unchecked != "" {
 			b.WriteString(col.yellow("not checked: ") + c.Unchecked + "\n")

@@ -155,7 +155,7 @@ func account(s *control.Summary) string {
 		if total(in) != total(out) { // late messages that were dropped are counted nowhere else; others are grouped or dead
 			out = append(out, addend{f.Late, "late"})
 		}
-		if f.Read == 0 || total(in) != total(out) {
+		if total(in) == 0 || total(in) != total(out) {
 			continue
 		}
 		b.WriteString("\n  " + f.Name + ": " + join(in) + " = " + join(out))

@@ -68,7 +68,11 @@ func (c fileConfig) Overlaps(sink any, env penstock.Env) error {
 	}
 	f := &penstock.Frame{Runtime: env.Runtime, Arena: new(penstock.Arena)}
 	pattern, name := c.Path.Program.Eval(f), to.Path.Program.Eval(f)
-	if found, err := path.Match(path.Clean(pattern.Str()), path.Clean(name.Str())); err != nil || !found || strings.HasSuffix(name.Str(), ".old") && !env.Resumes {
+	found, err := path.Match(path.Clean(pattern.Str()), path.Clean(name.Str()))
+	if err != nil {
+		return err
+	}
+	if !found || strings.HasSuffix(name.Str(), ".old") && !env.Resumes {
 		return nil
 	}
 	return &penstock.Error{Code: penstock.Config, Err: errors.New(name.Str() + " is read again"), Hint: "write to another file"}

@@ -257,6 +257,9 @@ func (d *DB) tune(c *conn, cache int) error {
 	return expect(c, "PRAGMA synchronous", sync)
 }
 
+// least is how much a disk has to have free for a store to be opened: its log and what is shared of it begin at less.
+const least = 1 << 20
+
 // openError says what to do about an error of opening.
 func (d *DB) openError(err error) error {
 	var own *penstock.Error
@@ -271,6 +274,9 @@ func (d *DB) openError(err error) error {
 	}
 	e := &penstock.Error{Code: penstock.Unavailable, Op: "open the store", Path: d.o.Path, Err: err}
 	e.Hint = "look at the disk and at the rights of the file"
+	if free, ferr := d.o.Free(filepath.Dir(d.o.Path)); ferr == nil && free < least {
+		e.Hint = "the disk is full: free some space; what is in the store is safe"
+	}
 	return e
 }
 
