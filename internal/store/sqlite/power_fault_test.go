@@ -130,7 +130,7 @@ func live(t *testing.T, from powered, random *rand.Rand, soften string) (cuts []
 	dir := t.TempDir()
 	from.left.write(t, dir)
 	disk := newDisk(t)
-	acked := maps.Clone(from.acked) // under the disk's lock
+	acked := maps.Clone(from.acked)                      // under the disk's lock
 	cutting := rand.New(rand.NewPCG(random.Uint64(), 1)) // under the disk's lock
 	end := 40 + random.IntN(800)
 	take := map[int]bool{1 + random.IntN(end): true, 1 + random.IntN(end): true, 1 + random.IntN(end): true, end: true}
