@@ -17,7 +17,9 @@ func (p *pump) first(in *intake) error {
 		if t.repeated {
 			continue
 		}
-		t.early = f.durable
+		if f.durable {
+			t.early = true
+		}
 		last[t.pos.Stream] = t.pos
 		if p.each() {
 			out = append(out, penstock.Outcome{Pos: t.pos})

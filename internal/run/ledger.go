@@ -26,6 +26,7 @@ type intake struct {
 
 	works atomic.Int32 // in a run that keeps state: works that have not been through a lane
 	left  int          // … tracks that are not committed; the committer's
+	last  []lasting    // … what its tracks know
 	entry entry        // where its messages begin
 
 	repeats bool // some were read before: see pump.repeat
@@ -43,7 +44,11 @@ type track struct {
 	pos  penstock.Position
 	err  error // why it could not be settled well; nil normally
 
-	// In a run that keeps state.
+	*lasting // in a run that keeps state; else nil: tracks are to be small
+}
+
+// lasting is what a track has to know in a run that keeps state.
+type lasting struct {
 	state    atomic.Uint32
 	early    bool // it was settled when it was read
 	repeated bool // it was read before, in this run
@@ -149,11 +154,15 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 		in.tracks = make([]track, n)
 	}
 	in.tracks = in.tracks[:n]
+	if in.src.flow.durable && len(in.last) < len(in.tracks) {
+		in.last = make([]lasting, cap(in.tracks))
+	}
 	in.batch.Runtime = rt
 	for i, m := range in.batch.Msgs {
 		t := &in.tracks[i]
 		t.in, t.idx, t.orig, t.pos, t.err = in, i, m.Body, m.Pos, nil
 		if in.src.flow.durable {
+			t.lasting = &in.last[i]
 			t.state.Store(trackOpen)
 			t.ready, t.early, t.repeated = false, false, false
 			t.recorded.reset()

@@ -10,7 +10,7 @@ func (p *parked) reading(seq uint64, n int, redriven bool) []*track {
 	in := &intake{seq: seq, numbers: p.reserve(n, time.Unix(1, 0))}
 	out := make([]*track, n)
 	for i := range out {
-		out[i] = &track{in: in, idx: i, parkKey: parkKey(entryFrom, "k"), redriven: redriven}
+		out[i] = &track{in: in, idx: i, lasting: &lasting{parkKey: parkKey(entryFrom, "k"), redriven: redriven}}
 	}
 	return out
 }

@@ -245,7 +245,9 @@ func (p *pump) byKey(in *intake) bool {
 			err = f.setKey(in.batch, m)
 		}
 		l, hash := f.laneOf(m.Key)
-		in.tracks[i].hash = hash
+		if f.durable {
+			in.tracks[i].hash = hash
+		}
 		w := parts[l]
 		if w == nil {
 			w = f.works.get()
