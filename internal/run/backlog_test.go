@@ -143,7 +143,7 @@ func TestASourceThatIsBusyDoesNotHoldUpAnother(t *testing.T) {
 	arrive := func(p *pump, messages int) *intake {
 		in := &intake{src: p, read: p.readSeq, count: messages, left: messages, tracks: make([]track, messages)}
 		for i := range in.tracks {
-			in.tracks[i].in = in
+			in.tracks[i].in, in.tracks[i].lasting = in, &lasting{}
 			in.tracks[i].state.Store(trackDone)
 		}
 		p.readSeq++
