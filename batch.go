@@ -96,7 +96,7 @@ func (b *Batch) ClearErrors() { b.errs, b.failed = b.errs[:0], 0 }
 // Reset empties the batch for use again and takes its memory back (see [Arena.Reset]).
 func (b *Batch) Reset() {
 	for _, m := range b.slots[:b.used] {
-		m.Key, m.Pos, m.Lineage = "", Position{}, nil
+		m.Key, m.Pos, m.Lineage, m.Descent = "", Position{}, nil, 0
 		m.Time = zeroTime
 		m.Meta.Reset()
 		m.Vars = m.Vars[:0]
@@ -126,6 +126,38 @@ func (e *BatchError) Error() string {
 		fmt.Fprintf(&b, "; message %d: %v", i, err)
 	}
 	return b.String()
+}
+
+// WriteError is what [Sink.Write] returns of a batch whose messages have had fates of their own: nil where all are written, else a [*BatchError]. fate says
+// what became of the i-th message, nil that it is written. Where one may be written later (its error is transient), those of its key behind it fail
+// too, with its code, whatever became of them, so that they are written again in order; those without a key count as of one. op and at begin their errors: the driver's name, and
+// where the sink writes to, or "".
+func (b *Batch) WriteError(op, at string, fate func(i int) error) error {
+	var each *BatchError
+	var stuck map[string]error
+	for i, m := range b.Msgs {
+		err := fate(i)
+		if before := stuck[m.Key]; err == nil && before != nil {
+			err = &Error{Code: CodeOf(before), Op: op, Path: at, Err: fmt.Errorf("it is written again behind one of its key that could not be: %w", before)}
+		}
+		if err == nil {
+			continue
+		}
+		if CodeOf(err).Transient() && stuck[m.Key] == nil {
+			if stuck == nil {
+				stuck = map[string]error{}
+			}
+			stuck[m.Key] = err
+		}
+		if each == nil {
+			each = &BatchError{Errs: map[int]error{}}
+		}
+		each.Errs[i] = err
+	}
+	if each == nil {
+		return nil
+	}
+	return each
 }
 
 // Swap exchanges the contents of two batches, memory and all, so that messages change

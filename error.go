@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 )
 
 // Code classifies an error. The set is closed: it decides what is retried, which
@@ -74,6 +75,12 @@ type Error struct {
 	Path string // where: a resource, a step, a field path, a file and line
 	Hint string // what to do about it
 	Err  error  // the cause, or the plain message as errors.New
+	// RetryAfter is how long the other side asks not to be asked again (Retry-After, RFC 9110 section 10.2.3); 0 where it says nothing.
+	// The engine waits at least so long before another try, within bounds.
+	RetryAfter time.Duration
+	// Unsent says that nothing of the request has left (a refused connection, an open breaker), so that another try is no second
+	// effect, whatever was asked.
+	Unsent bool
 }
 
 // E builds the common form of an error: a code, what was being done, where, and what is wrong.
@@ -123,6 +130,29 @@ func CodeOf(err error) Code {
 		return Cancelled
 	}
 	return Internal
+}
+
+// RetryAfterOf is how long the other side asked not to be asked again: that of the outermost [Error] in err's chain that says
+// so, 0 where none does.
+func RetryAfterOf(err error) time.Duration {
+	var e *Error
+	for next := err; errors.As(next, &e); next = e.Err {
+		if e.RetryAfter > 0 {
+			return e.RetryAfter
+		}
+	}
+	return 0
+}
+
+// IsUnsent reports whether an [Error] in err's chain says that nothing of the request has left.
+func IsUnsent(err error) bool {
+	var e *Error
+	for next := err; errors.As(next, &e); next = e.Err {
+		if e.Unsent {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrDisconnected is returned by [Source.Read] when the connection was lost and the

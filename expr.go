@@ -9,6 +9,14 @@ type Program interface {
 	Eval(f *Frame) Value
 }
 
+// Statement is the Program of a [Template] with the place sql. It gives a list: the text of the statement, in which the character U+0000
+// stands for each ${…}, and the values to bind, in order; what is absent is null. So a value is never part of a statement's text.
+type Statement interface {
+	Program
+	// Text gives the text alone. It is the same for all messages: what raw() puts in depends on params only.
+	Text(f *Frame) (string, error)
+}
+
 // Expr is a CEL expression of a configuration: a field that LANGUAGE.md §2 lists as
 // CEL. Decoding fills Source and Pos, compiling the rest.
 type Expr struct {
@@ -33,6 +41,26 @@ type Template struct {
 
 // IsZero reports whether the field was left out.
 func (t Template) IsZero() bool { return t.Source == "" && !t.Pos.IsValid() }
+
+// Fixed evaluates a text that is the same for all messages: the name of a queue, which may have ${params.…} in it. One that was left out
+// is "". op is what an error begins with, the driver's name; it has the code Config and the text's place. The text is evaluated anew at each call.
+func (t Template) Fixed(op string, env Env) (string, error) {
+	if t.Program == nil {
+		return t.Source, nil
+	}
+	var text []byte
+	v := t.Program.Eval(&Frame{Runtime: env.Runtime, Arena: new(Arena)})
+	var err error
+	if v.IsError() {
+		err = v.Err()
+	} else {
+		text, err = v.AppendText(nil)
+	}
+	if err != nil {
+		return "", &Error{Code: Config, Op: op, Path: t.Pos.String(), Err: err}
+	}
+	return string(text), nil
+}
 
 // Path is where a value goes or is: body.total, body["x-y"], vars.country,
 // meta.priority, key (LANGUAGE.md §2).

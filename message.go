@@ -23,12 +23,18 @@ type Message struct {
 	// Lineage ties the message to the source message that it came from. The engine sets it;
 	// a step that makes one message of another copies it.
 	Lineage Lineage
+	// Descent tells the message apart from others that were made of the same source message. The engine sets it; a step that makes one
+	// message of another copies it.
+	Descent Descent
 }
 
 // Lineage is the engine's record of what a message came from. Drivers leave it alone.
 type Lineage interface {
 	// Origin names the source message and the path from it, for identities and traces.
 	Origin() string
+	// AppendIdentity appends what of an identity is the message's own, for the message at p of those that were made of the source
+	// message: see [Env.AppendIdentity], which drivers ask.
+	AppendIdentity(dst []byte, p Descent) []byte
 }
 
 // Position says where in its source a message stands, so that reading can go on there.
@@ -38,6 +44,7 @@ type Position struct {
 	Next   int64  // where the message after it begins
 	Line   int64  // line in a text file, from 1; 0 if there are none
 	Tag    uint64 // the driver's own (a delivery tag)
+	Mark   string // the driver's own words for where reading goes on, where a number can't say it; kept with the position
 }
 
 // MetaEntry is one header.

@@ -53,6 +53,8 @@ const (
 	recordBlock = arenaChunk
 	// recordMessages is the default of Records.MaxMessages.
 	recordMessages = 256
+	// recordBytes is about how much of the stream the messages of one call take, where MaxMessages is above the default: what an arena keeps over a Reset.
+	recordBytes = arenaKeep * arenaChunk * 3 / 4
 )
 
 // SetPosition says at which offset and line the stream goes on, for the positions of its
@@ -87,6 +89,10 @@ func (r *Records) Next(into *Batch) error {
 	if most <= 0 {
 		most = recordMessages
 	}
+	bytes, first := 0, r.pos // one block, but where more messages are wanted than it holds
+	if most > recordMessages {
+		bytes = recordBytes
+	}
 	buf := r.resume(into)
 	var failed error
 	for r.over == nil && failed == nil {
@@ -98,7 +104,7 @@ func (r *Records) Next(into *Batch) error {
 			r.over = err
 		case r.eof && !full:
 			r.over = io.EOF
-		case full, len(into.Msgs) > start && (r.fail != nil || !r.Fill || cap(buf)-len(buf) < recordBlock/8):
+		case full, len(into.Msgs) > start && (r.fail != nil || !r.Fill || cap(buf)-len(buf) < recordBlock/8 && r.pos-first >= int64(bytes)):
 			r.rest = append(r.rest[:0], buf...)
 			return nil //nolint:nilerr // told by the next call, after what was read before it
 		default:

@@ -13,6 +13,9 @@ type Outcome struct {
 	// Err is nil when everything derived from the message is durable, dead-lettered, filtered,
 	// or absorbed into durable state.
 	Err error
+	// Dead says that the message, or something made of it, was dead-lettered; Err is nil then. A source whose system has dead letters
+	// of its own may hand it to those.
+	Dead bool
 }
 
 // Source reads messages from somewhere. The engine calls Open, then Read in a loop; Settle
@@ -22,7 +25,8 @@ type Source interface {
 	Open(ctx context.Context) error
 	// Read appends at least one message to into, blocking for it; io.EOF says that there will
 	// be no more (and that into is empty), [ErrDisconnected] asks for a new Open. It should
-	// append what is there and not wait for a full batch.
+	// append what is there and not wait for a full batch. Where ctx ends it returns at once, with what it has, or ctx's error; it may be
+	// called again with another ctx (a flow that was paused, or changed), and nothing is lost or comes twice.
 	Read(ctx context.Context, into *Batch) error
 	// Settle reports fates, in the manner that the driver's Spec.Settle states: cumulative (in
 	// order, the last of each stream speaking for those before it) or each. Where the run keeps state, their positions are
@@ -37,7 +41,7 @@ type Source interface {
 // makes durable what became of the messages.
 //
 // For each Position.Stream the engine keeps the Position of the last message before which everything is settled, as the source
-// gave it, Tag included; and, where messages behind it were settled before it, the ranges of their offsets. Whatever
+// gave it, Tag and Mark included; and, where messages behind it were settled before it, the ranges of their offsets. Whatever
 // the source reads again is dropped by the engine if its Offset is before the position's Next or in one of the ranges.
 // Therefore an offset belongs to one message of its stream for all time: where a stream begins anew with other
 // messages (a file that was replaced), the source gives it another name.
@@ -58,13 +62,18 @@ type Forgetter interface {
 
 // Server is a source that is called: it hands each request to a Handler on the caller's goroutine.
 type Server interface {
-	// Serve runs until ctx ends, and returns when the last request was answered.
+	// Serve runs until ctx ends, and returns when the last request was answered. Where the flow behind it changes, h goes on, and
+	// answers as the new one.
 	Serve(ctx context.Context, h Handler) error
 }
 
 // Handler runs a flow for a Server.
 type Handler interface {
-	// Handle runs the flow over b and returns when it is settled; b then holds the replies.
+	// Handle runs the flow over b, on the caller's goroutine and many at once, and returns when all that was made of b's messages is
+	// durable, answered or refused. b.Msgs then holds one message for each that it was given, in order: the reply to it. b.Err(i)
+	// says why the i-th failed (its Code decides the status). A reply whose Body is nil says that there is none: the message was
+	// filtered, or the flow sends it elsewhere (Env.Replies is false). An error returned speaks of all messages: the run is
+	// stopping, and nothing of them was done. The replies live in b's memory.
 	Handle(ctx context.Context, b *Batch) error
 }
 
@@ -85,6 +94,15 @@ type Sink interface {
 type Flusher interface {
 	// Flush makes everything written so far durable.
 	Flush(ctx context.Context) error
+}
+
+// ParallelSink is a [Sink] that makes requests of its own of the messages of a Write, several at once, each of which takes its
+// time and fails alone. Its Write may be called by several goroutines at once: messages of one key are never in two of them.
+type ParallelSink interface {
+	Sink
+	// Each says how long one request may take (the timeout of the step or Connection; 0 is without end). It is called once, before
+	// Open. The sink keeps to it: the engine bounds no Write as a whole.
+	Each(timeout time.Duration)
 }
 
 // Caller asks an external system and answers with its reply. It is safe for concurrent use.

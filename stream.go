@@ -1,6 +1,9 @@
 package penstock
 
-import "io"
+import (
+	"context"
+	"io"
+)
 
 // The interfaces of this file are optional: a Codec or Encoder that has the ability
 // implements it, and a connector that reads or writes streams asks for it.
@@ -29,8 +32,37 @@ type Continuer interface {
 	Continue(head []byte) error
 }
 
+// Tabular is implemented by a codec's configuration that says itself whether what is decoded as a whole is a list of records: what Spec.Rows says of all.
+type Tabular interface {
+	// Rows says that it is.
+	Rows() bool
+}
+
+// Exact is a [Codec] of bytes whose streams hold nothing but records: no line ends may be put between them, and blanks are as good as any byte.
+type Exact interface {
+	// Exact says that it is so.
+	Exact() bool
+}
+
 // Limiter is a [Codec] whose largest record can be set: for connectors that have a setting of their own.
 type Limiter interface {
 	// WithMaxRecord returns the same codec with another limit, in bytes.
 	WithMaxRecord(bytes int) Codec
+}
+
+// Resolving is implemented by a codec whose bytes can't be read without the schema that they were written with, for connectors that know it of each
+// message by other means than its bytes (a topic that numbers the versions of its schema).
+type Resolving interface {
+	Codec
+	// WrittenWith gives a codec that reads what was written with the schema w as its own schema has it. It fails with Invalid where w can't be read, and
+	// with Unprocessable where the two are not compatible.
+	WrittenWith(w SchemaText) (Codec, error)
+}
+
+// Preparing is implemented by a codec that may have to ask another system before it can read a payload: a registry for the schema that the payload names. A source that can hold
+// its messages back asks it first, so that a registry which is away holds the flow up, and makes no dead letters.
+type Preparing interface {
+	// Prepare asks for what payload needs, if that is not known. An error says that it can't be had now, and may be later. Whatever else is wrong is left to who reads the
+	// payload.
+	Prepare(ctx context.Context, payload []byte) error
 }

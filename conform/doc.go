@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"penstock.dev/penstock"
@@ -26,11 +27,22 @@ func Doc(text string) *jsonview.Doc {
 	return d
 }
 
-// Batch makes a batch of messages with these JSON bodies, in the batch's own memory.
+// Batch makes a batch of messages with these JSON bodies, in the batch's own memory. Each message has an identity of its own (penstock.Env.AppendIdentity), in
+// whatever batch it is.
 func Batch(bodies ...string) *penstock.Batch {
+	return batchAt(made.Add(int64(len(bodies)))-int64(len(bodies)), bodies...)
+}
+
+// made counts messages.
+var made atomic.Int64
+
+// batchAt is Batch of messages that have the identities from a number on: the same ones for the same number.
+func batchAt(from int64, bodies ...string) *penstock.Batch {
 	b := new(penstock.Batch)
-	for _, text := range bodies {
-		b.Append().Body.Reset(jsonview.JSON, b.Arena().Copy([]byte(text)))
+	for i, text := range bodies {
+		m := b.Append()
+		m.Body.Reset(jsonview.JSON, b.Arena().Copy([]byte(text)))
+		m.Pos = penstock.Position{Stream: "conform", Offset: from + int64(i), Next: from + int64(i) + 1}
 	}
 	return b
 }

@@ -3,6 +3,8 @@ package conform
 import (
 	"context"
 	"errors"
+	"slices"
+	"sync"
 	"testing"
 
 	"penstock.dev/penstock"
@@ -25,6 +27,9 @@ type SinkMedium struct {
 type SinkFeatures struct {
 	Loses     bool // does not keep what it writes (its Spec says what it loses)
 	Continues bool // a new sink on the same medium goes on after what is there
+	// Knows says that it is registered, as it is configured here, with RewriteKnown: a message that it is given once more is there once. It
+	// must take identities from the Env that it is built with (penstock.Env.AppendIdentity).
+	Knows bool
 }
 
 // SinkHarness describes a sink.
@@ -34,6 +39,9 @@ type SinkHarness struct {
 	Features SinkFeatures
 	// Refused is a JSON body that the sink can't write while it can all others; empty if there is none.
 	Refused string
+	// Crashes is how often a medium that goes on after what is there is crashed; 0 is three times. Where a crash is that of a server which takes many seconds to
+	// come back, once shows it.
+	Crashes int
 }
 
 // Sink runs the suite.
@@ -46,6 +54,10 @@ func Sink(t *testing.T, h SinkHarness) {
 	t.Run("goes on after a crash", h.continues)
 	t.Run("does not go on after a failure", h.breaks)
 	t.Run("is closed at any time", h.closed)
+	t.Run("is written to by many at once", h.parallel)
+	t.Run("knows what it is given once more", h.knows)
+	t.Run("knows what another one was given", h.knowsFromOthers)
+	t.Run("knows what fails beside others", h.knowsFailures)
 }
 
 const sinkMessages = 2000
@@ -179,9 +191,13 @@ func (h SinkHarness) continues(t *testing.T) {
 	if !h.Features.Continues || m.Crash == nil {
 		t.Skip("the sink does not declare Continues, or can't be made to crash")
 	}
-	want := numbered(900)
+	crashes := h.Crashes
+	if crashes == 0 {
+		crashes = 3
+	}
+	want := numbered(300 * crashes)
 	var acknowledged int
-	for i := 0; i < 3; i++ {
+	for i := range crashes {
 		s := h.open(t, m)
 		write(t, s, want[300*i:300*i+200])
 		flush(t, s)
@@ -249,6 +265,39 @@ func (h SinkHarness) closed(t *testing.T) {
 		t.Error("a second Close:", err)
 	}
 	h.written(t, m, numbered(3))
+}
+
+// parallel holds a sink that says so to it: it is written to by several goroutines at once, and loses nothing.
+func (h SinkHarness) parallel(t *testing.T) {
+	m := h.New(t)
+	s := m.Sink(t)
+	p, ok := s.(penstock.ParallelSink)
+	if !ok {
+		t.Skip("the sink is no penstock.ParallelSink")
+	}
+	p.Each(limit)
+	if err := s.Open(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	want := numbered(400)
+	errs := make([]error, 8)
+	var wg sync.WaitGroup
+	for g := range errs {
+		wg.Go(func() {
+			for part := range slices.Chunk(want[50*g:50*g+50], 10) {
+				errs[g] = errors.Join(errs[g], s.Write(context.Background(), Batch(part...)))
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	flush(t, s)
+	closeSink(t, s)
+	if m.Written != nil {
+		same(t, m.Written(t), want, false)
+	}
 }
 
 // BenchmarkSink measures writing bodies of about 300 bytes. Flush comes at the end only: it measures the disk.

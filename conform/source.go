@@ -45,6 +45,7 @@ func Source(t *testing.T, h SourceHarness) {
 	t.Run("goes on again and again", h.resumesAgain)
 	t.Run("keeps streams that are needed", h.forgets)
 	t.Run("stops when it is told", h.cancelled)
+	t.Run("goes on after it was interrupted", h.interrupted)
 	t.Run("is closed at any time", h.closed)
 	t.Run("settles while it reads", h.settles)
 }
@@ -72,7 +73,7 @@ func mismatches(spec penstock.Spec, s penstock.Source, features SourceFeatures) 
 	switch promised := spec.Replay == penstock.ReplayPosition; {
 	case promised && !positioned:
 		wrong = append(wrong, "it is registered with Replay: position, and is not Positioned: the engine refuses to run it")
-	case positioned && !promised:
+	case positioned && !promised && (spec.Replay != penstock.ReplayAgain || features.Resumes):
 		wrong = append(wrong, "it is Positioned, and registered with Replay: "+strconv.Quote(string(spec.Replay))+": check promises less than it gives")
 	case features.Resumes && !positioned:
 		wrong = append(wrong, "the harness declares Resumes, and it is not Positioned")
@@ -266,6 +267,43 @@ func (h SourceHarness) cancelled(t *testing.T) {
 	case <-ctx.Done():
 		t.Fatal("Read does not return when its context is cancelled")
 	}
+}
+
+// interrupted breaks Read off again and again, as an engine does that pauses a flow, or has another take its place: nothing may be lost, nor
+// come twice.
+func (h SourceHarness) interrupted(t *testing.T) {
+	want := numbered(sourceMessages)
+	ctx, s := h.open(t, h.Fill(t, want))
+	var got []message
+	over := false
+	take := func(ctx context.Context) {
+		var b penstock.Batch
+		err := s.Read(ctx, &b)
+		for _, m := range b.Msgs {
+			got = append(got, message{Text(t, m.Body), m.Pos})
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			over = true
+		case ctx.Err() == nil:
+			t.Fatal("Read after one that was interrupted: ", err)
+		}
+	}
+	for i := 0; !over && (h.Features.Finite || len(got) < len(want)); i++ {
+		before, cancel := context.WithCancel(ctx)
+		if i%2 == 0 {
+			cancel()
+		} else {
+			go cancel()
+		}
+		take(before)
+		cancel()
+		if !over && (h.Features.Finite || len(got) < len(want)) {
+			take(ctx)
+		}
+	}
+	h.check(t, got, want)
 }
 
 func (h SourceHarness) closed(t *testing.T) {

@@ -33,6 +33,7 @@ func TestASourceIsWhatItIsRegisteredAs(t *testing.T) {
 		{"positioned, built for a run without state", penstock.Spec{Settle: penstock.Cumulative, Replay: penstock.ReplayPosition}, goingOn{}, SourceFeatures{}, ""},
 		{"promised only", penstock.Spec{Settle: penstock.Cumulative, Replay: penstock.ReplayPosition}, plain{}, SourceFeatures{}, "is not Positioned"},
 		{"not told", penstock.Spec{Settle: penstock.Each, Replay: penstock.ReplayAgain}, goingOn{}, SourceFeatures{Resumes: true}, "less than it gives"},
+		{"goes on, and gives some of it again", penstock.Spec{Settle: penstock.Cumulative, Replay: penstock.ReplayAgain}, goingOn{}, SourceFeatures{}, ""},
 		{"only the harness says so", penstock.Spec{Settle: penstock.Each}, plain{}, SourceFeatures{Resumes: true}, "harness declares Resumes"},
 		{"without an end", penstock.Spec{Settle: penstock.Each}, plain{}, SourceFeatures{Finite: true}, "not registered as Finite"},
 		{"ends", penstock.Spec{Settle: penstock.Each, Finite: true}, plain{}, SourceFeatures{Finite: true}, ""},

@@ -39,10 +39,11 @@ func TestMain(m *testing.M) {
 //	<!-- add name -->   and then a fenced block   adds the block to the end of a file
 //	<!-- change name: old => new -->              changes the first such text of a file, as readers do by hand
 //	<!-- print command -->  and then a block      the block is what the command prints
+//	<!-- run command -->                          runs a command, which must succeed, and shows nothing of it
 //	```console                                    runs each line that begins with $, and prints what follows
 //
 // and any other block is text.
-var pages = []string{"../README.md", "delivery.md", "expressions.md", "testing.md", "tutorial.md"}
+var pages = []string{"../README.md", "calling-http.md", "cdc.md", "channels.md", "cloudevents.md", "delivery.md", "expressions.md", "kafka.md", "local-loop.md", "mqtt.md", "nats.md", "pulsar.md", "rabbitmq.md", "redis.md", "resilience.md", "schemas.md", "serving-http.md", "sql.md", "testing.md", "tutorial.md"}
 
 func TestPages(t *testing.T) {
 	self, err := os.Executable()
@@ -83,6 +84,7 @@ var (
 	directive = regexp.MustCompile(`<!-- (file|add) (\S+) -->\s*$`)
 	change    = regexp.MustCompile(`<!-- change (\S+): (.+) => (.+) -->`)
 	printed   = regexp.MustCompile(`<!-- print (.+) -->\s*$`)
+	quiet     = regexp.MustCompile(`<!-- run (.+) -->`)
 )
 
 // run goes through the blocks of a page and returns it with what the commands really print.
@@ -90,6 +92,15 @@ func (p *page) run(text string) string {
 	var out strings.Builder
 	for {
 		open := fence.FindStringIndex(text)
+		before := text
+		if open != nil {
+			before = text[:open[0]]
+		}
+		for _, q := range quiet.FindAllStringSubmatch(before, -1) {
+			if out, failed := p.command(q[1]); failed {
+				p.t.Errorf("$ %s\n%s", q[1], out)
+			}
+		}
 		if open == nil {
 			out.WriteString(text)
 			return out.String()
@@ -155,7 +166,7 @@ func (p *page) console(block string) string {
 
 // compare runs a command and gives what it really prints, with the times of what the page says.
 func (p *page) compare(command, want string) string {
-	got := p.command(command)
+	got, _ := p.command(command)
 	if steady(got) == steady(want) {
 		return want
 	}
@@ -180,20 +191,20 @@ func (p *page) change(name, old, with string) {
 	}
 }
 
-// command runs one line in the shell, or changes the folder for those that follow.
-func (p *page) command(line string) string {
+// command runs one line in the shell, or changes the folder for those that follow. It gives what was printed.
+func (p *page) command(line string) (out string, failed bool) {
 	if dir, ok := strings.CutPrefix(line, "cd "); ok {
 		p.dir = filepath.Join(p.dir, dir)
-		return ""
+		return "", false
 	}
 	cmd := exec.Command("sh", "-c", line)
 	cmd.Dir, cmd.Env = p.dir, p.env
-	out, err := cmd.CombinedOutput()
+	text, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		p.t.Fatal(err)
 	}
-	return string(out)
+	return string(text), err != nil
 }
 
 // what differs from run to run

@@ -266,9 +266,9 @@ func TestLog(t *testing.T) {
 	b := batch(`{"msg":"hello"}`, `{"msg":{"a":1.0}}`, `{"msg":null}`, `{`)
 	b.Msgs[1].Key = "k 1"
 	process(t, plan.Bind(env), b)
-	want := `level=WARN msg=hello step=log1
-level=WARN msg="{\"a\":1.0}" step=log1 key="k 1"
-level=WARN msg="" step=log1
+	want := `level=WARN msg=hello flow=orders step=log1
+level=WARN msg="{\"a\":1.0}" flow=orders step=log1 key="k 1"
+level=WARN msg="" flow=orders step=log1
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", &out, want)
@@ -376,6 +376,48 @@ func TestSampleErrors(t *testing.T) {
 	for _, s := range []*Sample{{}, {Every: 2, Share: 0.5}, {Every: -1}, {Interval: -1}, {Share: 1.5}, {Share: -1}, {Share: math.NaN()}, {Rate: -1}, {Rate: math.Inf(1)}} {
 		if _, err := NewSample(s); penstock.CodeOf(err) != penstock.Config {
 			t.Errorf("%+v: %v", s, err)
+		}
+	}
+}
+
+// from is a lineage for tests.
+type from string
+
+// Origin implements penstock.Lineage.
+func (f from) Origin() string { return string(f) }
+
+// AppendIdentity implements penstock.Lineage.
+func (f from) AppendIdentity(dst []byte, d penstock.Descent) []byte {
+	return d.Append(append(dst, f...))
+}
+
+func TestLogSaysWhichMessageItWas(t *testing.T) {
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, c := range []struct {
+		name string
+		meta map[string]string
+		want string
+	}{
+		{"nothing", nil, "message_id=in:1 correlation_id=in:1"},
+		{"a correlation", map[string]string{"x-correlation-id": "c-1"}, "message_id=in:1 correlation_id=c-1"},
+		{"a trace", map[string]string{"traceparent": trace}, "trace_id=0af7651916cd43dd8448eb211c80319c span_id=b7ad6b7169203331 message_id=in:1 correlation_id=0af7651916cd43dd8448eb211c80319c"},
+		{"both", map[string]string{"traceparent": trace, "x-correlation-id": "c-1"}, "trace_id=0af7651916cd43dd8448eb211c80319c span_id=b7ad6b7169203331 message_id=in:1 correlation_id=c-1"},
+		{"no trace", map[string]string{"traceparent": "x"}, "message_id=in:1 correlation_id=in:1"},
+	} {
+		var out bytes.Buffer
+		logger := slog.New(slog.NewTextHandler(&out, nil))
+		l := (&Log{Message: constant(penstock.StringValue("hello"))}).Bind(penstock.Env{Name: "f/log1", Logger: logger})
+		var b penstock.Batch
+		m := b.Append()
+		m.Lineage = from("in:1")
+		for k, v := range c.meta {
+			m.Meta.Set(k, penstock.StringValue(v))
+		}
+		if err := l.Process(context.Background(), &b); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasSuffix(out.String(), "msg=hello flow=f step=log1 "+c.want+"\n") {
+			t.Errorf("%s: %s", c.name, out.String())
 		}
 	}
 }

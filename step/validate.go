@@ -53,6 +53,15 @@ func (e *ValidationError) Path() string {
 	return e.Violations[0].where()
 }
 
+// Details implements penstock.Detailed.
+func (e *ValidationError) Details() []penstock.Detail {
+	out := make([]penstock.Detail, len(e.Violations))
+	for i, v := range e.Violations {
+		out[i] = penstock.Detail{Path: v.where(), Message: v.Message}
+	}
+	return out
+}
+
 // where is the path from the body on.
 func (v Violation) where() string {
 	if v.Path != "" && v.Path[0] != '[' && v.Path[0] != '.' {

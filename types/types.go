@@ -49,6 +49,8 @@ type Type struct {
 	// Layout is how a Timestamp is written in text formats (x-layout, Go's reference-time form);
 	// empty means RFC 3339.
 	Layout string
+	// Date says that a Timestamp is a date in the text (RFC 3339 full-date), without a time of day.
+	Date bool
 	// DecimalText says that a Decimal is a JSON string in the text, not a number.
 	DecimalText bool
 	// Variants are the alternatives of a Union; Discriminator names the field that tells them

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,6 +56,10 @@ type Case struct {
 	Peer        string   // the peer's configuration, in peer/
 	Variants    []string // more of them, measured on demand
 	Bars        Bars
+	// Times is how many times as many messages it moves as the others; 0 is as many.
+	Times int
+	// traced measures our side once more, with traces on.
+	traced bool
 	// data writes the input; nil if the flow makes its own.
 	data   func(w io.Writer, seed uint64, n int) (benchdata.Figures, error)
 	suffix string // of the input file
@@ -68,6 +73,8 @@ type Bars struct {
 	// MBRate and MBRateGoal are the bytes a second, in those of the case BeatsMB.
 	MBRate, MBRateGoal float64
 	BeatsMB            string
+	// Traced is our throughput with traces on, in that without.
+	Traced float64
 }
 
 // All lists the throughput cases in the order they are run.
@@ -90,11 +97,17 @@ func All() []Case {
 			Peer: "generate.yaml", Variants: []string{"generate-no-replay.yaml"},
 			Bars: Bars{Times: 5, TimesGoal: 10},
 		},
+		{
+			Name: "traces", Title: "file-json, five times as long, with traces off and on at 1 %", Flow: "file-json", Times: 5, traced: true,
+			Bars: Bars{Traced: .97},
+			data: benchdata.OrderLines, suffix: ".jsonl",
+		},
 	}
 }
 
 // Run measures one case: our side, the peer's, and the first of them once more as the control.
 func (c Case) Run(ctx context.Context, env Env, rounds int, say func(string)) (Outcome, error) {
+	env.Messages *= max(c.Times, 1)
 	out := Outcome{Case: c, Messages: env.Messages}
 	f := benchdata.Figures{Lines: env.Messages, Passing: env.Messages}
 	source, target := filepath.Join(env.Temp, c.Name+c.suffix), filepath.Join(env.Temp, c.Name+".out.jsonl")
@@ -140,8 +153,20 @@ func (c Case) Run(ctx context.Context, env Env, rounds int, say func(string)) (O
 			argv[2] = flow
 		}
 		add("penstock", argv, true, ownDelivered)
+		if c.traced {
+			endpoint, stop, err := collector()
+			if err != nil {
+				return out, err
+			}
+			defer stop()
+			traced := append([]string{"env", "OTEL_EXPORTER_OTLP_ENDPOINT=" + endpoint}, argv...)
+			add(Traced, traced, true, ownDelivered)
+			unlimited := slices.Clone(traced)
+			unlimited[slices.Index(unlimited, filepath.Join(env.Flows, c.Flow))] = filepath.Join(env.Flows, c.Flow+"-traces")
+			add(Unlimited, unlimited, true, ownDelivered)
+		}
 	}
-	if env.Peer != "" {
+	if env.Peer != "" && c.Peer != "" {
 		configs := []string{c.Peer}
 		if env.Variants {
 			configs = append(configs, c.Variants...)

@@ -79,6 +79,9 @@ func TestConfigurationsAreThere(t *testing.T) {
 			t.Error(err)
 		}
 		for _, name := range append([]string{c.Peer}, c.Variants...) {
+			if name == "" { // it is compared with itself
+				continue
+			}
 			if _, err := fs.Stat(peerConfigs, "peer/"+name); err != nil {
 				t.Error(err)
 			}

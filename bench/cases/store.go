@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -20,12 +21,14 @@ type StoreEnv struct {
 	JetStream string // the binary of cmd/jetstream; "" leaves the peer out
 	Quick     bool   // small sizes: to see that everything works
 	Soak      time.Duration
+	Events    int64 // how many events the store has in events-many
 }
 
 // StoreCase is a case of the store: what it measures is durable before it is acknowledged.
 type StoreCase struct {
 	Name, Title string
 	Bars        []StoreBar
+	postgres    bool // it needs a server
 	run         func(ctx context.Context, s *storeRun) error
 }
 
@@ -37,6 +40,8 @@ type StoreBar struct {
 	// Bar and Goal are in the figure's unit; a Goal of 0 is none. With Over they are times the same figure of that side.
 	Bar, Goal float64
 	Over      string
+	// Beyond says that, with Over, they are not times that figure, but so much more than it.
+	Beyond bool
 }
 
 // StoreSide is one side of a case with its figures, one value a round.
@@ -71,7 +76,7 @@ type StoreOutcome struct {
 
 // StoreCases lists the store's cases in the order they are run.
 func StoreCases() []StoreCase {
-	return []StoreCase{
+	return append([]StoreCase{
 		{
 			Name: "store-publishers", Title: "64 concurrent single publishers", run: storePublishers,
 			Bars: []StoreBar{{Figure: "rate", Bar: 30e3, Goal: 70e3}, {Figure: "rate", Over: jetStream, Bar: 1}},
@@ -107,7 +112,7 @@ func StoreCases() []StoreCase {
 			Name: "store-soak", Title: "soak: channels, dedupe and aggregate under retention", run: storeSoak,
 			Bars: []StoreBar{{Figure: "RSS growth", Most: true, Bar: 1.1}, {Figure: "WAL growth", Most: true, Bar: 1.1}, {Figure: "file growth", Most: true, Bar: 1.1}},
 		},
-	}
+	}, eventCases()...)
 }
 
 // The names of sides.
@@ -120,9 +125,8 @@ const (
 )
 
 // Run measures the case, with files in a folder of its own below env.Temp, which is removed.
-func (c StoreCase) Run(ctx context.Context, env Env, store StoreEnv, rounds int, say func(string)) (StoreOutcome, error) {
+func (c StoreCase) Run(ctx context.Context, env Env, store StoreEnv, rounds int, say func(string)) (out StoreOutcome, err error) {
 	s := &storeRun{Env: env, StoreEnv: store, rounds: rounds, say: func(line string) { say(c.Name + " " + line) }, out: StoreOutcome{Case: c}}
-	var err error
 	if s.folder, err = filepath.Abs(filepath.Join(env.Temp, c.Name)); err != nil {
 		return s.out, err
 	}
@@ -133,7 +137,19 @@ func (c StoreCase) Run(ctx context.Context, env Env, store StoreEnv, rounds int,
 		return s.out, err
 	}
 	defer func() { _ = os.RemoveAll(s.folder) }()
-	return s.out, c.run(ctx, s)
+	if c.postgres {
+		under, err := filepath.Abs(env.Temp)
+		if err != nil {
+			return s.out, err
+		}
+		// Beside the folder of the session, which is nobody else's: the server runs as somebody else.
+		if s.postgres, err = harness.StartPostgres(ctx, filepath.Dir(under)); err != nil {
+			return s.out, err
+		}
+		defer func() { err = errors.Join(err, s.postgres.Stop()) }()
+	}
+	err = c.run(ctx, s)
+	return s.out, err
 }
 
 // storeRun is a case under way.
@@ -144,6 +160,8 @@ type storeRun struct {
 	say    func(string)
 	folder string // absolute
 	out    StoreOutcome
+
+	postgres *harness.Postgres
 }
 
 // storeSide is one of the things that are compared; run makes the measurement once, in a round that has a number.

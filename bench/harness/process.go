@@ -71,7 +71,7 @@ func (p program) run(ctx context.Context) (Measurement, error) {
 		if ctx.Err() != nil {
 			return m, ctx.Err()
 		}
-		return m, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, lastLines(append(stderr.kept, stdout.kept...), 20))
+		return m, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, lastLines(append(stderr.kept, stdout.kept...)))
 	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
@@ -90,8 +90,9 @@ func (p program) run(ctx context.Context) (Measurement, error) {
 // memory until it executes its program), so a reading not above it is only an upper bound.
 func OwnPeak() int64 { return statusBytes("self", "VmHWM:") }
 
-// tail keeps the end of what is written and the time of the first line end.
+// tail keeps the end of what is written and the time of the first line end. Standard output and standard error may share one.
 type tail struct {
+	mu        sync.Mutex
 	start     time.Time
 	firstLine time.Duration
 	kept      []byte
@@ -100,6 +101,8 @@ type tail struct {
 const keep = 1 << 20
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.firstLine == 0 && !t.start.IsZero() && bytes.IndexByte(p, '\n') >= 0 {
 		t.firstLine = time.Since(t.start)
 	}
@@ -110,7 +113,16 @@ func (t *tail) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func lastLines(b []byte, n int) string {
+// text is what is kept so far.
+func (t *tail) text() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Clone(t.kept)
+}
+
+// lastLines are the last 20.
+func lastLines(b []byte) string {
+	const n = 20
 	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

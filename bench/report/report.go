@@ -23,6 +23,8 @@ type Results struct {
 	Check      *harness.Runs
 	CheckFlows int
 	Store      []cases.StoreOutcome
+	HTTP       []cases.HTTPOutcome
+	Services   []cases.HTTPOutcome
 	// Skipped lists the cases that could not be measured, with the reason.
 	Skipped []string
 }
@@ -50,6 +52,12 @@ func (r Results) Write(w io.Writer) error {
 	}
 	if len(r.Store) > 0 {
 		store(&b, r.Store)
+	}
+	if len(r.HTTP) > 0 {
+		http(&b, "HTTP: 64 connections, each with one request at a time", r.HTTP)
+	}
+	if len(r.Services) > 0 {
+		http(&b, "Services", r.Services)
 	}
 	if len(r.Skipped) > 0 {
 		b.WriteString("\n### Not measured\n\n")
@@ -130,6 +138,12 @@ func (r Results) verdicts(b *strings.Builder, o cases.Outcome) {
 	if bars.CPU > 0 {
 		c := cpu(o, first).Median
 		line(fmt.Sprintf("≤ %.1f µs CPU a message, goal %.1f", bars.CPU, bars.CPUGoal), fmt.Sprintf("%.2f µs", c), atMostGoal(c, bars.CPU, bars.CPUGoal))
+	}
+	for _, runs := range o.Runs[1:] {
+		if bars.Traced > 0 && runs.Side == cases.Traced {
+			x := rate(runs) / rate(first)
+			line(fmt.Sprintf("%.2f × what it is without traces", bars.Traced), fmt.Sprintf("%.3f ×", x), atLeast(x, bars.Traced, 2))
+		}
 	}
 	if bars.RSS > 0 {
 		top := first.Over(func(m harness.Measurement) float64 { return float64(m.MaxRSS) }).Max

@@ -12,6 +12,7 @@ type column struct {
 	want   target
 	typed  bool // there is a schema, so that an empty cell is absent
 	layout string
+	date   bool         // it becomes a date, not a time
 	fast   *fixedLayout // of layout, where it has one
 }
 
@@ -52,7 +53,11 @@ func (d *dialect) column(name string) column {
 	case types.Bool:
 		c.want = asBool
 	case types.Timestamp:
+		if t.Date && t.Layout == time.DateOnly {
+			break // the text is what it is to be
+		}
 		if t.Layout != "" {
+			c.date = t.Date
 			c.want, c.layout, c.fast = asTime, t.Layout, newFixedLayout(t.Layout)
 		}
 	}

@@ -155,7 +155,8 @@ func order() *types.Type {
 	return &types.Type{Kind: types.Object, Fields: []types.Field{
 		{Name: "int", Type: types.IntType}, {Name: "uint", Type: types.UintType}, {Name: "num", Type: types.DoubleType}, {Name: "dec", Type: types.OptionalOf(types.DecimalType)},
 		{Name: "bool", Type: types.BoolType}, {Name: "time", Type: &types.Type{Kind: types.Timestamp, Layout: "2006-01-02 15:04:05"}},
-		{Name: "day", Type: &types.Type{Kind: types.Timestamp, Layout: "2/1/2006"}}, {Name: "text", Type: types.StringType},
+		{Name: "day", Type: &types.Type{Kind: types.Timestamp, Layout: "2/1/2006"}}, {Name: "date", Type: &types.Type{Kind: types.Timestamp, Layout: "2006-01-02", Date: true}},
+		{Name: "usdate", Type: &types.Type{Kind: types.Timestamp, Layout: "01/02/2006", Date: true}}, {Name: "text", Type: types.StringType},
 	}}
 }
 
@@ -170,6 +171,7 @@ func TestCoercion(t *testing.T) {
 		{"bool", "true", "true"}, {"bool", "YES", "true"}, {"bool", "0", "false"}, {"bool", "n", "false"}, {"bool", "maybe", `"maybe"`}, {"bool", "falsey", `"falsey"`},
 		{"time", "2010-12-01 08:26:00", `"2010-12-01T08:26:00Z"`}, {"time", "2010-12-01 08:26:00.5", `"2010-12-01T08:26:00.5Z"`}, {"time", "2010-02-29 08:26:00", `"2010-02-29 08:26:00"`}, {"time", "2012-02-29 00:00:00", `"2012-02-29T00:00:00Z"`}, {"time", "soon", `"soon"`}, {"time", "2010-13-01 08:26:00", `"2010-13-01 08:26:00"`},
 		{"day", "3/12/2010", `"2010-12-03T00:00:00Z"`}, {"day", "", ""},
+		{"date", "2010-12-03", `"2010-12-03"`}, {"usdate", "12/03/2010", `"2010-12-03"`}, {"usdate", "soon", `"soon"`},
 		{"text", "", ""}, {"text", `""`, `""`}, {"text", " 007 ", `" 007 "`}, {"text", `"a ""b"""`, `"a \"b\""`},
 		{"unknown", "007", `"007"`}, {"unknown", "", ""},
 	} {
@@ -200,7 +202,7 @@ func TestDecimalComma(t *testing.T) {
 	out := e.Begin(nil)
 	var d jsonview.Doc
 	d.Reset(jsonview.JSON, []byte(`{"num":-1.50,"time":"2010-12-01T08:26:00Z","day":"2010-12-03T00:00:00Z","text":"1.5"}`))
-	if out, err = e.Append(out, &d); err != nil || string(out) != "int;uint;num;dec;bool;time;day;text\n;;-1,50;;;2010-12-01 08:26:00;3/12/2010;1.5\n" {
+	if out, err = e.Append(out, &d); err != nil || string(out) != "int;uint;num;dec;bool;time;day;date;usdate;text\n;;-1,50;;;2010-12-01 08:26:00;3/12/2010;;;1.5\n" {
 		t.Errorf("%q, %v", out, err)
 	}
 }

@@ -5,7 +5,7 @@ import "time"
 // time appends the RFC 3339 form of a text in the column's layout; nil if it isn't in it. A layout without a zone
 // means UTC.
 func (c *column) time(dst, text []byte) []byte {
-	if c.fast != nil {
+	if c.fast != nil && !c.date {
 		if out := c.fast.append(dst, text); out != nil {
 			return out
 		}
@@ -13,6 +13,9 @@ func (c *column) time(dst, text []byte) []byte {
 	t, err := time.Parse(c.layout, string(text))
 	if err != nil || t.Year() < 0 || t.Year() > 9999 {
 		return nil
+	}
+	if c.date {
+		return t.AppendFormat(dst, time.DateOnly)
 	}
 	return t.AppendFormat(dst, time.RFC3339Nano)
 }

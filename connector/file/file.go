@@ -33,6 +33,7 @@ func Register(r *penstock.Registry) {
 		Summary:    "Looks a row up in a reference file by the value of one column. The file is read into memory and read again when it changes.",
 		Local:      true,
 		Idempotent: true,
+		Reads:      true,
 	}, func(c LookupConfig, env penstock.Env) (penstock.Caller, error) { return newLookup(r, c, env) })
 }
 

@@ -61,6 +61,7 @@ func (s *source) open(name string) (*opened, error) {
 	o.size, o.stamp = info.Size(), stampOf(info)
 	o.records = penstock.Records{
 		Framer: s.codec.NewFramer(name), Read: o.readChain, Fill: true, Stream: name, Name: name, MetaName: "file", MetaLine: "line",
+		MaxMessages: s.env.Batch,
 	}
 	if err := o.start(); err != nil {
 		_ = f.Close()

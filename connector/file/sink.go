@@ -27,7 +27,7 @@ type sink struct {
 	fs     fsys
 	codec  penstock.Codec
 	append bool
-	upward bool // the fixed part of the path may begin with ..
+	upward bool // the path begins with a fixed part, which may begin with .. or at the root
 
 	mu      sync.Mutex // Flush and the clock of rotation come from other goroutines
 	outputs map[string]*output
@@ -193,6 +193,8 @@ func (s *sink) checkPath(path string) error {
 		bad = "the path has no file name"
 	case strings.ContainsRune(path, 0):
 		bad = "the path has a zero byte"
+	case !s.upward && (filepath.IsAbs(path) || path[0] == '/'):
+		bad = "the path of a message may not begin at the root"
 	default:
 		beginning := s.upward
 		for _, part := range strings.FieldsFunc(path, func(r rune) bool { return r == '/' || r == filepath.Separator }) {

@@ -10,8 +10,8 @@ import (
 // SinkConfig is the configuration of the sink.
 type SinkConfig struct {
 	// The file to write. It may vary by message, as in `out/${body.day}.jsonl`: each message goes to the file that its own path names.
-	// Missing folders are made. What a message puts into the path can't lead upwards: `..` is allowed only at the beginning,
-	// before anything that varies by message.
+	// Missing folders are made. What a message puts into the path can't lead upwards, nor begin at the root: `..` and `/` are allowed only at the
+	// beginning, before anything that varies by message.
 	Path penstock.Template `json:"path" penstock:"required,place=plain"`
 	// How messages are written. Default: by the suffix of the name, .json, .jsonl and .ndjson are json, .csv is csv, .txt
 	// and .log are text; with any other suffix, JSON documents, one a line.

@@ -326,6 +326,7 @@ func TestSinkDenied(t *testing.T) {
 func TestSinkTransientOpen(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()
+	t.Chdir(dir)
 	fs := &faults{fsys: noSync{}, opens: []error{nil, syscall.EMFILE}}
 	s := newFaultSink(t, fs, "", func(c *SinkConfig, _ *penstock.Env) {
 		c.Path = penstock.Template{Source: "${body.f}", Program: lookupValue{"f", new(jsonview.Hint)}}
@@ -334,7 +335,7 @@ func TestSinkTransientOpen(t *testing.T) {
 	for i, name := range []string{"a", "b", "a", "c", "b"} {
 		m := b.Append()
 		m.Key = []string{"x", "y", "x", "y", "z"}[i]
-		m.Body.Reset(jsonview.JSON, []byte(fmt.Sprintf(`{"f":%q,"n":%d}`, filepath.Join(dir, name), i)))
+		m.Body.Reset(jsonview.JSON, []byte(fmt.Sprintf(`{"f":%q,"n":%d}`, name, i)))
 	}
 	err := errors.Join(s.Open(ctx), s.Write(ctx, b))
 	var each *penstock.BatchError

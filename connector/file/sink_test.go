@@ -335,6 +335,31 @@ func TestPathsThatAreRefused(t *testing.T) {
 	wantTree(t, dir, "a/x: {\"day\":\"a/x\"}\n", "e/x: {\"day\":\"e/x\"}\n", "file: ")
 }
 
+// TestPathsOfMessagesBeginHere: where the whole path is what a message says, it stays below the folder that the program runs in.
+func TestPathsOfMessagesBeginHere(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	path := varying("{day}")
+	path.Source = "${body.day}"
+	s := openSink(t, SinkConfig{Path: path, Format: formatOf(t, ".jsonl")}, testEnv())
+	outside := filepath.Join(t.TempDir(), "x")
+	err := s.Write(context.Background(), conform.Batch(`{"day":"a/x"}`, `{"day":"`+outside+`"}`, `{"day":"//etc/x"}`, `{"day":"../x"}`, `{"day":"a/../../x"}`))
+	var each *penstock.BatchError
+	if !errors.As(err, &each) {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"", "begin at the root", "begin at the root", "upwards", "upwards"} {
+		if (each.Errs[i] == nil) != (want == "") || want != "" && !strings.Contains(each.Errs[i].Error(), want) {
+			t.Errorf("message %d: %v, want %q", i, each.Errs[i], want)
+		}
+	}
+	mustClose(t, s)
+	wantTree(t, dir, "a/x: {\"day\":\"a/x\"}\n")
+	if _, err := os.Lstat(outside); err == nil {
+		t.Error("a message has written outside")
+	}
+}
+
 func TestTwoSinksOfOneRunDontShareAFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "x.jsonl")
 	shared := map[string]any{}

@@ -124,6 +124,9 @@ func (o *output) lastWhole(size int64) (state, error) {
 		return state{}, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: fmt.Errorf("the file can't be gone on with: %w", err), Hint: "check that format is that of the file, or write to a new one"}
 	}
 	s := state{whole: start + n, records: records}
+	if exact(codec) {
+		return s, nil // what is not whole is no record, whatever it is
+	}
 	switch tail := bytes.TrimRight(rest, " \t\r\n"); {
 	case len(tail) == 0:
 		s.whole = end
@@ -139,6 +142,12 @@ func (o *output) lastWhole(size int64) (state, error) {
 		s.addEnd = last[0] != '\n' && last[0] != '\r'
 	}
 	return s, nil
+}
+
+// exact says that the format has no line ends of its own between records.
+func exact(c penstock.Codec) bool {
+	e, ok := c.(penstock.Exact)
+	return ok && e.Exact()
 }
 
 // selfContained reports whether a record shows by itself that it is whole.
@@ -163,6 +172,12 @@ func (o *output) lastMember(size int64) (state, error) {
 	_, records, rest, err := frameAll(o.sink.codec.NewFramer(o.name), last)
 	if err != nil {
 		return state{}, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: fmt.Errorf("the file can't be gone on with: %w", err), Hint: "check that format is that of the file, or write to a new one"}
+	}
+	if exact(o.sink.codec) {
+		if len(rest) > 0 {
+			return state{}, &penstock.Error{Code: penstock.Config, Op: "file.write", Path: o.name, Err: errors.New("the file can't be gone on with: it ends in the middle of a record"), Hint: "check that format is that of the file, or write to a new one"}
+		}
+		return state{whole: whole, records: records}, nil
 	}
 	if len(bytes.TrimSpace(rest)) > 0 {
 		records++

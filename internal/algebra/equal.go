@@ -17,7 +17,7 @@ func Equal(a, b *types.Type) bool {
 		return a.IsDyn() && b.IsDyn()
 	}
 	return a.Kind == b.Kind && a.Nullable == b.Nullable && a.Open == b.Open &&
-		a.Layout == b.Layout && a.DecimalText == b.DecimalText && a.Discriminator == b.Discriminator &&
+		a.Layout == b.Layout && a.Date == b.Date && a.DecimalText == b.DecimalText && a.Discriminator == b.Discriminator &&
 		slices.Equal(a.Enum, b.Enum) && slices.Equal(a.Tags, b.Tags) && equalLabels(a.Labels, b.Labels) &&
 		equalParts(a, b)
 }

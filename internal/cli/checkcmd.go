@@ -10,7 +10,7 @@ import (
 
 func (p *Program) checkCommand() *cobra.Command {
 	var flags projectFlags
-	var strict, verbose bool
+	var strict, verbose, online bool
 	cmd := &cobra.Command{
 		Use:   "check [paths…]",
 		Short: "Find what is wrong before it runs",
@@ -21,24 +21,38 @@ and what order the output has, derived from its sources, steps and sinks; and ho
 of the paths that its expressions read have a static type. Where that is less than what
 the flow declares, or with --verbose, it says why, and with --verbose what would mend it.
 
+It asks nobody else, but with --online: then the registries of schemas say whether what the formats write is compatible
+with what was written under the same subjects before.
+
 Exit code 0 if it can run, 2 if it can't.`,
-		Example:           "  penstock check\n  penstock check --verbose\n  penstock check flows/ -o json\n  penstock check --strict --param drop=./data",
+		Example:           "  penstock check\n  penstock check --verbose\n  penstock check flows/ -o json\n  penstock check -o sarif > penstock.sarif\n  penstock check --strict --param drop=./data",
 		ValidArgsFunction: yamlFiles,
 	}
 	flags.add(cmd, p)
 	cmd.Flags().BoolVar(&strict, "strict", false, "reading an optional or nullable field bare is an error, and any warning fails the check")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "say of every flow why it gives what it gives")
-	out := choiceFlag(cmd, "output", "o", "what is written", "text", "json")
-	cmd.RunE = func(_ *cobra.Command, args []string) error {
-		p.asJSON = out.value == "json"
+	cmd.Flags().BoolVar(&online, "online", false, "ask the registries of schemas, too")
+	out := choiceFlag(cmd, "output", "o", "what is written; sarif is SARIF 2.1.0, which code hosts show beside the lines of a change", "text", "json", "sarif")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		p.asJSON = out.value != "text"
 		pr, err := flags.project(args)
 		if err != nil {
 			return err
 		}
 		c := p.Service.Check(pr, strict)
-		if p.asJSON {
+		if online {
+			ctx, stop := p.interruptible(cmd.Context())
+			defer stop()
+			if err := p.Service.CheckOnline(ctx, c); err != nil {
+				return err
+			}
+		}
+		switch out.value {
+		case "json":
 			err = writeJSON(p.Stdout, c)
-		} else {
+		case "sarif":
+			err = writeJSON(p.Stdout, sarifOf(c, p.Version.Version))
+		default:
 			err = p.showChecked(c, verbose)
 		}
 		if err == nil && !c.OK {

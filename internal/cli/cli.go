@@ -22,6 +22,7 @@ const (
 	ExitFailed      = 1   // a run, a test or an evaluation failed
 	ExitConfig      = 2   // the configuration is wrong
 	ExitDead        = 3   // messages were dead-lettered, with --fail-on-dead
+	ExitChanges     = 4   // plan --fail-on-change: there is something to make or change
 	ExitUsage       = 64  // the command line is wrong (EX_USAGE of sysexits.h)
 	ExitInterrupted = 130 // interrupted twice, stopped at once (128 + SIGINT)
 )
@@ -31,6 +32,7 @@ const exitHelp = `Exit codes:
     1  the run failed, tests failed, an expression failed
     2  the configuration is wrong
     3  messages were dead-lettered, with --fail-on-dead
+    4  brokers need something that is not there yet, with plan --fail-on-change
    64  the command line is wrong
   130  interrupted twice: stopped at once`
 
@@ -44,7 +46,10 @@ type Program struct {
 	Getenv  func(string) string // nil: the process's environment
 	// Signals starts delivery of interrupts and returns how to stop it; nil: SIGINT and SIGTERM.
 	Signals func() (<-chan os.Signal, func())
+	// Hangups starts delivery of what asks a run to reload and returns how to stop it; nil: SIGHUP, but in a terminal.
+	Hangups func() (<-chan os.Signal, func())
 
+	args    []string
 	started bool // a command was found and its flags are right
 	asJSON  bool // errors are written as JSON, to machine
 	machine io.Writer
@@ -53,6 +58,7 @@ type Program struct {
 
 // Run executes the command that args (without the program's name) say, and returns the exit code.
 func (p *Program) Run(args []string) (code int) {
+	p.args = args
 	if p.Getenv == nil {
 		p.Getenv = os.Getenv
 	}
@@ -118,15 +124,15 @@ A first flow:
 		&cobra.Group{ID: "operate", Title: "Operate what runs, and its store:"},
 		&cobra.Group{ID: "about", Title: "About:"},
 	)
-	for _, c := range []*cobra.Command{p.initCommand(), p.runCommand(), p.checkCommand(), p.testCommand()} {
+	for _, c := range []*cobra.Command{p.initCommand(), p.devCommand(), p.runCommand(), p.checkCommand(), p.planCommand(), p.testCommand(), p.connectorCommand(), p.buildCommand()} {
 		c.GroupID = "make"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{p.evalCommand(), p.graphCommand(), p.explainCommand(), p.schemaCommand()} {
+	for _, c := range []*cobra.Command{p.evalCommand(), p.samplesCommand(), p.graphCommand(), p.explainCommand(), p.schemaCommand(), p.lspCommand()} {
 		c.GroupID = "look"
 		root.AddCommand(c)
 	}
-	for _, c := range []*cobra.Command{p.psCommand(), p.drainCommand(), p.dlqCommand(), p.traceCommand(), p.storeCommand(), p.backupCommand()} {
+	for _, c := range []*cobra.Command{p.psCommand(), p.topCommand(), p.tapCommand(), p.sendCommand(), p.pauseCommand(), p.resumeCommand(), p.reloadCommand(), p.drainCommand(), p.dlqCommand(), p.traceCommand(), p.eventsCommand(), p.viewCommand(), p.jobsCommand(), p.storeCommand(), p.backupCommand(), p.observeCommand()} {
 		c.GroupID = "operate"
 		root.AddCommand(c)
 	}

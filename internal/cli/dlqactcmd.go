@@ -165,7 +165,7 @@ to work.`,
 		if err != nil {
 			return err
 		}
-		at, err := f.place()
+		at, err := f.place(p.Getenv)
 		if err != nil {
 			return err
 		}

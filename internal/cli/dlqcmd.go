@@ -118,7 +118,7 @@ func writeClusters(b *strings.Builder, col styles, clusters []operate.Cluster) {
 			where += ", " + string(cl.Code)
 		}
 		if cl.Path != "" {
-			where += " at " + cl.Path
+			where += " at " + visible(cl.Path)
 		}
 		span := stamp(cl.Oldest)
 		if !cl.Newest.Equal(cl.Oldest) {
@@ -164,16 +164,21 @@ func (p *Program) showLetter(d *operate.DeadLetter) error {
 	b.WriteString(col.bold(title) + "\n")
 	field := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(&b, "  %-9s %s\n", name, strings.ReplaceAll(value, "\n", "\n            "))
+			fmt.Fprintf(&b, "  %-9s %s\n", name, strings.ReplaceAll(visible(value), "\n", "\n            "))
 		}
 	}
 	r := &d.Reason
-	field("error", col.red(r.Message))
+	if r.Message != "" {
+		fmt.Fprintf(&b, "  %-9s %s\n", "error", col.red(strings.ReplaceAll(visible(r.Message), "\n", "\n            ")))
+	}
 	field("code", string(r.Code))
 	field("step", r.Step)
 	field("path", r.Path)
 	if r.Attempts > 1 {
 		field("attempts", count(r.Attempts))
+	}
+	if r.Redriven > 0 {
+		field("redriven", plural(int(r.Redriven), "time", "times"))
 	}
 	field("from", r.Origin)
 	field("died", r.Time)
@@ -198,7 +203,7 @@ func (p *Program) showLetter(d *operate.DeadLetter) error {
 		text.Reset()
 		text.Write(d.Body)
 	}
-	fmt.Fprintf(&b, "  %s\n", text.String())
+	fmt.Fprintf(&b, "  %s\n", visible(text.String()))
 	_, err := io.WriteString(p.Stdout, b.String())
 	return err
 }

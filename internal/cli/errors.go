@@ -67,13 +67,16 @@ func (p *Program) report(err error) int {
 	return code
 }
 
-func (p *Program) showTrouble(t trouble) {
-	p.printf("%s %s\n", p.color.red("penstock:"), strings.ReplaceAll(t.Message, "\n", "\n  "))
+func (p *Program) showTrouble(t trouble) { showTrouble(p.Stderr, p.color, t) }
+
+// showTrouble writes an error for people. Where that fails there is nobody left to tell.
+func showTrouble(w io.Writer, c styles, t trouble) {
+	_, _ = fmt.Fprintf(w, "%s %s\n", c.red("penstock:"), strings.ReplaceAll(visible(t.Message), "\n", "\n  "))
 	if t.Where != "" {
-		p.printf("  %s %s\n", p.color.dim("where:"), t.Where)
+		_, _ = fmt.Fprintf(w, "  %s %s\n", c.dim("where:"), visible(t.Where))
 	}
 	if t.Hint != "" {
-		p.printf("  %s %s\n", p.color.dim("hint:"), t.Hint)
+		_, _ = fmt.Fprintf(w, "  %s %s\n", c.dim("hint:"), visible(t.Hint))
 	}
 }
 

@@ -56,7 +56,7 @@ func showFinding(w io.Writer, c styles, src *sources, f control.Finding) {
 	if f.Pos.IsValid() || f.Pos.File != "" {
 		b.WriteString(c.bold(f.Pos.String()) + ": ")
 	}
-	b.WriteString(severity + ": " + f.Message)
+	b.WriteString(severity + ": " + visible(f.Message))
 	if f.Code != "" {
 		b.WriteString(" " + c.dim("["+f.Code+"]"))
 	}
@@ -69,7 +69,7 @@ func showFinding(w io.Writer, c styles, src *sources, f control.Finding) {
 		b.WriteString(c.dim(blank) + before + c.red(strings.Repeat("^", width)) + "\n")
 	}
 	if f.Hint != "" {
-		b.WriteString("        " + c.dim("hint:") + " " + f.Hint + "\n")
+		b.WriteString("        " + c.dim("hint:") + " " + visible(f.Hint) + "\n")
 	}
 	_, _ = io.WriteString(w, b.String())
 }
@@ -124,12 +124,29 @@ func window(line string, col int, text string) (shown, before string, carets int
 func printable(runes []rune) string {
 	out := make([]rune, len(runes))
 	for i, r := range runes {
-		if r < ' ' && r != '\t' || r == 0x7f || r >= 0x80 && r < 0xa0 {
+		if r != '\t' && controls(r) {
 			r = '\uFFFD'
 		}
 		out[i] = r
 	}
 	return string(out)
+}
+
+// visible is text as it may be written to a terminal: what a message holds, or another system has said, can't move the cursor, hide what
+// stands before it, or change the order of what is read. Its lines stay.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\t' && r != '\n' && controls(r) {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}
+
+// controls reports whether a terminal does something with r instead of showing it: the control characters C0 and C1, and those of the direction of
+// text (Unicode Standard Annex #9).
+func controls(r rune) bool {
+	return r < ' ' || r >= 0x7f && r < 0xa0 || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069
 }
 
 // wide reports whether a terminal shows r two columns wide: the main East Asian blocks and emoji

@@ -38,15 +38,21 @@ func choiceFlag(cmd *cobra.Command, name, short, usage string, options ...string
 
 // projectFlags are the flags that say which configuration is meant.
 type projectFlags struct {
+	overlay     string
 	params      []string
 	files       []string
 	integration string
+	allowExec   []string
 }
 
 func (f *projectFlags) add(cmd *cobra.Command, p *Program) {
+	cmd.Flags().StringVarP(&f.overlay, "kustomize", "k", "", "`folder` of an overlay: a kustomization, which says by itself what it is laid over, or resources that are laid over those of the paths")
+	_ = cmd.MarkFlagDirname("kustomize") // fails only for a flag that is not there
 	cmd.Flags().StringArrayVar(&f.params, "param", nil, "value of a parameter, as `name=value`; may be given many times")
 	cmd.Flags().StringArrayVar(&f.files, "params", nil, "YAML `file` of parameter values; later files win, and --param wins over all")
 	cmd.Flags().StringVar(&f.integration, "integration", "", "the Integration `name` that is meant, where the files hold several")
+	cmd.Flags().StringArrayVar(&f.allowExec, "allow-exec", nil, "`program`, by its absolute path, that the exec connector may start beside those that the Integration allows; may be given many times")
+	_ = cmd.MarkFlagFilename("allow-exec") // fails only for a flag that is not there
 	p.completeWith(cmd, "param", func(n control.Names) []string {
 		for i := range n.Params {
 			n.Params[i] += "="
@@ -57,7 +63,7 @@ func (f *projectFlags) add(cmd *cobra.Command, p *Program) {
 
 // project reads what the flags and arguments say.
 func (f *projectFlags) project(args []string) (control.Project, error) {
-	pr := control.Project{Paths: args, ParamFiles: f.files, Integration: f.integration}
+	pr := control.Project{Paths: args, Overlay: f.overlay, ParamFiles: f.files, Integration: f.integration, AllowExec: f.allowExec}
 	for _, kv := range f.params {
 		name, value, ok := strings.Cut(kv, "=")
 		if !ok || name == "" {

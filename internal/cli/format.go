@@ -65,6 +65,7 @@ func table(rows [][]string, right []bool) []string {
 			if i == len(widths) {
 				widths = append(widths, 0)
 			}
+			row[i] = strings.ReplaceAll(visible(cell), "\n", " ")
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,13 @@ func (w *watched) Write(b []byte) (int, error) {
 		w.once.Do(func() { close(w.seen) })
 	}
 	return len(b), nil
+}
+
+// wait waits until the text is there.
+func (w *watched) wait(want string) {
+	for !strings.Contains(w.String(), want) {
+		runtime.Gosched()
+	}
 }
 
 func (w *watched) String() string {

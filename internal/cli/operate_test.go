@@ -269,8 +269,17 @@ func TestJobListensWithoutAFolder(t *testing.T) {
 	if ps := command(t, 0, "ps"); !strings.Contains(ps, "pipe  running") {
 		t.Errorf("ps says\n%s", ps)
 	}
-	if got := command(t, 1, "dlq", "ls"); !strings.Contains(got, "there is no store here") {
+	if got := command(t, 0, "dlq", "ls"); got != "there are no open dead letters\n" {
 		t.Errorf("dlq ls says\n%s", got)
+	}
+	if got := command(t, 0, "trace", "stdin:1"); !strings.Contains(got, "the journal is empty") {
+		t.Errorf("trace says\n%s", got)
+	}
+	if got := command(t, 1, "dlq", "ls", "pip"); !strings.Contains(got, "did you mean pipe?") {
+		t.Errorf("dlq ls pip says\n%s", got)
+	}
+	if got := command(t, 1, "send", "pip", "--data", "1"); !strings.Contains(got, "send: there is no flow called pip") || !strings.Contains(got, "there is pipe") {
+		t.Errorf("send says\n%s", got)
 	}
 	command(t, 0, "drain")
 	if code := <-r.code; code != 0 {

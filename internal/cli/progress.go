@@ -47,7 +47,11 @@ func (l *live) show(s *control.Summary) {
 	var rows [][]string
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		row := []string{f.Name, "read " + count(f.Read), "sent " + count(f.Total()), "dead " + count(f.Dead), rate(l.rates.of(i))}
+		lost := "dead " + count(f.Dead)
+		if f.Called && f.Dead == 0 {
+			lost = "failed " + count(f.Failed)
+		}
+		row := []string{f.Name, "read " + count(f.Read), "sent " + count(f.Total()), lost, rate(l.rates.of(f.Name))}
 		rows = append(rows, row)
 	}
 	lines := table(rows, []bool{false, true, true, true, true})
@@ -80,25 +84,29 @@ const maxPlain = 10
 func (p *plain) show(s *control.Summary) {
 	p.rates.add(s)
 	var b strings.Builder
-	line := func(name string, read, sent, dead int64, perSecond float64) {
+	line := func(name string, read, sent, failed, dead int64, perSecond float64) {
 		fmt.Fprintf(&b, "%s  %s: read %s, sent %s", elapsed(s.Seconds), name, count(read), count(sent))
+		if failed > 0 {
+			fmt.Fprintf(&b, ", failed %s", count(failed))
+		}
 		if dead > 0 {
 			fmt.Fprintf(&b, ", dead %s", count(dead))
 		}
 		fmt.Fprintf(&b, ", %s\n", rate(perSecond))
 	}
-	var sent int64
+	var sent, failed int64
 	var perSecond float64
 	for i := range s.Flows {
 		f := &s.Flows[i]
 		sent += f.Total()
-		perSecond += p.rates.of(i)
+		failed += f.Failed
+		perSecond += p.rates.of(f.Name)
 		if len(s.Flows) <= maxPlain {
-			line(f.Name, f.Read, f.Total(), f.Dead, p.rates.of(i))
+			line(f.Name, f.Read, f.Total(), f.Failed, f.Dead, p.rates.of(f.Name))
 		}
 	}
 	if len(s.Flows) > maxPlain {
-		line(fmt.Sprintf("%d flows", len(s.Flows)), s.Read(), sent, s.Dead(), perSecond)
+		line(fmt.Sprintf("%d flows", len(s.Flows)), s.Read(), sent, failed, s.Dead(), perSecond)
 	}
 	_, _ = io.WriteString(p.w, b.String()) // where standard error is gone there is nobody to tell
 }
@@ -117,21 +125,21 @@ func (l *lines) show(s *control.Summary) { writeJSONLine(l.w, summaryLine{"progr
 func (l *lines) done()                   {}
 
 // rates tells how fast each flow reads now: over the last few snapshots, so that a figure is steady
-// enough to be read.
+// enough to be read. Flows may come and go.
 type rates struct {
-	at   []float64 // seconds
-	read [][]int64 // by snapshot and flow
+	at   []float64          // seconds
+	read []map[string]int64 // by snapshot and flow
 }
 
 const rateWindow = 2.0 // seconds
 
 func (r *rates) add(s *control.Summary) {
-	n := make([]int64, len(s.Flows))
+	n := map[string]int64{}
 	for i := range s.Flows {
-		n[i] = s.Flows[i].Read
+		n[s.Flows[i].Name] = s.Flows[i].Read
 	}
 	if len(r.at) == 0 {
-		r.at, r.read = append(r.at, 0), append(r.read, make([]int64, len(n)))
+		r.at, r.read = append(r.at, 0), append(r.read, map[string]int64{})
 	}
 	r.at, r.read = append(r.at, s.Seconds), append(r.read, n)
 	for len(r.at) > 2 && s.Seconds-r.at[1] >= rateWindow {
@@ -139,10 +147,10 @@ func (r *rates) add(s *control.Summary) {
 	}
 }
 
-func (r *rates) of(flow int) float64 {
+func (r *rates) of(flow string) float64 {
 	last := len(r.at) - 1
 	span := r.at[last] - r.at[0]
-	if span <= 0 || flow >= len(r.read[last]) {
+	if span <= 0 {
 		return 0
 	}
 	return float64(r.read[last][flow]-r.read[0][flow]) / span

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,12 @@ func (p *Program) psCommand() *cobra.Command {
 		Long: `Asks the process that runs on the store: for each flow its state, what it has read since
 the process started and how fast it reads now, how many messages are on their way
 (unsettled), how many wait for it in channels (lag) and how long the oldest has waited,
-and how many dead letters are open. Below, the same for each group of readers.
+and how many dead letters are open. Below, the same for each group of readers, and for each
+queue of jobs how many of them are where (see penstock jobs), and each view how far it is
+behind its source, and why it has stopped (see penstock view).
+
+Where processes share a store on PostgreSQL, it lists all of these replicas: which parts of the
+store each drives, and which flows run there.
 
 Where nothing runs, it says what the store knows.`,
 		Example: "  penstock ps\n  penstock ps -o json\n  watch -n 2 penstock ps",
@@ -46,15 +52,23 @@ func (p *Program) showStatus(st *operate.Status) error {
 	c := newStyles(p.Stdout, p.Getenv)
 	var b strings.Builder
 	if len(st.Flows) > 0 {
-		rows := [][]string{{"flow", "state", "read", "rate", "unsettled", "lag", "oldest", "dead"}}
+		failed := slices.ContainsFunc(st.Flows, func(f operate.FlowStatus) bool { return f.Failed > 0 })
+		row := func(flow, state, read, speed, unsettled, refused, lag, oldest, dead string) []string {
+			out := []string{flow, state, read, speed, unsettled}
+			if failed {
+				out = append(out, refused)
+			}
+			return append(out, lag, oldest, dead)
+		}
+		rows := [][]string{row("flow", "state", "read", "rate", "unsettled", "failed", "lag", "oldest", "dead")}
 		for _, f := range st.Flows {
 			read, speed, unsettled := count(f.Read), rate(f.Rate), count(f.Unsettled)
 			if f.State == operate.StateStopped {
 				read, speed, unsettled = "-", "-", "-"
 			}
-			rows = append(rows, []string{f.Flow, f.State, read, speed, unsettled, count(f.Lag), ago(f.Age), count(f.Dead)})
+			rows = append(rows, row(f.Flow, f.State, read, speed, unsettled, count(f.Failed), count(f.Lag), ago(f.Age), count(f.Dead)))
 		}
-		for i, line := range table(rows, []bool{false, false, true, true, true, true, true, true}) {
+		for i, line := range table(rows, []bool{false, false, true, true, true, true, true, true, true}) {
 			switch {
 			case i == 0:
 				line = c.bold(line)
@@ -77,6 +91,9 @@ func (p *Program) showStatus(st *operate.Status) error {
 			b.WriteString(line + "\n")
 		}
 	}
+	showQueueStatus(&b, c, st.Queues)
+	showViews(&b, c, st.Views)
+	showReplicas(&b, c, st.Replicas)
 	switch {
 	case !st.Running:
 		b.WriteString(c.dim("no process runs on " + st.Store))
@@ -134,7 +151,7 @@ func (p *Program) showDrained(d *operate.Drained) error {
 	case !d.Running:
 		_, err = fmt.Fprintln(p.Stdout, "no process runs here: there is nothing to drain")
 	case d.Error != "":
-		p.printf("%s process %d ended with an error: %s\n", p.color.red("penstock:"), d.PID, d.Error)
+		p.printf("%s process %d ended with an error: %s\n", p.color.red("penstock:"), d.PID, visible(d.Error))
 	case d.Unsettled > 0:
 		_, err = fmt.Fprintf(p.Stdout, "process %d ended after %s; %s not settled, and read again at the next start, where the source can\n", d.PID, elapsed(d.Seconds), plural(int(d.Unsettled), "message was", "messages were"))
 	default:

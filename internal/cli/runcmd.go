@@ -18,11 +18,16 @@ type runFlags struct {
 	store       string
 	from        string
 	once        bool
+	watch       bool
+	control     string
+	listen      string
 	drain       time.Duration
 	quiet       bool
 	failOnDead  bool
+	replicas    int
 	output      *choice
 	level       *choice
+	format      *choice
 }
 
 func (p *Program) runCommand() *cobra.Command {
@@ -35,14 +40,21 @@ until their sources have ended. Ctrl-C or SIGTERM stops reading, finishes what i
 flight and ends well; a second one stops at once.
 
 On a terminal it shows what each flow does; elsewhere it writes a line every few
-seconds; with -o json it writes a JSON object a line, of type finding, progress, summary
-or error. At the end comes a summary. Messages that failed are in the flow's dead
+seconds; with -o json it writes a JSON object a line, of type finding, progress, reload,
+summary or error. At the end comes a summary. Messages that failed are in the flow's dead
 letter, with the reason: without another place said by the flow, that is the store, where
 penstock dlq looks into them; with --dead-letters it is the file <flow>.dead.jsonl in that
 folder. Dead letters are shown, but are no failure of the run; with --fail-on-dead they are.
 
 Flows that keep state go on where the last run stopped; --from says where else they begin.
-While it runs, penstock ps, drain, dlq, trace and backup ask it.
+While it runs, penstock ps, pause, resume, reload, drain, dlq, trace and backup ask it.
+
+SIGHUP, and with --watch every change of a file of the configuration, reloads: flows that are the same go on,
+others take the place of those that are not, and a configuration that is wrong is refused, with its findings. What
+changed is printed; with -o json it is an object of type reload.
+
+Processes with the same store on PostgreSQL are replicas: each runs a share of the flows, and they take over from one that
+dies or is stopped. --replicas 3 starts three of them here; what each writes has its name before it.
 
 ` + exitHelp,
 		Example:           "  penstock run\n  penstock run flows/ --param drop=./data --dead-letters /var/spool/dead\n  penstock run -o json --fail-on-dead",
@@ -53,12 +65,17 @@ While it runs, penstock ps, drain, dlq, trace and backup ask it.
 	cmd.Flags().StringVar(&f.deadLetters, "dead-letters", "", "write dead letters to files in this `folder` (default: keep them in the store)")
 	cmd.Flags().StringVar(&f.store, "store", "", "path of the store's `file` (default: the Integration's, or .penstock/store.db)")
 	cmd.Flags().StringVar(&f.from, "from", "", "where flows that keep state begin to read: start, a `duration` (2h: what came in the last two hours), a time or a position (default: where the last run stopped)")
+	cmd.Flags().StringVar(&f.control, "control", "", "answer /metrics, /livez, /readyz and /debug/pprof at this `address`, such as 127.0.0.1:9090 (default: the Integration's, or none)")
 	cmd.Flags().BoolVar(&f.once, "once", false, "end when what is there was read: a watched folder, a channel that nobody feeds")
+	cmd.Flags().BoolVar(&f.watch, "watch", false, "reload when files of the configuration change, and go on until stopped")
+	cmd.Flags().StringVar(&f.listen, "listen", "", "`host:port` where flows that are called over HTTP are reached; port 0 is one that is free (default: the Integration's, or 127.0.0.1:8080)")
 	cmd.Flags().DurationVar(&f.drain, "drain", 30*time.Second, "how long messages in flight may take to finish after a stop")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show neither progress nor summary, only what is wrong")
 	cmd.Flags().BoolVar(&f.failOnDead, "fail-on-dead", false, "exit with 3 if messages were dead-lettered")
+	cmd.Flags().IntVar(&f.replicas, "replicas", 0, "run as `n` processes, which share the work over a store on PostgreSQL; each listens one port higher than the one before")
 	f.output = choiceFlag(cmd, "output", "o", "what is written", "text", "json")
 	f.level = choiceFlag(cmd, "log-level", "", "the least level that is logged", "info", "debug", "warn", "error")
+	f.format = choiceFlag(cmd, "log-format", "", "how the log is written (default: json with -o json, else text)", "auto", "text", "json")
 	p.completeWith(cmd, "flow", func(n control.Names) []string { return n.Flows }, cobra.ShellCompDirectiveDefault)
 	_ = cmd.MarkFlagDirname("dead-letters") // fails only for a flag that is not there
 	_ = cmd.MarkFlagFilename("store", "db") // the same
@@ -75,6 +92,9 @@ func (p *Program) run(ctx context.Context, f *runFlags, args []string) error {
 	if f.drain <= 0 {
 		return usagef("write it as --drain 30s", "--drain must be above zero")
 	}
+	if f.watch && f.once {
+		return usagef("leave one of them out", "--once ends the run, and --watch has it go on")
+	}
 	c := p.Service.Check(pr, false)
 	// What is said of the run goes where the messages don't.
 	report, piped := p.Stdout, c.WritesStdout(f.flows)
@@ -87,16 +107,31 @@ func (p *Program) run(ctx context.Context, f *runFlags, args []string) error {
 		return exitWith(ExitConfig)
 	}
 
+	if f.replicas != 0 {
+		return p.replicas(ctx, f, c)
+	}
 	scr := &screen{w: p.Stderr}
 	show := p.progress(f, scr, report, piped)
 	ctx, abort, stop := p.stopping(ctx, scr)
 	defer stop()
+	machine := f.format.value == "json" || f.format.value == "auto" && p.asJSON
+	logger, closing := newLogger(scr, f.level.value, machine, isTerminal(p.Stderr))
+	hangup, ignore := p.hangups()
+	defer ignore()
 	sum, err := p.Service.Run(ctx, c, control.RunOptions{
-		Flows: f.flows, DeadLetters: f.deadLetters, Drain: f.drain, Store: f.store, From: f.from, Once: f.once, Listen: true,
-		Logger: newLogger(scr, f.level.value, p.asJSON, isTerminal(p.Stderr)),
-		Stdin:  p.Stdin, Stdout: p.Stdout,
+		Project: pr, Watch: f.watch, Hangup: hangup, Reloaded: func(r *control.Reloaded) {
+			if p.asJSON {
+				writeJSONLine(report, reloadLine{"reload", r})
+			} else {
+				showReloaded(scr, p.color, r)
+			}
+		},
+		Flows: f.flows, DeadLetters: f.deadLetters, Drain: f.drain, Store: f.store, From: f.from, Once: f.once, Control: f.control, Version: p.Version, Getenv: p.Getenv, Listen: true, Address: f.listen,
+		Logger: logger, WarnDead: machine,
+		Stdin: p.Stdin, Stdout: p.Stdout,
 		Progress: show.show, Every: show.every(), Abort: abort,
 	})
+	closing()
 	show.done()
 	if sum != nil && (err == nil || p.asJSON || sum.Read() > 0) {
 		p.showRunSummary(f, report, sum)

@@ -79,7 +79,7 @@ func TestRateIsThatOfTheLastSeconds(t *testing.T) {
 		want float64
 	}{{1, 100, 100}, {2, 200, 100}, {3, 1200, 550}, {4, 2200, 1000}, {5, 2200, 500}, {6, 2200, 0}} {
 		r.add(snapshot(s.at, s.read))
-		if got := r.of(0); got != s.want {
+		if got := r.of("flowa"); got != s.want {
 			t.Errorf("after %vs the rate is %v, want %v", s.at, got, s.want)
 		}
 	}

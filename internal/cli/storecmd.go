@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -47,7 +48,11 @@ func (p *Program) showStore(i *operate.StoreInfo) error {
 	col := newStyles(p.Stdout, p.Getenv)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, version %d\n", col.bold(i.Path), i.Version)
-	fmt.Fprintf(&b, "  file %s (%s of it free to be used again), log %s, free on the disk %s\n", size(i.FileBytes), size(i.FreeBytes), size(i.WALBytes), size(i.DiskFree))
+	if i.DiskFree == math.MaxInt64 { // a server's
+		fmt.Fprintf(&b, "  tables and indices %s\n", size(i.FileBytes))
+	} else {
+		fmt.Fprintf(&b, "  file %s (%s of it free to be used again), log %s, free on the disk %s\n", size(i.FileBytes), size(i.FreeBytes), size(i.WALBytes), size(i.DiskFree))
+	}
 	show := func(rows [][]string, right []bool) {
 		if len(rows) == 1 {
 			return
@@ -299,7 +304,7 @@ were then, where they can.`,
 	out := choiceFlag(cmd, "output", "o", "what is written", "text", "json")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p.asJSON = out.value == "json"
-		at, err := f.place()
+		at, err := f.place(p.Getenv)
 		if err != nil {
 			return err
 		}

@@ -16,18 +16,23 @@ const maxCauses = 5
 func showSummary(w io.Writer, c styles, s *control.Summary) {
 	var b strings.Builder
 	groups := slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Grouped > 0 })
-	row := func(name, read, done, filtered, grouped, dead, sent, rate string) []string {
-		if !groups {
-			return []string{name, read, done, filtered, dead, sent, rate}
+	called := slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Called })
+	row := func(name, read, done, filtered, grouped, failed, dead, sent, rate string) []string {
+		out := []string{name, read, done, filtered}
+		if groups {
+			out = append(out, grouped)
 		}
-		return []string{name, read, done, filtered, grouped, dead, sent, rate}
+		if called {
+			out = append(out, failed)
+		}
+		return append(out, dead, sent, rate)
 	}
-	rows := [][]string{row("flow", "read", "done", "filtered", "grouped", "dead", "sent", "rate")}
+	rows := [][]string{row("flow", "read", "done", "filtered", "grouped", "failed", "dead", "sent", "rate")}
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		rows = append(rows, row(f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Grouped), count(f.Dead), count(f.Total()), overall(s, f)))
+		rows = append(rows, row(f.Name, count(f.Read), count(f.Done), count(f.Filtered), count(f.Grouped), count(f.Failed), count(f.Dead), count(f.Total()), overall(s, f)))
 	}
-	for i, line := range table(rows, []bool{false, true, true, true, true, true, true, true}) {
+	for i, line := range table(rows, []bool{false, true, true, true, true, true, true, true, true}) {
 		if i == 0 {
 			line = c.bold(line)
 		}
@@ -35,6 +40,7 @@ func showSummary(w io.Writer, c styles, s *control.Summary) {
 	}
 	b.WriteString(c.dim("in "+elapsed(s.Seconds)) + "\n")
 	showSent(&b, c, s)
+	showFailed(&b, c, s)
 	showDead(&b, c, s)
 	showNotes(&b, c, s)
 	_, _ = io.WriteString(w, b.String())
@@ -74,6 +80,43 @@ func overall(s *control.Summary, f *control.FlowSummary) string {
 // otherCauses is what the engine calls the kinds of failure beyond those that it tells apart.
 const otherCauses = "(other)"
 
+// showFailed says what requests were answered with that failed.
+func showFailed(b *strings.Builder, c styles, s *control.Summary) {
+	if !slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Failed > 0 }) {
+		return
+	}
+	title := "failed jobs"
+	if slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Failed > 0 && f.Called }) {
+		title = "failed requests"
+	}
+	b.WriteString("\n" + c.bold(title) + "\n")
+	for i := range s.Flows {
+		if f := &s.Flows[i]; f.Failed > 0 {
+			to := "→ the callers of " + f.Name
+			if !f.Called {
+				to = "→ back to the queue that " + f.Name + " reads"
+			}
+			showCauses(b, c, f, true, f.Failed, to)
+		}
+	}
+}
+
+// showCauses writes the causes of dead letters, or of failed requests, of which there are n.
+func showCauses(b *strings.Builder, c styles, f *control.FlowSummary, refused bool, n int64, to string) {
+	shown, lines := int64(0), 0
+	for _, cause := range f.Causes {
+		if cause.Refused != refused || lines >= maxCauses || cause.Message == otherCauses {
+			continue
+		}
+		lines++
+		shown += cause.Count
+		fmt.Fprintf(b, "  %s %s (step %s) %s\n", c.yellow(count(cause.Count)+" ×"), firstLine(cause.Message), cause.Step, to)
+	}
+	if rest := n - shown; rest > 0 {
+		fmt.Fprintf(b, "  %s for other reasons %s\n", c.yellow(count(rest)+" ×"), to)
+	}
+}
+
 func showDead(b *strings.Builder, c styles, s *control.Summary) {
 	if s.Dead() == 0 {
 		return
@@ -81,19 +124,8 @@ func showDead(b *strings.Builder, c styles, s *control.Summary) {
 	b.WriteString("\n" + c.bold("dead letters") + "\n")
 	for i := range s.Flows {
 		f := &s.Flows[i]
-		if f.Dead == 0 {
-			continue
-		}
-		shown := int64(0)
-		for n, cause := range f.Causes {
-			if n >= maxCauses || cause.Message == otherCauses {
-				continue
-			}
-			shown += cause.Count
-			fmt.Fprintf(b, "  %s %s (step %s) → %s\n", c.yellow(count(cause.Count)+" ×"), firstLine(cause.Message), cause.Step, f.DeadLetter)
-		}
-		if rest := f.Dead - shown; rest > 0 {
-			fmt.Fprintf(b, "  %s for other reasons → %s\n", c.yellow(count(rest)+" ×"), f.DeadLetter)
+		if f.Dead > 0 {
+			showCauses(b, c, f, false, f.Dead, "→ "+f.DeadLetter)
 		}
 	}
 	if slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return f.Kept }) {
@@ -131,7 +163,7 @@ func showNotes(b *strings.Builder, c styles, s *control.Summary) {
 			notes = append(notes, fmt.Sprintf("channel %s: %s left in memory and lost", ch.Name, plural(int(ch.Lost), "message was", "messages were")))
 		}
 	}
-	if s.Stopped {
+	if s.Stopped && slices.ContainsFunc(s.Flows, func(f control.FlowSummary) bool { return !f.Called }) { // else there is nothing that could have ended
 		notes = append(notes, "stopped before the sources had ended")
 	}
 	if len(notes) > 0 {
@@ -151,9 +183,12 @@ func account(s *control.Summary) string {
 	for i := range s.Flows {
 		f := &s.Flows[i]
 		in := []addend{{f.Read, "read"}, {f.Redriven, "redriven"}, {f.Groups, "groups"}, {f.Split, "parts"}}
-		out := []addend{{f.Done, "done"}, {f.Filtered, "filtered"}, {f.Grouped, "grouped"}, {f.Dead, "dead"}, {splitUp(f), "split"}}
+		out := []addend{{f.Done, "done"}, {f.Filtered, "filtered"}, {f.Grouped, "grouped"}, {f.Failed, "failed"}, {f.Dead, "dead"}, {splitUp(f), "split"}}
 		if total(in) != total(out) { // late messages that were dropped are counted nowhere else; others are grouped or dead
 			out = append(out, addend{f.Late, "late"})
+		}
+		if total(in) != total(out) { // what came again has no further effect
+			out = append(out, addend{f.Again, "known"})
 		}
 		if total(in) == 0 || total(in) != total(out) {
 			continue
@@ -200,5 +235,5 @@ func join(addends []addend) string {
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
-	return clip(line, 120)
+	return clip(visible(line), 120)
 }

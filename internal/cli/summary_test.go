@@ -55,6 +55,31 @@ dead letters
 `,
 		},
 		{
+			name: "called",
+			sum: control.Summary{Seconds: 2, Stopped: true, Flows: []control.FlowSummary{
+				{FlowSummary: run.FlowSummary{Name: "hello", Called: true, Read: 9, Done: 4, Filtered: 1, Failed: 4,
+					Causes: []run.Cause{{Step: "schema", Message: "no name", Count: 3, Refused: true}}}, Rate: 4.5},
+				{FlowSummary: run.FlowSummary{Name: "intake", Called: true, Read: 3, Done: 2, Again: 1, Dead: 1, Groups: 1, DeadLetter: "intake.dead",
+					Causes: []run.Cause{{Step: "late", Message: "m", Count: 1}}}, Rate: 1.5},
+			}},
+			want: `flow    read  done  filtered  failed  dead  sent   rate
+hello      9     4         1       4     0     0  4.5/s
+intake     3     2         0       0     1     0  1.5/s
+in 2.0s
+
+failed requests
+  3 × no name (step schema) → the callers of hello
+  1 × for other reasons → the callers of hello
+
+dead letters
+  1 × m (step late) → intake.dead
+
+every message is accounted for
+  hello: 9 read = 4 done + 1 filtered + 4 failed
+  intake: 3 read + 1 groups = 2 done + 1 dead + 1 known
+`,
+		},
+		{
 			name: "nothing got through",
 			sum: control.Summary{Seconds: 0.02, Flows: []control.FlowSummary{{FlowSummary: run.FlowSummary{Name: "a", Read: 2, Dead: 2, DeadLetter: "a.dead.jsonl",
 				Causes: []run.Cause{{Step: "s", Message: "m", Count: 2}}}}}},

@@ -6,6 +6,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/types"
@@ -21,6 +22,8 @@ type channel struct {
 	readers []penstock.Pos
 	senders []lower.Sent
 	dead    []penstock.Pos // flows whose dead letters go to it
+	flows   []string       // that read it
+	broker  *broker        // nil: it is in the store, or in memory
 	out     *plan.Channel
 }
 
@@ -46,14 +49,19 @@ func (c *compiler) declareChannels() {
 			}
 		}
 		c.channels[ch.name] = ch
+		if !spec.Broker.IsZero() && spec.Durable && !c.stored {
+			c.declareBroker(ch)
+			continue
+		}
 		c.plan.Channels = append(c.plan.Channels, ch.out)
 	}
 	c.declareDead()
+	c.declareQueues()
 	for _, r := range c.set.Of(resource.KindFlow) {
 		f := r.Spec.(*resource.Flow)
 		for _, in := range f.Inputs() {
 			if ch := c.channels[in.Channel.Name]; ch != nil {
-				ch.readers = append(ch.readers, in.Channel.Pos)
+				ch.readers, ch.flows = append(ch.readers, in.Channel.Pos), append(ch.flows, r.Name())
 			}
 		}
 		if dl := f.OnError.DeadLetter; dl != nil {
@@ -133,8 +141,14 @@ func (ch *channel) keyed() bool {
 
 // finishChannels gives channels their types and keys, and looks at who uses them.
 func (c *compiler) finishChannels() {
+	all := make([]*channel, 0, len(c.channels))
 	for _, r := range c.plan.Channels {
-		ch := c.channels[r.Name]
+		all = append(all, c.channels[r.Name])
+	}
+	for _, r := range c.plan.Brokers {
+		all = append(all, c.channels[r.Channel])
+	}
+	for _, ch := range all {
 		ch.out.Type = ch.typ()
 		if ch.spec == nil {
 			continue
@@ -146,10 +160,21 @@ func (c *compiler) finishChannels() {
 		}
 		if ch.schema != nil {
 			for _, s := range ch.senders {
-				lower.Fits(c.diags, s.Pos, ch.schema.Name, s.Type, ch.schema.Type, "what goes to channel "+ch.name)
+				what := "what goes to channel " + ch.name
+				if ch.out.Jobs != nil {
+					what = "what is enqueued in queue " + ch.out.Jobs.Name
+				}
+				lower.Fits(c.diags, s.Pos, ch.schema.Name, s.Type, ch.schema.Type, what)
 			}
 		}
+		if ch.out.Jobs != nil {
+			continue
+		}
 		c.checkUse(ch)
+		if ch.broker != nil {
+			c.completeBroker(ch)
+			c.rekey(ch)
+		}
 	}
 }
 
@@ -167,6 +192,7 @@ func (c *compiler) checkUse(ch *channel) {
 		pos = append(pos, ch.dead...)
 		c.diags.Errorf(pos[0], "no-reader", ch.name, "read it with `from: { channel: "+ch.name+" }`, or send to `drop: {}`",
 			"no flow reads channel %s; a channel in memory holds no more than its capacity, so its senders would block", ch.name)
+	case !sent && ch.broker != nil: // others may
 	case !sent:
 		c.diags.Warnf(ch.readers[0], "no-sender", ch.name, "send to it with `to: { channel: "+ch.name+" }`", "no flow sends to channel %s, so nothing will ever come", ch.name)
 	case ch.out.Queue && !ch.out.Durable && len(ch.readers) > 1:
@@ -180,9 +206,22 @@ func (c *compiler) Sent(name string, s lower.Sent) {
 	if ch := c.channels[name]; ch != nil {
 		ch.senders = append(ch.senders, s)
 	}
+	if c.recording != nil {
+		c.recording.senders = append(c.recording.senders, sender{name, s})
+	}
 }
 
-// channelEndpoint is the endpoint of a channel by name; nil after a finding.
+// channelSink is the endpoint by which u sends to a channel; nil after a finding.
+func (c *compiler) channelSink(u lower.Use, l *diag.List) *plan.Endpoint {
+	ch := c.channels[u.Target.Channel.Name]
+	if ch == nil || ch.broker == nil {
+		return c.channelEndpoint(u.Target, u.Name, u.Type)
+	}
+	c.use(resource.KindChannel, ch.name)
+	return c.brokerEndpoint(penstock.KindOfSink, "", ch, u, l)
+}
+
+// channelEndpoint is the endpoint of a channel of the store or in memory; nil after a finding.
 func (c *compiler) channelEndpoint(t *resource.Target, name string, typ *types.Type) *plan.Endpoint {
 	if _, ok := c.channels[t.Channel.Name]; !ok {
 		if !strings.HasSuffix(t.Channel.Name, ".dead") {
@@ -190,5 +229,6 @@ func (c *compiler) channelEndpoint(t *resource.Target, name string, typ *types.T
 		}
 		return nil
 	}
+	c.use(resource.KindChannel, t.Channel.Name)
 	return &plan.Endpoint{Name: name, Channel: t.Channel.Name, Type: typ, Pos: t.Pos, Label: "channel " + t.Channel.Name}
 }

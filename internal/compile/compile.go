@@ -8,6 +8,7 @@ package compile
 
 import (
 	"fmt"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/compile/lower"
@@ -25,17 +26,25 @@ type Options struct {
 	Strict bool
 	// CostLimit bounds one evaluation of an expression, in steps; 0 is the profile's default.
 	CostLimit uint64
+	// Seen, where it is there, is told of every expression, with what may be spoken of at its place: what editors show.
+	Seen func(expr.Expression)
+	// Stored puts channels that are on a broker into the store, as if nothing were said of a broker: what tests of flows run.
+	Stored bool
+	// Memo, where it is there, spares what was compiled before, and is what this compilation leaves behind it. It has no effect with Seen or Wrap.
+	Memo *Memo
+	// Wrap, where it is there, puts a program around that of each expression: to see what is evaluated.
+	Wrap func(expr.Expression, penstock.Program) penstock.Program
 }
 
 // Compile makes a plan of everything that set selects, with the drivers of reg. The list holds all
 // findings, each with its place; where one of them is an error, the plan is nil.
 func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, *diag.List) {
-	c := &compiler{set: set, reg: reg, diags: &diag.List{}, plan: &plan.Plan{}, windows: map[*plan.Flow]map[int]*plan.Stage{}}
+	c := &compiler{set: set, reg: reg, diags: &diag.List{}, plan: &plan.Plan{}, windows: map[*plan.Flow]map[int]*plan.Stage{}, stored: o.Stored}
 	strict := o.Strict
 	if in := set.Integration(); in != nil {
 		strict = strict || in.Strict
 	}
-	profile, err := expr.NewProfile(expr.Options{Strict: strict, CostLimit: o.CostLimit})
+	profile, err := expr.NewProfile(expr.Options{Strict: strict, CostLimit: o.CostLimit, Seen: o.Seen, Wrap: o.Wrap})
 	if err != nil {
 		c.diags.Errorf(penstock.Pos{}, "internal", "", "please report this", "the expression profile can't be made: %v", err)
 		return nil, c.diags
@@ -43,23 +52,41 @@ func Compile(set *resource.Set, reg *penstock.Registry, o Options) (*plan.Plan, 
 	c.profile = profile
 	c.decoder = &resource.Decoder{Diags: c.diags, Registry: reg}
 
-	c.declareParams()
-	c.compileSchemas()
-	c.compileConnections()
+	c.environment(o)
+	c.checkTargets()
 	c.declareChannels()
+	c.compileEntities()
+	c.declareViews()
 	for _, f := range c.inOrder() {
-		c.compileFlow(f)
+		c.flow(f)
 	}
+	if o.Memo != nil {
+		*o.Memo = *c.memo
+	}
+	c.serveQueues()
 	c.finishChannels()
+	c.finishViews()
+	c.finishQueues()
 	c.keepState()
+	c.observe()
 	c.checkOverlaps()
+	c.checkExclusives()
+	c.listener()
+	c.checkRoutes()
+	c.checkHedges()
 	c.checkTests()
 	c.deriveDelivery(strict)
 	if c.diags.HasErrors() {
 		return nil, c.diags
 	}
 	c.fileOrder()
+	c.hashes()
 	c.plan.Known = c.names(resource.KindFlow)
+	for _, f := range c.plan.Flows {
+		if f.Relay != "" || f.Queue != "" {
+			c.plan.Known = append(c.plan.Known, f.Name)
+		}
+	}
 	for _, s := range c.decoder.Secrets {
 		c.plan.Secrets = append(c.plan.Secrets, plan.Secret{Name: s.Name, Pos: s.Pos, Target: s.Target})
 	}
@@ -79,7 +106,20 @@ type compiler struct {
 	schemas     map[string]*lower.Schema // nil where it has errors
 	connections map[string]*connection
 	channels    map[string]*channel
-	windows     map[*plan.Flow]map[int]*plan.Stage // see lower.Result
+	entities    map[string]*plan.Entity
+	views       map[string]*view
+	queues      map[string]*queue
+	stored      bool // no channel is on a broker
+
+	remembers  bool                               // what is made can be used again
+	memo       *Memo                              // what is left for the next compilation
+	before     map[*resource.Resource]*remembered // flows that were compiled before; nil: none can be used
+	recording  *remembered                        // the flow that is compiled now; nil: it is not remembered
+	typeTexts  map[*types.Type]string
+	timeout    time.Duration                      // of what the flow that is being compiled asks, by its policies; 0: none
+	windows    map[*plan.Flow]map[int]*plan.Stage // see lower.Result
+	uses       *uses                              // of what is compiled; nil: nobody asks
+	schemaSums map[string]string                  // digests of the schemas' texts
 }
 
 // paramTypes are the types that an Integration can give a parameter.

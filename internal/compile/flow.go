@@ -19,8 +19,9 @@ import (
 var defaultRetry = plan.Retry{Attempts: 5, Initial: 100 * time.Millisecond, Factor: 2, Max: 30 * time.Second, Jitter: 0.2}
 
 // compileFlow compiles one flow. Those that feed the channels it reads were compiled before.
-func (c *compiler) compileFlow(r *resource.Resource) {
+func (c *compiler) compileFlow(r *resource.Resource) *plan.Flow {
 	spec := r.Spec.(*resource.Flow)
+	used := c.begin()
 	f := &plan.Flow{
 		Name: r.Name(), Pos: r.Pos, Order: plan.Order(spec.Order), Concurrency: spec.Concurrency,
 		Delivery: plan.Delivery(spec.Delivery),
@@ -33,11 +34,14 @@ func (c *compiler) compileFlow(r *resource.Resource) {
 	if f.Delivery == "" {
 		f.Delivery = plan.AtLeastOnce
 	}
+	c.flowRules(r, f, spec)
 	in := c.sources(f, spec)
+	c.serving(f, spec, &in)
 	f.Input = in.typ
 	lf := lower.NewFlow(lower.Options{
 		Name: f.Name, Profile: c.profile, World: c, Diags: c.diags, Params: c.params,
 		Input: in.typ, Schema: in.schema, Keyed: in.keyed || !spec.Key.IsZero(), Order: f.Order,
+		Request: in.request, Replies: in.replies(),
 	}, spec.Steps)
 	c.flowKey(f, spec, lf, in)
 	c.identities(lf, in)
@@ -45,15 +49,23 @@ func (c *compiler) compileFlow(r *resource.Resource) {
 		f.Time = lf.Exprs().Expr(spec.Time, lf.Scope(), types.TimestampType).Program
 	}
 	res := lf.Lower(in.checks, spec.Steps, spec.To)
+	c.replies(lf, in, res.End)
 	f.Nodes, f.Output, f.Vars, f.Coverage = res.Nodes, res.Output, lf.Vars(), lf.Coverage()
 	f.Slots = len(f.Vars)
+	for _, s := range in.servers {
+		s.ep.Server.Request = lf.RequestSlot()
+	}
 	c.windows[f] = res.Windows
-	if res.Lost && !in.replies {
+	if res.Lost && len(in.servers) == 0 {
 		c.diags.Warnf(r.NamePos(), "no-destination", f.Name, "add `to:` to the flow (`to: { drop: {} }` if that is meant)",
 			"what flow %s makes is sent nowhere", f.Name)
 	}
 	c.onError(f, spec, in)
+	c.unanswered(f, spec, in)
+	c.ofJobs(f, spec)
+	f.Facts = c.flowFacts(r, f, spec, used)
 	c.plan.Flows = append(c.plan.Flows, f)
+	return f
 }
 
 // inputs is what a flow's sources have in common.
@@ -61,10 +73,14 @@ type inputs struct {
 	typ     *types.Type
 	schema  *lower.Schema // the one schema of all sources; nil if there are none or several
 	keyed   bool
-	replies bool // a source waits for what the flow makes
 	checks  []plan.Node
 	own     []source
+	servers []source    // those of own that are called
+	request *types.Type // of `request`; nil without servers
 }
+
+// replies says that callers wait for what the flow makes of their requests.
+func (in *inputs) replies() bool { return len(in.servers) > 0 && in.servers[0].ep.Server.Replies }
 
 // source is a connector that a flow reads.
 type source struct {
@@ -104,28 +120,23 @@ func (c *compiler) source(f *plan.Flow, t *resource.Target, name string, schema 
 	if schema != nil {
 		declared = schema.Type
 	}
+	if !t.Queue.IsZero() {
+		return c.queueSource(f, t, name, schema, declared)
+	}
 	if !t.Channel.IsZero() {
-		ep := c.channelEndpoint(t, name, declared)
-		if ep == nil {
-			return types.DynType, true
-		}
-		ch := c.channels[t.Channel.Name]
-		typ := ch.typ()
-		if schema != nil {
-			lower.Fits(c.diags, t.At("schema"), schema.Name, typ, declared, "what comes from channel "+ch.name)
-			typ = algebra.Refine(typ, declared)
-		}
-		ep.Type = typ
-		f.Sources = append(f.Sources, ep)
-		return typ, ch.keyed()
+		return c.channelSource(f, t, name, schema, declared, in)
+	}
+	if !t.Entity.IsZero() {
+		return c.entitySource(f, t, name, schema, declared)
 	}
 	if t.Config == nil {
 		return types.DynType, true
 	}
 	kind := penstock.KindOfSource
-	if _, ok := c.reg.Lookup(kind, t.Connector); !ok {
-		if _, ok := c.reg.Lookup(penstock.KindOfServer, t.Connector); ok {
-			kind, in.replies = penstock.KindOfServer, true
+	if _, ok := c.reg.Lookup(penstock.KindOfServer, t.Connector); ok {
+		// What is both is a server where the configuration says how it replies.
+		if _, both := c.reg.Lookup(kind, t.Connector); !both || t.Config.Entry("reply") != nil {
+			kind = penstock.KindOfServer
 		}
 	}
 	ep, d := c.endpoint(kind, lower.Use{Target: t, Name: name, Scope: c.sourceScope(), Exprs: c.exprs()}, declared, c.diags)
@@ -135,9 +146,40 @@ func (c *compiler) source(f *plan.Flow, t *resource.Target, name string, schema 
 	if declared == nil {
 		ep.Type = outputOf(ep, d)
 	}
+	ep.Hash = plan.HashFacts([]plan.Fact{{Of: ep.Hash, Text: plan.Fingerprint(ep.Type)}})
 	f.Sources = append(f.Sources, ep)
 	in.own = append(in.own, source{ep, t})
-	return ep.Type, false
+	if kind == penstock.KindOfServer {
+		c.server(ep, in)
+		in.servers = append(in.servers, source{ep, t})
+	}
+	return ep.Type, ep.Driver != nil && ep.Driver.Spec.Keyed
+}
+
+// channelSource makes the endpoint of a channel that a flow reads.
+func (c *compiler) channelSource(f *plan.Flow, t *resource.Target, name string, schema *lower.Schema, declared *types.Type, in *inputs) (*types.Type, bool) {
+	ch := c.channels[t.Channel.Name]
+	onBroker := ch != nil && ch.broker != nil
+	var ep *plan.Endpoint
+	if !onBroker {
+		if ep = c.channelEndpoint(t, name, declared); ep == nil {
+			return types.DynType, true
+		}
+	}
+	typ := ch.typ()
+	if schema != nil {
+		lower.Fits(c.diags, t.At("schema"), schema.Name, typ, declared, "what comes from channel "+ch.name)
+		typ = algebra.Refine(typ, declared)
+	}
+	if onBroker {
+		c.use(resource.KindChannel, ch.name)
+		if ep = c.brokerSource(f, t, ch, name, typ, in); ep == nil {
+			return typ, ch.keyed()
+		}
+	}
+	ep.Type = typ
+	f.Sources = append(f.Sources, ep)
+	return typ, ch.keyed()
 }
 
 // checkSchemas makes the node that checks what was read. Where sources have several schemas, a message is
@@ -215,7 +257,7 @@ func (c *compiler) onError(f *plan.Flow, spec *resource.Flow, in inputs) {
 			f.OnError.DeadLetter = &plan.Endpoint{Name: f.Name + "/dead", Channel: dead, Type: types.DynType, Pos: f.Pos, Label: "channel " + dead}
 		}
 	case !dl.Channel.IsZero():
-		f.OnError.DeadLetter = c.channelEndpoint(dl, f.Name+"/deadLetter", types.DynType)
+		f.OnError.DeadLetter = c.channelSink(lower.Use{Target: dl, Name: f.Name + "/deadLetter", Type: types.DynType, Scope: c.bodyScope(types.DynType), Exprs: c.exprs()}, c.diags)
 	default:
 		u := lower.Use{Target: dl, Name: f.Name + "/deadLetter", Scope: c.bodyScope(types.DynType), Exprs: c.exprs()}
 		f.OnError.DeadLetter, _ = c.endpoint(penstock.KindOfSink, u, types.DynType, c.diags)

@@ -133,7 +133,14 @@ func compiled(files fstest.MapFS, params map[string]string, delivery bool) map[s
 func guarantees(p *plan.Plan) string {
 	var b strings.Builder
 	for _, f := range p.Flows {
-		fmt.Fprintf(&b, "%s: %s, order %s\n", f.Name, guarantee.Promise(f.Guarantee), f.Guarantee.Order)
+		fmt.Fprintf(&b, "%s: %s, order %s", f.Name, guarantee.Promise(f.Guarantee), f.Guarantee.Order)
+		if f.Transaction != nil {
+			fmt.Fprintf(&b, ", in transactions of %s on %s", f.Transaction.Driver, f.Transaction.Connection)
+		}
+		if !p.Durable && f.Guarantee.Delivery == plan.EffectivelyOnce {
+			b.WriteString(", without state")
+		}
+		b.WriteByte('\n')
 		for _, r := range f.Guarantee.Reasons {
 			fmt.Fprintf(&b, "  %s: %s%s: %s\n", r.Step, r.Delivery, r.Order, r.Text)
 		}

@@ -118,6 +118,9 @@ func sends(f *resource.Flow) []string {
 		if send, ok := s.Verb.(*resource.Send); ok {
 			add(&send.Target)
 		}
+		if job, ok := s.Verb.(*resource.Enqueue); ok && !job.Queue.IsZero() {
+			add(&resource.Target{Channel: resource.Ref{Name: resource.QueuePrefix + job.Queue.Name, Pos: job.Queue.Pos}})
+		}
 	})
 	add(f.To)
 	return out
@@ -170,8 +173,11 @@ func (g *graph) visit(f *resource.Resource) {
 // fileOrder puts the flows back into the order of the files.
 func (c *compiler) fileOrder() {
 	at := map[string]int{}
+	for _, f := range c.plan.Flows {
+		at[f.Name] = len(c.plan.Flows) // relays come last
+	}
 	for i, r := range c.set.Of(resource.KindFlow) {
 		at[r.Name()] = i
 	}
-	slices.SortFunc(c.plan.Flows, func(a, b *plan.Flow) int { return at[a.Name] - at[b.Name] })
+	slices.SortStableFunc(c.plan.Flows, func(a, b *plan.Flow) int { return at[a.Name] - at[b.Name] })
 }

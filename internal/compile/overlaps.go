@@ -24,11 +24,46 @@ func (c *compiler) checkOverlaps() {
 	}
 }
 
+// checkExclusives refuses two sources that take the same thing, each for itself alone: the second would wait for ever, or put the first out.
+func (c *compiler) checkExclusives() {
+	env := penstock.Env{Runtime: &penstock.Runtime{Params: c.plan.Params, Clock: penstock.SystemClock{}}}
+	type taken struct {
+		flow   *plan.Flow
+		source *plan.Endpoint
+	}
+	known := map[string]taken{}
+	for _, f := range c.plan.Flows {
+		for _, source := range f.Sources {
+			e, ok := source.Config.(penstock.Exclusive)
+			if !ok {
+				continue
+			}
+			what, hint := e.Takes(env)
+			if what == "" {
+				continue
+			}
+			first, twice := known[source.Driver.Spec.Name+" "+what]
+			if !twice {
+				known[source.Driver.Spec.Name+" "+what] = taken{f, source}
+				continue
+			}
+			if p, q := first.source.Pos, source.Pos; p.File == q.File && p.Line > q.Line { // flows stand in the order in which they feed one another
+				first, source = taken{f, source}, first.source
+			}
+			who := "flow " + first.flow.Name
+			if known[source.Driver.Spec.Name+" "+what].flow == f {
+				who = "this flow"
+			}
+			c.diags.Errorf(source.Pos, "taken", source.Label, hint, "%s has one reader at a time, and %s reads it already (%s)", what, who, first.source.Pos)
+		}
+	}
+}
+
 // holdApart asks a source of flow from about all sinks of flow to.
 func (c *compiler) holdApart(o penstock.Overlapper, env penstock.Env, from *plan.Flow, source *plan.Endpoint, to *plan.Flow) {
 	eachSink(to, func(sink *plan.Endpoint) {
-		if sink.Driver == nil || sink.Driver.Spec.Name != source.Driver.Spec.Name {
-			return
+		if sink.Driver == nil || sink.Driver.Spec.Name != source.Driver.Spec.Name && sink.Driver.Spec.Name != source.Driver.Spec.Connection || sink.Broker != "" && sink.Broker == source.Broker {
+			return // a channel is there to be read
 		}
 		err := o.Overlaps(sink.Config, env)
 		if err == nil {

@@ -3,7 +3,9 @@ package compile
 import (
 	"strings"
 
+	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/internal/schema"
 	"penstock.dev/penstock/jsonview"
@@ -31,14 +33,23 @@ func (a anyOf) Validate(d *jsonview.Doc) []step.Violation {
 // compileSchemas reads the Schema resources. One that can't be read is known by name, with a nil schema, so that
 // references to it are not dangling.
 func (c *compiler) compileSchemas() {
-	c.schemas = map[string]*lower.Schema{}
+	c.schemas, c.schemaSums = map[string]*lower.Schema{}, map[string]string{}
 	for _, r := range c.set.Of(resource.KindSchema) {
-		c.schemas[r.Name()] = c.readSchema(r.Name(), r.Spec.(*resource.Schema).JSONSchema)
+		spec := r.Spec.(*resource.Schema)
+		if spec.Avro != nil {
+			c.schemas[r.Name()] = c.readSchema(r.Name(), penstock.Avro, spec.Avro)
+			continue
+		}
+		if spec.Protobuf != nil {
+			c.schemas[r.Name()] = c.readProtobuf(r.Name(), spec.Protobuf)
+			continue
+		}
+		c.schemas[r.Name()] = c.readSchema(r.Name(), penstock.JSONSchema, spec.JSONSchema)
 	}
 }
 
-// readSchema reads the JSON Schema in n, or in the file beside it.
-func (c *compiler) readSchema(name string, n *resource.Neighbour) *lower.Schema {
+// readSchema reads the schema in n, or in the file beside it.
+func (c *compiler) readSchema(name, language string, n *resource.Neighbour) *lower.Schema {
 	if n == nil {
 		return nil // said when it was loaded
 	}
@@ -55,20 +66,29 @@ func (c *compiler) readSchema(name string, n *resource.Neighbour) *lower.Schema 
 	default:
 		return nil
 	}
-	s, err := schema.Parse(name, text)
+	c.schemaSums[name] = plan.Digest(text)
+	asJSON := text
+	if language == penstock.Avro {
+		var err error
+		if asJSON, err = schema.FromAvro(text); err != nil {
+			c.diags.Errorf(n.Pos, "bad-schema", n.File, "", "%v", err)
+			return nil
+		}
+	}
+	s, err := schema.Parse(name, asJSON)
 	if err != nil {
 		c.diags.Errorf(n.Pos, "bad-schema", n.File, "", "%v", err)
 		return nil
 	}
 	for _, note := range s.Notes {
 		pos := n.Pos
-		if n.Inline != nil {
+		if n.Inline != nil && language == penstock.JSONSchema {
 			at, _ := n.Inline.Lookup(note.Pointer)
 			pos = at.Pos
 		}
 		c.diags.Warnf(pos, "schema-note", note.Pointer, note.Hint, "schema %s, %s: %s", name, note.Pointer, note.Message)
 	}
-	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}}
+	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}, Text: penstock.SchemaText{Language: language, Text: text}}
 }
 
 // validator gives what a schema finds to the validate step, whose paths are below the body.

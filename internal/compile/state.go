@@ -2,9 +2,12 @@ package compile
 
 import (
 	"slices"
+	"strconv"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/compile/lower"
+	"penstock.dev/penstock/internal/expr"
+	"penstock.dev/penstock/internal/guarantee"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 )
@@ -16,7 +19,14 @@ func (c *compiler) storeOf() *plan.Store {
 	if in := c.set.Integration(); in != nil {
 		s = in.Store
 	}
-	return &plan.Store{Driver: s.Driver, Path: s.Path, Reserve: int64(s.Reserve), Journal: int64(s.Journal), Pos: s.Pos}
+	c.wants(s.Password)
+	return StoreOf(&s)
+}
+
+// StoreOf is a store as plans have it.
+func StoreOf(s *resource.Store) *plan.Store {
+	return &plan.Store{Driver: s.Driver, Path: s.Path, Reserve: int64(s.Reserve), Journal: int64(s.Journal), Pos: s.Pos,
+		URL: s.URL, Password: s.Password, Schema: s.Schema, Lease: s.Lease.Std(), Volatile: s.Volatile}
 }
 
 // keepState says where state is kept, and whether the run keeps any (ADR 6): where the Integration names a store, or
@@ -24,7 +34,12 @@ func (c *compiler) storeOf() *plan.Store {
 func (c *compiler) keepState() {
 	c.plan.Store = c.storeOf()
 	in := c.set.Integration()
-	c.plan.Durable = in != nil && in.Has("store") || slices.ContainsFunc(c.plan.Flows, c.needsStore)
+	for _, f := range c.plan.Flows {
+		if f.Delivery == plan.EffectivelyOnce && !c.diags.HasErrors() { // of half a flow nothing true can be said
+			f.Transaction, _ = guarantee.Transaction(f)
+		}
+	}
+	c.plan.Durable = in != nil && in.Has("store") || len(c.plan.Views) > 0 || slices.ContainsFunc(c.plan.Flows, c.needsStore)
 	if !c.plan.Durable {
 		return
 	}
@@ -33,18 +48,23 @@ func (c *compiler) keepState() {
 			f.Nodes[at].Op = st
 		}
 	}
+	c.outboxes()
 }
 
 // needsStore reports whether something in a flow can't do without the store.
 func (c *compiler) needsStore(f *plan.Flow) bool {
-	if f.Delivery == plan.EffectivelyOnce || f.OnError.Park || c.keeps(f.Nodes) || c.durable(f.OnError.DeadLetter) {
+	if f.Delivery == plan.EffectivelyOnce && f.Transaction == nil && !c.onceAnyway(f) || f.OnError.Park || c.keeps(f.Nodes) || c.durable(f.OnError.DeadLetter) {
 		return true
 	}
 	if dead := c.channels[f.Name+".dead"]; dead != nil && dead.out.Durable {
 		return true // somebody reads it
 	}
 	for _, s := range f.Sources {
-		if c.durable(s) || s.ID != nil || f.Delivery == plan.AtMostOnce && s.Driver != nil && s.Driver.Spec.Replay == penstock.ReplayPosition {
+		if s.Server != nil && beyond(f) {
+			return true // what callers were told is accepted must not be in memory only
+		}
+		// What knows the messages of a broker by itself helps a run that keeps state, and asks for none.
+		if c.durable(s) || s.Entity != "" || s.Queue != "" || s.ID != nil && s.Broker == "" || f.Delivery == plan.AtMostOnce && s.Driver != nil && s.Driver.Spec.Replay == penstock.ReplayPosition {
 			return true // at-most-once: else each run would do everything once more
 		}
 		if why, ok := s.Config.(penstock.Stateful); ok && why.NeedsState() != "" {
@@ -52,6 +72,16 @@ func (c *compiler) needsStore(f *plan.Flow) bool {
 		}
 	}
 	return false
+}
+
+// onceAnyway reports whether a flow gives effectively-once without state: what it reads keeps the position, and what it writes knows what comes again.
+func (c *compiler) onceAnyway(f *plan.Flow) bool {
+	if c.diags.HasErrors() {
+		return false
+	}
+	without := *c.plan
+	without.Durable = false
+	return guarantee.Covers(guarantee.Derive(&without, f).Delivery, plan.EffectivelyOnce)
 }
 
 // durable reports whether an endpoint is a channel of the store.
@@ -65,6 +95,10 @@ func (c *compiler) keeps(nodes []plan.Node) bool {
 		switch op := nodes[i].Op.(type) {
 		case *plan.Stage, *plan.Claim:
 			return true
+		case *plan.Call:
+			if ep := op.Endpoint; ep != nil && (ep.Redrive != nil || ep.Command != nil || ep.Query != nil || ep.Ask != nil) {
+				return true
+			}
 		case *plan.Send:
 			if c.durable(op.Endpoint) {
 				return true
@@ -87,7 +121,17 @@ func (c *compiler) keeps(nodes []plan.Node) bool {
 // identities compiles what the sources say of the identity of their messages.
 func (c *compiler) identities(lf *lower.Flow, in inputs) {
 	for _, s := range in.own {
-		if s.t.ID.IsZero() {
+		id, remember := s.t.ID, s.t.Remember.Std()
+		if own, ok := s.ep.Config.(penstock.Identified); ok && id.IsZero() && (s.ep.Server != nil && !in.replies() || s.ep.Broker != "") {
+			var name string
+			if name, remember = own.Identity(); name != "" {
+				id = penstock.Expr{Source: "meta[" + strconv.Quote(name) + "]", Pos: s.t.Pos}
+				if s.ep.Broker != "" { // other programs may write to it, and give their messages none
+					id.Source = "meta[?" + strconv.Quote(name) + `].orValue("")`
+				}
+			}
+		}
+		if id.IsZero() {
 			continue
 		}
 		sc := lf.Scope()
@@ -96,14 +140,19 @@ func (c *compiler) identities(lf *lower.Flow, in inputs) {
 			own.Type = s.ep.Type
 			sc = sc.With(own)
 		}
-		id := lf.Exprs().Expr(s.t.ID, sc, nil)
-		lower.KeyType(c.diags, id.Type, s.t.ID)
-		if id.Volatile {
-			c.diags.Errorf(s.t.ID.Pos, "volatile", s.t.ID.Source, "use what the message brings along: a field of its own, or a header",
-				"a message that comes again would have another id: `%s` reads now or uuid()", s.t.ID.Source)
-		}
-		s.ep.ID, s.ep.Remember = id.Program, s.t.Remember.Std()
+		c.identity(s, lf.Exprs().Expr(id, sc, nil), id)
+		s.ep.Remember = remember
 	}
+}
+
+// identity makes a compiled expression the identity of a source's messages.
+func (c *compiler) identity(s source, id *expr.Compiled, as penstock.Expr) {
+	lower.KeyType(c.diags, id.Type, as)
+	if id.Volatile {
+		c.diags.Errorf(as.Pos, "volatile", as.Source, "use what the message brings along: a field of its own, or a header",
+			"a message that comes again would have another id: `%s` reads now or uuid()", as.Source)
+	}
+	s.ep.ID = id.Program
 }
 
 // mayPark refuses to hold messages back where they have no sequence, or nothing could ever let them go on.

@@ -13,7 +13,11 @@ func stateOf(p *plan.Plan) string {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "store %s %s, reserve %d, journal %d\n", p.Store.Driver, p.Store.Path, p.Store.Reserve, p.Store.Journal)
+	if st := p.Store; st.Driver == "postgres" {
+		fmt.Fprintf(&b, "store %s %s, password %t, schema %s, lease %s, volatile %t, journal %d\n", st.Driver, st.URL, !st.Password.IsZero(), st.Schema, st.Lease, st.Volatile, st.Journal)
+	} else {
+		fmt.Fprintf(&b, "store %s %s, reserve %d, journal %d\n", st.Driver, st.Path, st.Reserve, st.Journal)
+	}
 	for _, ch := range p.Channels {
 		mode := "topic"
 		if ch.Queue {

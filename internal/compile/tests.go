@@ -37,9 +37,11 @@ func (c *compiler) checkTests() {
 			continue
 		}
 		c.checkMocks(t, f.Spec.(*resource.Flow))
+		c.checkGiven(t)
 		for i := range t.Expect {
 			c.checkExpect(&t.Expect[i], c.planned(f.Name()))
 		}
+		c.checkRequests(t, c.plan.Flow(f.Name()))
 	}
 }
 
@@ -53,6 +55,13 @@ func (c *compiler) planned(flow string) *plan.Flow {
 func (c *compiler) checkExpect(e *resource.Expect, f *plan.Flow) {
 	body := types.DynType
 	switch {
+	case !e.Queue.IsZero():
+		q := c.queues[e.Queue.Name]
+		if q == nil {
+			c.dangling(c.diags, e.Queue, resource.KindJobQueue)
+			return
+		}
+		body = q.ch.typ()
 	case !e.Channel.IsZero():
 		ch, ok := c.channels[e.Channel.Name]
 		if !ok {
@@ -60,11 +69,46 @@ func (c *compiler) checkExpect(e *resource.Expect, f *plan.Flow) {
 			return
 		}
 		body = ch.typ()
-	case e.Reply:
+	case !e.Connection.IsZero():
+		if _, ok := c.connections[e.Connection.Name]; !ok {
+			c.dangling(c.diags, e.Connection, resource.KindConnection)
+			return
+		}
+	case e.Step != "":
+		var sends []string
+		walkSends(f.Nodes, func(name string) { sends = append(sends, name) })
+		if !slices.Contains(sends, e.Step) {
+			c.diags.Errorf(e.At("step"), "dangling-reference", e.Step, lower.Hint(e.Step, sends), "flow %s has no step %q that sends", f.Name, e.Step)
+			return
+		}
+	case !e.Entity.IsZero() || !e.View.IsZero():
+		t, ok := c.checkState(e)
+		if !ok {
+			return
+		}
+		body = orDyn(t)
+	case e.Reply && e.Status < 300:
 		body = orDyn(f.Output)
 	}
 	if !e.When.IsZero() {
 		c.exprs().Expr(e.When, c.bodyScope(body), types.BoolType)
+	}
+}
+
+// checkRequests refuses requests to a flow that is not called, and expectations of their replies.
+func (c *compiler) checkRequests(t *resource.Test, f *plan.Flow) {
+	if f == nil || slices.ContainsFunc(f.Sources, func(ep *plan.Endpoint) bool { return ep.Server != nil }) {
+		return
+	}
+	for i := range t.Script {
+		if send := t.Script[i].Send; send != nil && send.Request != nil {
+			c.diags.Errorf(send.AtKey("request"), "wrong-field", "request", "send a `body`, `bodies`, `text` or a `file`", "flow %s reads its messages; nobody makes requests to it", f.Name)
+		}
+	}
+	for i := range t.Expect {
+		if e := &t.Expect[i]; e.Status != 0 {
+			c.diags.Errorf(e.AtKey("status"), "wrong-field", "status", "leave it out", "flow %s is not called, so its replies have no status", f.Name)
+		}
 	}
 }
 
@@ -97,16 +141,33 @@ func (c *compiler) checkMocks(t *resource.Test, f *resource.Flow) {
 
 // walkCalls visits the names of all call nodes.
 func walkCalls(nodes []plan.Node, visit func(name string)) {
+	walkNodes(nodes, func(n *plan.Node) {
+		if _, ok := n.Op.(*plan.Call); ok {
+			visit(n.Name)
+		}
+	})
+}
+
+// walkSends visits the names of all nodes that send.
+func walkSends(nodes []plan.Node, visit func(name string)) {
+	walkNodes(nodes, func(n *plan.Node) {
+		if _, ok := n.Op.(*plan.Send); ok {
+			visit(n.Name)
+		}
+	})
+}
+
+// walkNodes visits all nodes, those of branches and loops, too.
+func walkNodes(nodes []plan.Node, visit func(*plan.Node)) {
 	for i := range nodes {
+		visit(&nodes[i])
 		switch op := nodes[i].Op.(type) {
-		case *plan.Call:
-			visit(nodes[i].Name)
 		case *plan.Fork:
 			for _, b := range op.Branches {
-				walkCalls(b.Nodes, visit)
+				walkNodes(b.Nodes, visit)
 			}
 		case *plan.Loop:
-			walkCalls(op.Body.Nodes, visit)
+			walkNodes(op.Body.Nodes, visit)
 		}
 	}
 }

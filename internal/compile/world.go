@@ -20,15 +20,30 @@ func (c *compiler) Codec(f *penstock.Format, t *types.Type, l *diag.List) (penst
 	if t.IsDyn() && drv.Spec.Output != nil {
 		decoded = drv.Spec.Output
 	}
-	if drv.Spec.Rows {
+	codec := c.codec(f, penstock.CodecOptions{Type: t}, l)
+	if own, ok := f.Config.(penstock.Typed); ok && t.IsDyn() && codec != nil {
+		if o := own.OutputType(); !o.IsDyn() { // known now that the codec's configuration is complete
+			decoded = o
+		}
+	}
+	if rows(drv, f.Config) {
 		decoded = types.ListOf(decoded)
 	}
-	return c.codec(f, penstock.CodecOptions{Type: t}, l), decoded
+	return codec, decoded
+}
+
+// rows says whether what a codec decodes as a whole is a list.
+func rows(drv *penstock.Driver, config any) bool {
+	if t, ok := config.(penstock.Tabular); ok {
+		return t.Rows()
+	}
+	return drv.Spec.Rows
 }
 
 // Schema implements lower.World.
 func (c *compiler) Schema(ref resource.Ref, l *diag.List) *lower.Schema {
 	s, ok := c.schemas[ref.Name]
+	c.use(resource.KindSchema, ref.Name)
 	if !ok {
 		c.dangling(l, ref, resource.KindSchema)
 	}
@@ -38,7 +53,7 @@ func (c *compiler) Schema(ref resource.Ref, l *diag.List) *lower.Schema {
 // Sink implements lower.World.
 func (c *compiler) Sink(u lower.Use, l *diag.List) *plan.Endpoint {
 	if !u.Target.Channel.IsZero() {
-		return c.channelEndpoint(u.Target, u.Name, u.Type)
+		return c.channelSink(u, l)
 	}
 	ep, _ := c.endpoint(penstock.KindOfSink, u, u.Type, l)
 	return ep
@@ -57,14 +72,20 @@ func (c *compiler) Caller(u lower.Use, l *diag.List) (*plan.Endpoint, lower.Repl
 	if ep == nil {
 		return nil, lower.Reply{Type: types.DynType}
 	}
-	reply := lower.Reply{Type: declared, Maybe: ep.Driver.Spec.Local}
+	reply := lower.Reply{Type: declared, Maybe: ep.Driver.Spec.Local, Parts: d.parts, Trees: d.trees}
 	if declared == nil {
 		reply.Type = outputOf(ep, d)
 	}
+	ep.Type = reply.Type
+	if rowed, ok := ep.Config.(penstock.Rowed); ok { // the driver is told of the row's type
+		reply.Type = rowed.ReplyType(reply.Type)
+	}
 	if reply.Type.Kind == types.Optional {
+		if reply.Type == ep.Type {
+			ep.Type = reply.Type.Elem
+		}
 		reply.Type, reply.Maybe = reply.Type.Elem, true
 	}
-	ep.Type = reply.Type
 	return ep, reply
 }
 
@@ -104,20 +125,40 @@ func (c *compiler) endpoint(kind string, u lower.Use, typ *types.Type, l *diag.L
 	if !u.Dry {
 		c.decoder.Secrets = append(c.decoder.Secrets, dec.Secrets...)
 	}
+	used := c.begin()
 	outer, volatile := u.Exprs.Volatile, false
 	u.Exprs.Volatile = &volatile
 	d := &driverConfig{c: c, role: kind, tech: t.Connector, exprs: u.Exprs, scope: u.Scope, diags: l, typ: typ}
 	d.compile(config)
+	if kind == penstock.KindOfCaller {
+		paginate(t, config, l)
+	}
+	if own, ok := config.(penstock.Specific); ok {
+		drv = drv.WithSpec(own.SpecFor(drv.Spec))
+	}
 	if volatile && outer != nil {
 		*outer = true
 	}
+	c.permit(config, l)
 	ep := &plan.Endpoint{Volatile: volatile, Name: u.Name, Driver: drv, Config: config, Type: typ, Pos: t.Pos, Label: t.Connector, Connection: d.connName}
 	if d.label != "" {
 		ep.Label += " " + d.label
 	}
-	if d.conn != nil {
-		ep.Timeout, ep.Retry = d.conn.spec.Timeout.Std(), d.conn.retry
+	if r, ok := config.(penstock.Routed); ok && d.label == "" {
+		ep.Label += routesLabel(r)
 	}
+	if d.conn != nil {
+		ep.Timeout, ep.Retry, ep.Policy = d.conn.timeout, d.conn.retry, d.conn.policy
+		ep.ConnectionHash = plan.HashFacts(c.connectionFacts(d.connName))
+	}
+	if ep.Timeout == 0 && (kind == penstock.KindOfCaller || kind == penstock.KindOfSink) {
+		ep.Timeout = c.timeout
+	}
+	sc := u.Scope
+	if !d.reads {
+		sc = nil
+	}
+	ep.Hash = c.endpointHash(ep, t, sc, used)
 	return ep, d
 }
 

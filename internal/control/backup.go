@@ -6,7 +6,9 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/control/operate"
+	"penstock.dev/penstock/internal/run"
 	"penstock.dev/penstock/internal/store"
+	"penstock.dev/penstock/internal/store/postgres"
 	"penstock.dev/penstock/internal/store/sqlite"
 )
 
@@ -21,7 +23,16 @@ func (storeFile) db(s store.Store) (*sqlite.DB, error) {
 	if db, ok := s.(*sqlite.DB); ok {
 		return db, nil
 	}
+	if _, ok := s.(*postgres.DB); ok {
+		return nil, errNoFile()
+	}
 	return nil, &penstock.Error{Code: penstock.Config, Op: "store", Err: errors.New("this store has no file")}
+}
+
+// errNoFile says what to use for a store that is not a file.
+func errNoFile() error {
+	return &penstock.Error{Code: penstock.Config, Op: "store", Err: errors.New("the store is on a PostgreSQL server, which has tools of its own for this"),
+		Hint: "back up with pg_dump --schema=<schema> or pg_basebackup, and restore with pg_restore while no replica runs; check with pg_amcheck; VACUUM gives free space back"}
 }
 
 // Check implements operate.File.
@@ -81,12 +92,25 @@ type Restored struct {
 // only with force. progress may be nil.
 func (s *Service) RestoreBackup(ctx context.Context, at Place, backup string, force bool, progress func(operate.Progress) error) (*Restored, error) {
 	set, _ := s.load(at.Project)
+	if in := set.Integration(); in != nil && at.Store == "" && in.Store.Driver == postgresDriver {
+		return nil, errNoFile()
+	}
 	path := storePath(set, at.Store)
 	done, err := sqlite.Restore(ctx, backup, path, sqlite.RestoreOptions{Force: force, Progress: copied(progress)})
 	if err != nil {
 		return nil, err
 	}
-	return &Restored{Store: path, Kept: done.Kept}, nil
+	return &Restored{Store: path, Kept: done.Kept}, forgetIdentity(ctx, path)
+}
+
+// forgetIdentity has a restored store called otherwise in the identities of what it sends: it gives positions again that it gave, after the backup, to
+// other messages.
+func forgetIdentity(ctx context.Context, path string) error {
+	db, err := sqlite.Open(ctx, sqlite.Options{Path: path})
+	if err != nil {
+		return err
+	}
+	return errors.Join(run.ForgetStore(ctx, db), db.Close())
 }
 
 // copied gives progress as pairs of numbers.

@@ -20,6 +20,7 @@ type Checked struct {
 
 	plan *plan.Plan
 	set  *resource.Set
+	memo *compile.Memo
 }
 
 // FlowFact is what was derived of a flow: what it gives, and how much of it is typed.
@@ -59,24 +60,43 @@ type Reason struct {
 // Check reads and compiles a configuration. With strict, a doubtful read is an error and every
 // warning counts as one: OK is then false.
 func (s *Service) Check(p Project, strict bool) *Checked {
-	set, found := s.load(p)
-	pl, more := compile.Compile(set, s.Registry, compile.Options{Strict: strict})
+	return s.check(p, compile.Options{Strict: strict})
+}
+
+func (s *Service) check(p Project, o compile.Options) *Checked { return s.checkAfter(p, o, nil) }
+
+// checkAfter is check for a configuration that was checked before (nil: it was not). What is the same is neither read nor compiled again.
+func (s *Service) checkAfter(p Project, o compile.Options, before *Checked) *Checked {
+	from := s.loading(p)
+	o.Memo = &compile.Memo{}
+	if before != nil {
+		from.Before, *o.Memo = before.set, *before.memo
+	}
+	set, found := resource.Load(from)
+	pl, more := compile.Compile(set, s.Registry, o)
 	found.Merge(more)
 	if len(set.Resources) == 0 && found.Len() == 0 {
 		at := "."
 		if len(p.Paths) > 0 {
 			at = p.Paths[0]
 		}
+		if p.Overlay != "" {
+			at = p.Overlay
+		}
 		found.Errorf(penstock.Pos{File: at}, "nothing-here", "", "name a file or folder of a configuration, or make one with penstock init", "there is no configuration here")
 	}
-	c := &Checked{plan: pl, set: set}
+	c := &Checked{plan: pl, set: set, memo: o.Memo}
 	c.Findings = distinct(found.Sorted())
 	c.Errors, c.Warnings = tally(c.Findings)
-	c.OK = c.Errors == 0 && (!strict || c.Warnings == 0)
+	c.OK = c.Errors == 0 && (!o.Strict || c.Warnings == 0)
 	c.Flows = []FlowFact{}
 	if pl != nil {
+		asks := asksOrder(set)
 		for _, f := range pl.Flows {
-			c.Flows = append(c.Flows, factOf(f, asksOrder(set, f.Name)))
+			if f.Relay != "" {
+				continue // what it gives is part of what those give who send through it
+			}
+			c.Flows = append(c.Flows, factOf(f, asks[f.Name]))
 		}
 	}
 	return c
@@ -93,14 +113,15 @@ func tally(found []Finding) (errs, warnings int) {
 	return errs, warnings
 }
 
-// asksOrder reports whether a flow says what order it wants: total is the default, and nobody misses what he did not ask for.
-func asksOrder(set *resource.Set, flow string) bool {
+// asksOrder gives the names of the flows that say what order they want: total is the default, and nobody misses what he did not ask for.
+func asksOrder(set *resource.Set) map[string]bool {
+	out := map[string]bool{}
 	for _, r := range set.Of(resource.KindFlow) {
-		if f, ok := r.Spec.(*resource.Flow); ok && r.Name() == flow {
-			return f.Has("order")
+		if f, ok := r.Spec.(*resource.Flow); ok && f.Has("order") {
+			out[r.Name()] = true
 		}
 	}
-	return false
+	return out
 }
 
 func factOf(f *plan.Flow, asks bool) FlowFact {
@@ -131,7 +152,8 @@ func distinct(sorted []Finding) []Finding {
 	for _, f := range sorted {
 		same := false
 		for i := len(out) - 1; i >= 0 && out[i].Pos == f.Pos && !same; i-- {
-			same = f.Text != "" && out[i].Code == f.Code && out[i].Text == f.Text && out[i].Severity == f.Severity
+			same = f.Text != "" && out[i].Code == f.Code && out[i].Text == f.Text && out[i].Severity == f.Severity &&
+				(f.Code != "driver-config" || out[i].Message == f.Message) // a driver may have much to say of one place
 		}
 		if !same {
 			out = append(out, f)

@@ -63,7 +63,7 @@ func TestFrom(t *testing.T) {
 func TestRateIsThatOfTheLastSeconds(t *testing.T) {
 	clk := &moved{now: time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)}
 	var read int64
-	l := newLive(clk, &run.Runner{}, func() *run.Summary {
+	l := newLive(clk, &session{r: &crew{}}, func() *run.Summary {
 		return &run.Summary{Flows: []run.FlowSummary{{Name: "a", Read: read, Unsettled: 7}}}
 	}, func() {})
 	for range 20 { // ten a second for twenty seconds

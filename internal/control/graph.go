@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"slices"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/graph"
@@ -14,6 +15,11 @@ func (c *Checked) Graph(format string, flows []string) ([]byte, error) {
 		return nil, err
 	}
 	g := graph.Describe(p)
+	if len(flows) > 0 { // channels of flows that are not drawn are nothing to look at
+		g.Channels = slices.DeleteFunc(g.Channels, func(n graph.Node) bool {
+			return !slices.ContainsFunc(g.Edges, func(e graph.Edge) bool { return e.From == n.ID || e.To == n.ID })
+		})
+	}
 	switch format {
 	case "mermaid":
 		return []byte(g.Mermaid()), nil

@@ -54,16 +54,8 @@ func (s *Service) Initialize(dir, name string) (*Initialized, error) {
 	if err != nil {
 		return nil, &penstock.Error{Code: penstock.Internal, Op: "init", Err: err}
 	}
-	for _, file := range out.Files {
-		if _, err := os.Lstat(filepath.Join(dir, file)); err == nil {
-			return nil, &penstock.Error{Code: penstock.Conflict, Op: "init", Path: filepath.Join(dir, file),
-				Err: errors.New("this file is there already, and nothing is overwritten"), Hint: "name a new folder: penstock init hello"}
-		}
-	}
-	for _, file := range out.Files {
-		if err := writeNew(filepath.Join(dir, file), content[file]); err != nil {
-			return nil, &penstock.Error{Code: penstock.Unavailable, Op: "init", Path: filepath.Join(dir, file), Err: cause(err), Hint: "choose a folder that can be written to"}
-		}
+	if err := writeAllNew(dir, out.Files, content, "init", "name a new folder: penstock init hello"); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -2,13 +2,13 @@ package control
 
 import (
 	"context"
+	"errors"
+	"net/http"
 	"sync"
 	"time"
 
-	"penstock.dev/penstock/internal/control/operate"
+	"penstock.dev/penstock/internal/control/port"
 	"penstock.dev/penstock/internal/control/socket"
-	"penstock.dev/penstock/internal/plan"
-	"penstock.dev/penstock/internal/run"
 )
 
 // serveGrace is how long a run waits at its end for operations that are nearly done: who waits for a drain is told how it ended.
@@ -16,8 +16,7 @@ const serveGrace = 2 * time.Second
 
 // listen lets commands ask a run, from when it has started until ended is called with its error. Then operations are over,
 // and the store may be closed.
-func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Runner, snapshot func() *run.Summary, stop context.CancelFunc, checked *Checked, pl *plan.Plan, st *storage, o *RunOptions) (ended func(error)) {
-	l := newLive(s.clock(), r, snapshot, stop)
+func (s *Service) listen(ctx context.Context, started <-chan struct{}, x *session, l *live, looked *port.Server) (ended func(error)) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		select {
@@ -25,7 +24,7 @@ func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Ru
 			return
 		case <-started: // a run that keeps state has the store's lock now: what is asked of the store, it answers
 		}
-		defer s.serve(ctx, o, checked, pl, st, l)()
+		defer s.serve(ctx, x, looked)()
 		wg.Go(func() {
 			select {
 			case <-ctx.Done(): // an interrupt drains, too
@@ -41,35 +40,34 @@ func (s *Service) listen(ctx context.Context, started <-chan struct{}, r *run.Ru
 	}
 }
 
-// serve listens and answers, until what it returns is called. A run must not fail for want of a socket: what is in the
-// way is logged.
-func (s *Service) serve(ctx context.Context, o *RunOptions, checked *Checked, pl *plan.Plan, st *storage, l *live) (end func()) {
-	ln, err := socket.Listen(ctx, st.path, pl.Durable)
+// serve answers, on the socket and on the control port, until what it returns is called. A run must not fail for want of a socket:
+// what is in the way is logged.
+func (s *Service) serve(ctx context.Context, x *session, looked *port.Server) (end func()) {
+	ops, log := x.ops, x.o.Logger
+	api := socket.Handler(ops)
+	remote := looked.Serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		api.ServeHTTP(w, r.WithContext(socket.As(r.Context(), port.Who(r.Context()))))
+	}))
+	if remote == nil && looked != nil && log != nil {
+		log.Info("operations on " + looked.URL() + "/v1/")
+	}
+	shares := x.r.shared != nil
+	ln, err := socket.Listen(ctx, x.st.path, x.current().plan.Durable && !shares)
 	if err != nil {
-		if o.Logger != nil {
-			o.Logger.Warn("commands can't ask this process", "error", err)
+		switch {
+		case log == nil:
+		case shares && errors.Is(err, socket.ErrTaken):
+			log.Debug("commands ask another replica that was started here", "error", err)
+		default:
+			log.Warn("commands can't ask this process", "error", err)
 		}
-		return func() {}
+		return func() { _ = looked.Serve(nil) } // it was taken, or refused, above
 	}
-	c := s.direct(st)
-	c.Process = l
-	c.Steps, c.Groups = durableSteps(pl), groupsOf(checked.plan)
-	c.Readers = map[string][]string{}
-	for _, f := range pl.Flows {
-		c.Flows = append(c.Flows, f.Name)
-		if !pl.Durable {
-			c.Jobs = append(c.Jobs, f.Name)
-		}
-		for _, src := range f.Sources {
-			if src.Channel != "" {
-				c.Readers[src.Channel] = append(c.Readers[src.Channel], f.Name)
-			}
-		}
-	}
-	srv := socket.Serve(ln, operate.Direct(c))
+	srv := socket.Serve(ln, ops)
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), serveGrace)
 		defer cancel()
+		_ = looked.Serve(nil) // it was taken, or refused, above
 		srv.Close(ctx)
 	}
 }

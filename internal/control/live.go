@@ -2,12 +2,19 @@ package control
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/control/operate"
 	"penstock.dev/penstock/internal/run"
+	"penstock.dev/penstock/jsonview"
 )
 
 // live is a run as operations see it. It implements [operate.Process].
@@ -16,7 +23,7 @@ type live struct {
 	since    time.Time
 	snapshot func() *run.Summary
 	stop     context.CancelFunc
-	let      func(flow string, dropped []run.Held)
+	session  *session
 	done     chan struct{}
 
 	mu       sync.Mutex
@@ -37,8 +44,8 @@ const (
 	maxSamples  = 5
 )
 
-func newLive(clock penstock.Clock, r *run.Runner, snapshot func() *run.Summary, stop context.CancelFunc) *live {
-	return &live{clock: clock, since: clock.Now(), snapshot: snapshot, stop: stop, let: r.Let, done: make(chan struct{})}
+func newLive(clock penstock.Clock, x *session, snapshot func() *run.Summary, stop context.CancelFunc) *live {
+	return &live{clock: clock, since: clock.Now(), snapshot: snapshot, stop: stop, session: x, done: make(chan struct{})}
 }
 
 // Let implements operate.Process.
@@ -47,7 +54,51 @@ func (l *live) Let(flow string, dropped []operate.Reason) {
 	for i, d := range dropped {
 		held[i] = run.Held{Entry: d.Entry, Key: d.Held, Number: d.Number}
 	}
-	l.let(flow, held)
+	l.session.r.Let(flow, held)
+}
+
+// Pause implements operate.Changer.
+func (l *live) Pause(flow string) error {
+	err := l.session.r.Pause(flow)
+	if err == nil {
+		l.note(slog.LevelInfo, "paused by a command", "flow", flow)
+	}
+	return err
+}
+
+// Resume implements operate.Changer.
+func (l *live) Resume(flow string) error {
+	err := l.session.r.Resume(flow)
+	if err == nil {
+		l.note(slog.LevelInfo, "resumed by a command", "flow", flow)
+	}
+	return err
+}
+
+// Reload implements operate.Changer.
+func (l *live) Reload(ctx context.Context) (*operate.Reloaded, error) {
+	r, err := l.session.Reload(ctx)
+	switch {
+	case err != nil:
+	case r.OK:
+		var changed []string
+		for _, c := range r.Changed {
+			changed = append(changed, c.Flow)
+		}
+		l.note(slog.LevelInfo, "reloaded by a command", "added", r.Added, "changed", changed, "removed", r.Removed)
+	case r.Error != nil:
+		l.note(slog.LevelWarn, "a command's reload was refused", "error", &penstock.Error{Code: r.Error.Code, Err: errors.New(r.Error.Message)})
+	default:
+		l.note(slog.LevelWarn, "a command's reload was refused", "errors", r.Errors)
+	}
+	return r, err
+}
+
+// note writes down what a command has done: whoever reads the log afterwards was not there.
+func (l *live) note(level slog.Level, msg string, attrs ...any) {
+	if l.session != nil && l.session.o != nil && l.session.o.Logger != nil {
+		l.session.o.Logger.Log(context.Background(), level, msg, attrs...)
+	}
 }
 
 // watch takes samples until the run has ended.
@@ -92,9 +143,17 @@ func (l *live) Flows() []operate.FlowStatus {
 	defer l.mu.Unlock()
 	out := []operate.FlowStatus{}
 	for _, f := range sum.Flows {
-		fs := operate.FlowStatus{Flow: f.Name, State: operate.StateRunning, Read: f.Read, Unsettled: f.Unsettled}
-		if l.stopping {
+		fs := operate.FlowStatus{Flow: f.Name, State: operate.StateRunning, Read: f.Read, Unsettled: f.Unsettled, Failed: f.Failed, Died: f.Dead, Retries: f.Retries}
+		if f.Duration != nil {
+			fs.P50, fs.P99 = f.Duration.Quantile(0.5), f.Duration.Quantile(0.99)
+		}
+		switch {
+		case l.stopping:
 			fs.State = operate.StateDrains
+		case f.State == run.StatePaused:
+			fs.State = operate.StatePaused
+		case f.State == run.StateEnded:
+			fs.State = operate.StateEnded
 		}
 		if len(l.samples) > 0 {
 			if span := now.Sub(l.samples[0].at).Seconds(); span > 0 {
@@ -118,6 +177,7 @@ func (l *live) Stopping() bool {
 
 // Stop implements operate.Process.
 func (l *live) Stop() {
+	l.note(slog.LevelInfo, "a command ends the run")
 	l.stopped()
 	l.stop()
 }
@@ -137,4 +197,68 @@ func (l *live) Failure() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failure
+}
+
+// maxTapRate is how many messages a second one tap shows at most.
+const maxTapRate = 1000
+
+// Tap implements operate.Live.
+func (l *live) Tap(ctx context.Context, q operate.TapQuery, visit func(*operate.Glimpse) error) error {
+	rate := q.Rate
+	if rate <= 0 {
+		rate = 10
+	}
+	rate = min(rate, maxTapRate)
+	// What flows is not held up by who looks on: what he is too slow for is not shown, and counted.
+	seen := make(chan run.Glimpse, 2*rate)
+	var missed atomic.Int64
+	stop, err := l.session.r.Look(q.Flow, q.Step, rate, func(g run.Glimpse) {
+		select {
+		case seen <- g:
+		default:
+			missed.Add(1 + g.Skipped)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	for n := 0; q.Max <= 0 || n < q.Max; n++ {
+		select {
+		case g := <-seen:
+			o := &operate.Glimpse{Time: g.Time, Flow: g.Flow, Step: g.Step, What: g.What, ID: g.ID, Key: g.Key, Body: g.Body, Meta: g.Meta, Error: g.Error, Skipped: g.Skipped + missed.Swap(0)}
+			if err := visit(o); err != nil {
+				return err
+			}
+		case <-l.done:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Send implements operate.Live.
+func (l *live) Send(ctx context.Context, s operate.Sending) (*operate.Sent, error) {
+	if (s.Flow == "") == (s.Channel == "") {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "send", Err: errors.New("it goes to a flow, or to a channel"), Hint: "name one of them"}
+	}
+	if len(s.Body) == 0 {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "send", Err: errors.New("there is no body"), Hint: "give a JSON document; null is one"}
+	}
+	g := run.Given{Flow: s.Flow, Channel: s.Channel, Key: s.Key, Body: s.Body, By: "send"}
+	for _, name := range slices.Sorted(maps.Keys(s.Meta)) {
+		d := new(jsonview.Doc)
+		d.Reset(jsonview.JSON, s.Meta[name])
+		if err := d.Parse(jsonview.Limits{}); err != nil {
+			return nil, &penstock.Error{Code: penstock.Invalid, Op: "send", Path: "meta." + name, Err: err}
+		}
+		g.Meta = append(g.Meta, penstock.MetaEntry{Name: strings.ToLower(name), Value: penstock.NodeValue(d, 0).Load(nil)})
+	}
+	r, err := l.session.r.Give(ctx, g)
+	if err != nil {
+		return nil, err
+	}
+	return &operate.Sent{To: r.To, Position: r.Position, Answered: r.Answered, Reply: r.Body}, nil
 }

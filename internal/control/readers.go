@@ -3,9 +3,10 @@ package control
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"strings"
 
+	"penstock.dev/penstock/internal/control/operate"
+	readmodel "penstock.dev/penstock/internal/entity/view"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
@@ -57,6 +58,11 @@ func groupsOf(pl *plan.Plan) map[string][]string {
 				groups[c.Name] = append(groups[c.Name], name)
 			}
 		}
+		for _, v := range pl.Views {
+			if v.Channel == c.Name {
+				groups[c.Name] = append(groups[c.Name], readmodel.Group(v.Name, 0))
+			}
+		}
 	}
 	return groups
 }
@@ -74,7 +80,7 @@ func warnUnread(ctx context.Context, log *slog.Logger, st store.Store, run, all 
 				return err
 			}
 			for _, g := range stored {
-				if !slices.Contains(groups[c.Name], g.Group) {
+				if !operate.Reads(groups[c.Name], g.Group) {
 					log.Warn("no flow reads this group of a channel any more, and the channel keeps its messages for it", "channel", c.Name, "group", g.Group, "behind", g.Left+g.Given,
 						"hint", "`penstock store forget "+c.Name+" "+g.Group+"` gives it up")
 				}

@@ -1,37 +1,41 @@
 package control
 
 import (
-	"errors"
-	"fmt"
-	"os"
-	"strings"
+	"context"
+	"log/slog"
 
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/secrets"
 )
 
-// SecretVariable is the environment variable that holds a secret: that of `{secret: db-password}` is
-// PENSTOCK_SECRET_DB_PASSWORD.
-func SecretVariable(name string) string {
-	return "PENSTOCK_SECRET_" + strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
+// keeper makes what knows the secrets of a run.
+func (s *Service) keeper(log *slog.Logger) *secrets.Keeper {
+	o := secrets.Options{Clock: s.clock(), Logger: log}
+	if s.Secrets != nil {
+		o.Instead = lookup(s.Secrets)
+	}
+	return secrets.New(o)
 }
 
-// fillSecrets puts the values of secrets into the configurations that want them. Nothing runs with a
-// secret that is not there.
-func (s *Service) fillSecrets(p *plan.Plan) error {
-	lookup := s.Secrets
-	if lookup == nil {
-		lookup = func(name string) (string, bool) { return os.LookupEnv(SecretVariable(name)) }
-	}
-	var errs []error
-	for _, sec := range p.Secrets {
-		v, ok := lookup(sec.Name)
-		if !ok {
-			errs = append(errs, &penstock.Error{Code: penstock.Config, Op: "start", Path: sec.Pos.String(),
-				Err: fmt.Errorf("the secret %s is not there", sec.Name), Hint: "set the environment variable " + SecretVariable(sec.Name)})
-			continue
+// lookup is a provider of fixed values: [Service.Secrets].
+type lookup func(name string) (value string, ok bool)
+
+// Read implements penstock.SecretProvider.
+func (l lookup) Read(_ context.Context, names []string) (map[string]penstock.SecretReading, error) {
+	out := map[string]penstock.SecretReading{}
+	for _, n := range names {
+		if v, ok := l(n); ok {
+			out[n] = penstock.SecretReading{Value: v}
 		}
-		*sec.Target = penstock.NewSecret(v)
 	}
-	return errors.Join(errs...)
+	return out, nil
 }
+
+// Watch implements penstock.SecretProvider.
+func (lookup) Watch(context.Context, func()) error { return nil }
+
+// Where implements penstock.SecretProvider.
+func (lookup) Where(name string) string { return "the secrets of this program, as " + name }
+
+// Close implements penstock.SecretProvider.
+func (lookup) Close() error { return nil }

@@ -36,8 +36,8 @@ func (c *Checked) WritesStdout(flows []string) bool {
 	return found
 }
 
-// selectFlows is the part of the plan with the named flows, and those that they feed through
-// channels. No names is everything.
+// selectFlows is the part of the plan with the named flows, and those that they feed: through
+// channels, or by redriving their dead letters. No names is everything.
 func (c *Checked) selectFlows(names []string) (*plan.Plan, error) {
 	if c.plan == nil {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "run", Err: errors.New("the configuration is wrong"), Hint: "penstock check shows what is wrong"}
@@ -60,6 +60,22 @@ func (c *Checked) selectFlows(names []string) (*plan.Plan, error) {
 			for _, reader := range c.plan.Flows {
 				if ep.Channel != "" && reads(reader, ep.Channel) {
 					add(reader)
+				}
+			}
+		})
+		plan.Walk(f.Nodes, func(n *plan.Node) {
+			if call, ok := n.Op.(*plan.Call); ok && call.Endpoint.Command != nil {
+				for _, reader := range c.plan.Flows {
+					for _, src := range reader.Sources {
+						if src.Entity == call.Endpoint.Command.Entity {
+							add(reader)
+						}
+					}
+				}
+			}
+			if call, ok := n.Op.(*plan.Call); ok && call.Endpoint.Redrive != nil {
+				if redriven := c.plan.Flow(call.Endpoint.Redrive.Flow); redriven != nil {
+					add(redriven)
 				}
 			}
 		})
@@ -87,7 +103,7 @@ func (c *Checked) fed(p *plan.Plan) error {
 	for _, f := range p.Flows {
 		var dry []string
 		for _, src := range f.Sources {
-			if src.Channel != "" && !durable(p, src.Channel) && len(writers(p, src.Channel)) == 0 {
+			if src.Channel != "" && src.Entity == "" && !durable(p, src.Channel) && len(writers(p, src.Channel)) == 0 {
 				dry = append(dry, src.Channel)
 			}
 		}

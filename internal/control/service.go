@@ -27,7 +27,7 @@ type Service struct {
 	Clock penstock.Clock
 	// FS is where configurations are looked up; nil is the machine's file system.
 	FS fs.FS
-	// Secrets finds the value of a secret; nil looks into the environment (see [SecretVariable]).
+	// Secrets, where it is there, is asked for the values of secrets in place of the providers that the configuration chooses.
 	Secrets func(name string) (value string, ok bool)
 }
 
@@ -42,24 +42,35 @@ func (s *Service) clock() penstock.Clock {
 type Project struct {
 	// Paths of files and folders; none is the current folder.
 	Paths []string
+	// Overlay is a kustomization, which says by itself what it is laid over, or a folder of resources that are laid over Paths; "": none.
+	Overlay string
 	// Params are values of parameters by name, as text. They win over ParamFiles.
 	Params map[string]string
 	// ParamFiles are YAML files of values by name; later files win.
 	ParamFiles []string
 	// Integration chooses one where the files hold several.
 	Integration string
+	// AllowExec are programs, by their absolute paths, that the exec connector may start beside those that the Integration allows.
+	AllowExec []string
+}
+
+// paths are what is read: a kustomization knows by itself.
+func (p Project) paths() []string {
+	if len(p.Paths) == 0 && p.Overlay == "" {
+		return []string{"."}
+	}
+	return p.Paths
 }
 
 // load reads the resources of p.
-func (s *Service) load(p Project) (*resource.Set, *diag.List) {
-	paths := p.Paths
-	if len(paths) == 0 {
-		paths = []string{"."}
+func (s *Service) load(p Project) (*resource.Set, *diag.List) { return resource.Load(s.loading(p)) }
+
+// loading says how the resources of p are read.
+func (s *Service) loading(p Project) resource.Options {
+	return resource.Options{
+		Paths: p.paths(), Overlay: p.Overlay, FS: s.FS, Registry: s.Registry, Integration: p.Integration,
+		Params: p.Params, ParamFiles: p.ParamFiles, AllowExec: p.AllowExec,
 	}
-	return resource.Load(resource.Options{
-		Paths: paths, FS: s.FS, Registry: s.Registry, Integration: p.Integration,
-		Params: p.Params, ParamFiles: p.ParamFiles,
-	})
 }
 
 // Names are the names of what a configuration holds, for completion.

@@ -11,8 +11,9 @@ import (
 type Summary struct {
 	Flows    []FlowSummary        `json:"flows"`
 	Channels []run.ChannelSummary `json:"channels,omitempty"`
-	Seconds  float64              `json:"seconds"` // since the start
-	Stopped  bool                 `json:"stopped"` // before the sources had ended
+	Guards   []run.GuardSummary   `json:"guards,omitempty"` // of connections that have rules
+	Seconds  float64              `json:"seconds"`          // since the start
+	Stopped  bool                 `json:"stopped"`          // before the sources had ended
 }
 
 // FlowSummary is one flow's part of a [Summary].
@@ -89,7 +90,7 @@ func (c *Checked) viewOf(p *plan.Plan) view {
 }
 
 func newSummary(sum *run.Summary, v view) *Summary {
-	out := &Summary{Flows: []FlowSummary{}, Channels: sum.Channels, Seconds: sum.Elapsed.Seconds(), Stopped: sum.Stopped}
+	out := &Summary{Flows: []FlowSummary{}, Channels: sum.Channels, Guards: sum.Guards, Seconds: sum.Elapsed.Seconds(), Stopped: sum.Stopped}
 	for _, f := range sum.Flows {
 		fs := FlowSummary{FlowSummary: f, Sent: append([]Sent{}, v.sent[f.Name]...)}
 		for i := range fs.Sent {

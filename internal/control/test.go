@@ -21,6 +21,10 @@ type TestOptions struct {
 	Run string
 	// Update rewrites what tests expect with what they found.
 	Update bool
+	// Cover counts which steps, branches and expressions the tests reach.
+	Cover bool
+	// Crash tries every mishap at every boundary of the flows, with the messages of the tests.
+	Crash bool
 }
 
 // InvalidConfig is the error of [Service.Test] where the configuration is wrong.
@@ -43,13 +47,12 @@ func (e *InvalidConfig) Unwrap() error { return &penstock.Error{Code: penstock.C
 // Test runs the Test resources of a configuration. A test that fails is no error, but stands in the
 // report; a configuration that is wrong is an *[InvalidConfig].
 func (s *Service) Test(ctx context.Context, p Project, o TestOptions) (*TestReport, error) {
-	paths := p.Paths
-	if len(paths) == 0 {
-		paths = []string{"."}
+	if o.Update && p.Overlay != "" {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "test", Path: p.Overlay, Err: errors.New("tests can't be updated through an overlay"), Hint: "leave the overlay out: tests expect the same with and without it"}
 	}
 	fo := flowtest.Options{
-		Paths: paths, FS: s.FS, Registry: s.Registry, Params: p.Params, ParamFiles: p.ParamFiles,
-		Integration: p.Integration, Update: o.Update,
+		Paths: p.paths(), Overlay: p.Overlay, FS: s.FS, Registry: s.Registry, Params: p.Params, ParamFiles: p.ParamFiles,
+		Integration: p.Integration, AllowExec: p.AllowExec, Update: o.Update, Cover: o.Cover, Crash: o.Crash,
 	}
 	if o.Run != "" {
 		re, err := regexp.Compile(o.Run)

@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"regexp"
 	"runtime/debug"
 	"testing"
 
@@ -24,11 +23,5 @@ func TestVersionOf(t *testing.T) {
 		if v := control.VersionOf(i, ""); v.Version != "development" {
 			t.Errorf("no version gives %+v", v)
 		}
-	}
-}
-
-func TestSecretVariable(t *testing.T) {
-	if got := control.SecretVariable("ref-ca.pem"); !regexp.MustCompile(`^PENSTOCK_SECRET_REF_CA_PEM$`).MatchString(got) {
-		t.Errorf("got %s", got)
 	}
 }

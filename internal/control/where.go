@@ -9,10 +9,11 @@ import (
 	"penstock.dev/penstock/internal/expr"
 	"penstock.dev/penstock/internal/expr/scope"
 	"penstock.dev/penstock/internal/record"
+	"penstock.dev/penstock/internal/run"
 	"penstock.dev/penstock/types"
 )
 
-// where compiles a condition over a dead letter: body, meta, key, now, and error, which is meta.dead.
+// where compiles a condition over a dead letter: body, meta, key, now, and error, which is meta.dead with a count.
 func (s *Service) where(expression string) (operate.Filter, error) {
 	profile, err := expr.NewProfile(expr.Options{})
 	if err != nil {
@@ -45,7 +46,7 @@ func (s *Service) where(expression string) (operate.Filter, error) {
 		if err != nil {
 			return false, err
 		}
-		m.Vars = append(m.Vars[:0], m.Meta.Get("dead"))
+		m.Vars = append(m.Vars[:0], run.ErrorOf(m))
 		got := prog.Program.Eval(b.Frame(m))
 		if got.Kind() == penstock.KindOptional {
 			got = got.Optional()

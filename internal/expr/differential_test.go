@@ -57,7 +57,7 @@ func TestDifferential(t *testing.T) {
 	if testing.Short() {
 		n = 500
 	}
-	p := newProfile(t)
+	p := lenientProfile(t)
 	typed, untyped := orderScope(), orderScope()
 	untyped.Roots[0].Type = nil
 	compiled, fast, failed := 0, 0, 0
@@ -101,7 +101,7 @@ func generated(p *Profile, sc *scope.Scope, seed uint64) *Compiled {
 }
 
 func FuzzDifferential(f *testing.F) {
-	p := newProfile(f)
+	p := lenientProfile(f)
 	sc := orderScope()
 	for seed := range uint64(20) {
 		f.Add(seed, seed)
@@ -128,7 +128,7 @@ func FuzzSource(f *testing.F) {
 	} {
 		f.Add(s, orderBody)
 	}
-	p := newProfile(f)
+	p := lenientProfile(f)
 	sc := orderScope()
 	f.Fuzz(func(t *testing.T, src, body string) {
 		var l diag.List

@@ -35,6 +35,10 @@ type Options struct {
 	MaxDepth int
 	// MaxSource bounds the text of one expression in bytes; 0 means DefaultMaxSource.
 	MaxSource int
+	// Seen, where it is there, is told of every expression that is compiled, also of those with an error.
+	Seen func(Expression)
+	// Wrap, where it is there, puts a program around that of each expression that is not constant: to see what is evaluated.
+	Wrap func(Expression, penstock.Program) penstock.Program
 }
 
 // Place says where the text of a template goes, and so how its interpolations are encoded.
@@ -43,10 +47,10 @@ type Place uint8
 // The places.
 const (
 	Plain   Place = iota // no encoding
-	URLPath              // one path segment, percent-encoded (RFC 3986 §3.3)
+	URLPath              // one path segment, percent-encoded (RFC 3986 §3.3); behind a ? as Query
 	Query                // a query value, percent-encoded (RFC 3986 §3.4)
 	Header               // CR, LF and NUL are an error (RFC 9110 §5.5)
-	SQL                  // each interpolation becomes a bind parameter `?`; the result is a list: the text, then the values
+	SQL                  // each interpolation becomes a [Parameter]; the result is a list: the text, then the values
 )
 
 // Compiled is one checked expression or template, ready to run. It is immutable and safe

@@ -18,6 +18,7 @@ type Profile struct {
 	opts    Options
 	engine  *engine
 	catalog *catalog
+	lenient bool // what fails with every message is let be: a test of what expressions give
 
 	mu     sync.Mutex
 	scopes map[*scope.Scope]*checkEnv
@@ -44,6 +45,17 @@ func NewProfile(o Options) (*Profile, error) {
 
 // compile checks one expression and makes its programs.
 func (p *Profile) compile(src source, sc *scope.Scope, want *types.Type, l *diag.List) *Compiled {
+	c := p.compiled(src, sc, want, l)
+	if p.opts.Seen != nil {
+		p.opts.Seen(insight(src, sc, want, c))
+	}
+	if p.opts.Wrap != nil && c != nil && !c.Constant {
+		c.Program, c.Fast = p.opts.Wrap(insight(src, sc, want, c), c.Program), false
+	}
+	return c
+}
+
+func (p *Profile) compiled(src source, sc *scope.Scope, want *types.Type, l *diag.List) *Compiled {
 	r := &reporter{src: src, l: l, strict: p.opts.Strict}
 	if sc == nil {
 		sc = &scope.Scope{}
@@ -54,6 +66,9 @@ func (p *Profile) compile(src source, sc *scope.Scope, want *types.Type, l *diag
 	}
 	if want != nil {
 		p.wanted(r, c, want)
+	}
+	if !r.failed && !p.lenient {
+		(&constants{p: p, r: r, a: c.AST, facts: c.facts}).look(c.AST.Expr())
 	}
 	if r.failed {
 		return nil

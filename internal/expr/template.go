@@ -32,6 +32,12 @@ func (p *Profile) Template(src string, pos penstock.Pos, sc *scope.Scope, place 
 		if !p.barePath(r, src, sc) {
 			return nil
 		}
+		if place == SQL {
+			r.statementPlaces(segments, make([]*Compiled, len(segments)))
+			if r.failed {
+				return nil
+			}
+		}
 		return p.literal(text, pos, place)
 	}
 	parts := make([]*Compiled, len(segments))
@@ -88,11 +94,12 @@ func (p *Profile) barePath(r *reporter, src string, sc *scope.Scope) bool {
 
 // literal is a template without interpolations.
 func (p *Profile) literal(text string, pos penstock.Pos, place Place) *Compiled {
-	v := penstock.StringValue(text)
+	var c penstock.Program = constantProgram(penstock.StringValue(text))
 	if place == SQL {
-		v = penstock.ListValue(&penstock.List{Elems: []penstock.Value{v}})
+		st := &statement{}
+		st.text.WriteString(text)
+		c = st
 	}
-	c := constantProgram(v)
 	return &Compiled{Program: c, Type: templateType(place), Constant: true, Fast: true, Source: text, Pos: pos, prof: p, oracle: c}
 }
 
@@ -122,6 +129,7 @@ func (p *Profile) assemble(r *reporter, segments []segment, parts []*Compiled, p
 		}
 		at := len([]rune(r.src.text[:segments[i].start]))
 		switch {
+		case place == SQL && !c.raw: // what is absent or null is bound as NULL
 		case c.Type.Kind == types.Optional:
 			r.add(diag.Error, at, "may-be-absent", c.Source, "give a default with `.orValue(…)`", "the value may be absent, and a text needs it")
 		case c.Type.Kind == types.Null:
@@ -129,7 +137,7 @@ func (p *Profile) assemble(r *reporter, segments []segment, parts []*Compiled, p
 		case c.Type.Nullable:
 			r.doubt(at, "may-be-null", c.Source, "test with `!= null` first", "the value may be null, which has no text")
 		}
-		if c.raw && place != Plain {
+		if c.raw && place != Plain && (place != SQL || decidedBy(c) == nil) {
 			r.add(diag.Warning, at, "raw-interpolation", c.Source, "", fmt.Sprintf("raw() puts the value into the %s as it is: make sure that nobody else decides it", place))
 		}
 		labels = labels.With(deepLabels(c.Type))
@@ -138,6 +146,9 @@ func (p *Profile) assemble(r *reporter, segments []segment, parts []*Compiled, p
 		}
 		out.Typed, out.Total = out.Typed+c.Typed, out.Total+c.Total
 		out.Constant, out.Fast, out.Volatile = out.Constant && c.Constant, out.Fast && c.Fast, out.Volatile || c.Volatile
+	}
+	if place == SQL {
+		r.statementPlaces(segments, parts)
 	}
 	if r.failed {
 		return nil

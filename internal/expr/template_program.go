@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"bytes"
 	"net/url"
 	"strings"
 
@@ -11,13 +12,16 @@ import (
 // join makes the program of a template.
 func join(segments []segment, parts []*Compiled, place Place, pick func(*Compiled) penstock.Program) penstock.Program {
 	out := make([]fast.Part, len(segments))
+	at := place
 	for i, s := range segments {
 		out[i].Text = s.text
 		if c := parts[i]; c != nil {
 			out[i] = fast.Part{Program: pick(c)}
 			if !c.raw && place != Plain && place != SQL {
-				out[i].Program = &encoded{out[i].Program, place, c.Source}
+				out[i].Program = &encoded{out[i].Program, at, c.Source}
 			}
+		} else if place == URLPath && strings.Contains(s.text, "?") {
+			at = Query // "/holds?order=${input.id}": behind the mark, & and = would begin another parameter
 		}
 	}
 	if place != SQL {
@@ -32,9 +36,9 @@ func join(segments []segment, parts []*Compiled, place Place, pick func(*Compile
 		case parts[i].raw:
 			st.raw = true
 		default:
-			st.text.WriteByte('?')
+			st.text.WriteString(Parameter)
+			st.parts = append(st.parts, part.Program)
 		}
-		st.parts = append(st.parts, part.Program)
 	}
 	if st.raw {
 		st.pieces, st.compiled = out, parts
@@ -55,14 +59,20 @@ func (e *encoded) Eval(f *penstock.Frame) penstock.Value {
 	if v.IsError() {
 		return v
 	}
-	text, err := v.AppendText(nil)
-	if err != nil {
-		return fail(err)
+	v = v.Load(f.Arena)
+	var s string
+	if v.Kind() == penstock.KindString {
+		s = v.Str() // what needs no encoding is not copied
+	} else {
+		text, err := v.AppendText(nil)
+		if err != nil {
+			return fail(err)
+		}
+		s = string(text)
 	}
 	refuse := func(msg string) penstock.Value {
 		return penstock.ErrorValue(penstock.E(penstock.Unprocessable, "", e.source, msg))
 	}
-	s := string(text)
 	switch e.place {
 	case URLPath:
 		switch s {
@@ -82,10 +92,12 @@ func (e *encoded) Eval(f *penstock.Frame) penstock.Value {
 	return penstock.StringValue(s)
 }
 
-// statement is an SQL template: its value is a list of the text with `?` and the values.
+var _ penstock.Statement = (*statement)(nil)
+
+// statement is an SQL template: its value is a list of the text with a Parameter for each interpolation, and the values.
 type statement struct {
 	text     strings.Builder
-	parts    []penstock.Program
+	parts    []penstock.Program // of what is bound
 	raw      bool
 	pieces   []fast.Part // where raw() parts stand in the text
 	compiled []*Compiled
@@ -94,37 +106,59 @@ type statement struct {
 // Eval gives the list.
 func (s *statement) Eval(f *penstock.Frame) penstock.Value {
 	l := &penstock.List{Elems: make([]penstock.Value, 1, 1+len(s.parts))}
-	if !s.raw {
-		l.Elems[0] = penstock.StringValue(s.text.String())
-		for _, p := range s.parts {
-			v := p.Eval(f)
-			if v.IsError() {
-				return v
-			}
-			l.Elems = append(l.Elems, v.Load(f.Arena))
+	text, err := s.Text(f)
+	if err != nil {
+		return penstock.ErrorValue(err)
+	}
+	l.Elems[0] = penstock.StringValue(text)
+	for _, p := range s.parts {
+		v := p.Eval(f)
+		if v.IsError() {
+			return v
 		}
-		return penstock.ListValue(l)
+		l.Elems = append(l.Elems, bound(v, f))
+	}
+	return penstock.ListValue(l)
+}
+
+// Text implements penstock.Statement.
+func (s *statement) Text(f *penstock.Frame) (string, error) {
+	if !s.raw {
+		return s.text.String(), nil
 	}
 	var text []byte
 	for i, piece := range s.pieces {
-		if piece.Program == nil {
+		switch {
+		case piece.Program == nil:
 			text = append(text, piece.Text...)
+			continue
+		case !s.compiled[i].raw:
+			text = append(text, Parameter...)
 			continue
 		}
 		v := piece.Program.Eval(f)
 		if v.IsError() {
-			return v
+			return "", v.Err()
 		}
-		if !s.compiled[i].raw {
-			text = append(text, '?')
-			l.Elems = append(l.Elems, v.Load(f.Arena))
-			continue
-		}
+		from := len(text)
 		var err error
 		if text, err = v.AppendText(text); err != nil {
-			return fail(err)
+			return "", err
+		}
+		if bytes.Contains(text[from:], []byte(Parameter)) {
+			return "", penstock.E(penstock.Unprocessable, "", s.compiled[i].Source, "has a NUL character, which no statement may have")
 		}
 	}
-	l.Elems[0] = penstock.StringValue(string(text))
-	return penstock.ListValue(l)
+	return string(text), nil
+}
+
+// bound is a value as it is bound: what is absent is NULL.
+func bound(v penstock.Value, f *penstock.Frame) penstock.Value {
+	for v.Kind() == penstock.KindOptional {
+		v = v.Optional()
+	}
+	if v = v.Load(f.Arena); v.IsAbsent() {
+		return penstock.Null
+	}
+	return v
 }

@@ -45,12 +45,14 @@ func TestTemplates(t *testing.T) {
 		{`/orders/${body.count}`, URLPath, `"/orders/3"`, "string"},
 		{`${body.id}`, URLPath, `"536365"`, "string"},
 		{`/${raw("a/b")}`, URLPath, `"/a/b"`, "string"},
+		{`/orders?id=${"a&b=c#/?"}&n=${""}`, URLPath, `"/orders?id=a%26b%3Dc%23%2F%3F&n="`, "string"},
+		{`/${"?"}/${"a&b"}`, URLPath, `"/%3F/a&b"`, "string"},
 		{`q=${"a&b=c d"}`, Query, `"q=a%26b%3Dc+d"`, "string"},
 		{`${"a\r\nx: y"}`, Header, "error: line break", ""},
 		{`v ${"a"}`, Header, `"v a"`, "string"},
-		{`select * from o where id = ${body.id} and n > ${body.count}`, SQL, `["select * from o where id = ? and n > ?","536365",3]`, "list(dyn)"},
+		{`select * from o where id = ${body.id} and n > ${body.count}`, SQL, `["select * from o where id = \u0000 and n > \u0000","536365",3]`, "list(dyn)"},
 		{`select 1`, SQL, `["select 1"]`, "list(dyn)"},
-		{`select * from ${raw("t")} where id = ${body.id}`, SQL, `["select * from t where id = ?","536365"]`, "list(dyn)"},
+		{`select * from ${raw("t")} where id = ${body.id}`, SQL, `["select * from t where id = \u0000","536365"]`, "list(dyn)"},
 	} {
 		var l diag.List
 		compiled := p.Template(c.src, penstock.Pos{}, orderScope(), c.place, &l)

@@ -6,10 +6,12 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"penstock.dev/penstock/internal/resource"
 )
 
 // epoch is when every test begins.
-var epoch = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+var epoch = resource.TestBegin
 
 // clock is virtual time: it moves only when it is told to, and gives one timer after the other its
 // due. It implements penstock.Clock.

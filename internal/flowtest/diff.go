@@ -140,7 +140,8 @@ func multiset(want, got []string) []pair {
 const shown = 10
 
 // show writes the pairs that differ. It returns where the first expected one of them stands.
-func show(pairs []pair, want, got []*penstock.Tree) (string, penstock.Pos) {
+func (f *found) show(pairs []pair, want []*penstock.Tree) (string, penstock.Pos) {
+	got := f.trees
 	var b strings.Builder
 	var pos penstock.Pos
 	n := 0
@@ -148,7 +149,7 @@ func show(pairs []pair, want, got []*penstock.Tree) (string, penstock.Pos) {
 		var lines []string
 		switch {
 		case p.want < 0:
-			lines = []string{fmt.Sprintf("message %d: not expected: %s", p.got+1, clip(text(got[p.got])))}
+			lines = []string{fmt.Sprintf("%s %d: not expected: %s", f.each(), p.got+1, clip(text(got[p.got])))}
 		case p.got < 0:
 			lines = []string{"missing: " + clip(text(want[p.want]))}
 			pos = first(pos, want[p.want].Pos)
@@ -158,7 +159,7 @@ func show(pairs []pair, want, got []*penstock.Tree) (string, penstock.Pos) {
 				continue
 			}
 			pos = first(pos, diff[0].pos)
-			lines = describe(fmt.Sprintf("message %d", p.got+1), diff)
+			lines = describe(fmt.Sprintf("%s %d", f.each(), p.got+1), diff)
 		}
 		if n++; n <= shown {
 			b.WriteString(strings.Join(lines, "\n") + "\n")

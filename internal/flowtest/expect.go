@@ -1,6 +1,7 @@
 package flowtest
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -18,11 +19,21 @@ type found struct {
 	trees   []*penstock.Tree
 	body    *types.Type
 	dead    bool
+	one     string // what each is: "event"; "" is a message
 }
 
+// each is what each of them is called.
+func (f *found) each() string { return cmp.Or(f.one, "message") }
+
 // expect holds what left the flow against one expectation.
-func (w *world) expect(e *resource.Expect) {
-	f := w.look(e)
+func (w *world) expect(n int) {
+	e := &w.test.spec.Expect[n]
+	var f *found
+	if !e.Entity.IsZero() || !e.View.IsZero() {
+		f = w.stateOf(n, e)
+	} else {
+		f = w.look(e)
+	}
 	if f == nil || !w.filter(e, f) {
 		return
 	}
@@ -30,7 +41,7 @@ func (w *world) expect(e *resource.Expect) {
 		f.trees = append(f.trees, r.tree)
 	}
 	if e.Count != nil && *e.Count != len(f.trees) {
-		w.differ(e.At("count"), f.list()+w.aside(f), "%s: expected %s, found %d", f.what, plural(*e.Count, "message"), len(f.trees))
+		w.differ(e.At("count"), f.list()+w.aside(f), "%s: expected %s, found %d", f.what, plural(*e.Count, f.each()), len(f.trees))
 	}
 	switch {
 	case e.Matches != nil:
@@ -50,6 +61,9 @@ func (w *world) differ(pos penstock.Pos, diff, format string, args ...any) {
 // look gathers what an expectation looks at; nil after a failure.
 func (w *world) look(e *resource.Expect) *found {
 	switch {
+	case !e.Queue.IsZero():
+		name := resource.QueuePrefix + e.Queue.Name
+		return w.at(e.At("queue"), "queue "+e.Queue.Name, w.channelType(name), func(ep *plan.Endpoint) bool { return ep.Channel == name }, nil)
 	case !e.Channel.IsZero():
 		name := e.Channel.Name
 		return w.at(e.At("channel"), "channel "+name, w.channelType(name), func(ep *plan.Endpoint) bool { return ep.Channel == name }, nil)
@@ -58,6 +72,14 @@ func (w *world) look(e *resource.Expect) *found {
 			t, ok := pathOf(ep.Config)
 			return ok && ep.Channel == "" && samePath(t.Source, e.File)
 		}, func(r *record) bool { return r.file != "" && samePath(r.file, e.File) })
+	case !e.Connection.IsZero():
+		name := e.Connection.Name
+		return w.at(e.At("connection"), "connection "+name, types.DynType, func(ep *plan.Endpoint) bool { return ep.Connection == name }, nil)
+	case e.Step != "":
+		return w.at(e.At("step"), "step "+e.Step, types.DynType, func(ep *plan.Endpoint) bool {
+			at := w.places[ep]
+			return at != nil && at.node.Name == e.Step
+		}, nil)
 	case e.Dead:
 		return &found{what: "dead letters", dead: true, body: types.DynType, records: w.log.find(func(r *record) bool { return r.dead })}
 	}
@@ -65,7 +87,17 @@ func (w *world) look(e *resource.Expect) *found {
 		w.differ(e.At("reply"), "", "flow %s has a `to`, so it gives no reply; look at %s", w.flow.Name, w.destinations())
 		return nil
 	}
-	return &found{what: "reply", body: w.flow.Output, records: w.log.find(func(r *record) bool { return r.ep == w.reply })}
+	f := &found{what: "reply", body: w.flow.Output}
+	if e.Status != 0 {
+		f.what += fmt.Sprintf(" with status %d", e.Status)
+	}
+	if e.Status >= 300 {
+		f.body = types.DynType
+	}
+	f.records = w.log.find(func(r *record) bool {
+		return r.ep == w.reply && (r.status == e.Status || e.Status == 0 && r.status < 300 && r.status != 204)
+	})
+	return f
 }
 
 func (w *world) channelType(name string) *types.Type {
@@ -158,7 +190,7 @@ func (w *world) filter(e *resource.Expect, f *found) bool {
 		var a penstock.Arena
 		v := when.Eval(&penstock.Frame{Msg: r.msg, Runtime: w.runtime, Arena: &a})
 		if v.IsError() {
-			w.differ(e.When.Pos, "message: "+clip(text(r.tree))+"\n", "%s: the condition failed: %v", f.what, v.Err())
+			w.differ(e.When.Pos, f.each()+": "+clip(text(r.tree))+"\n", "%s: the condition failed: %v", f.what, v.Err())
 			return false
 		}
 		if isTrue(v) {
@@ -187,16 +219,16 @@ func (w *world) matches(e *resource.Expect, f *found) {
 		switch {
 		case k >= 0 && len(diff) > 0:
 			pos = first(diff[0].pos, pos)
-			lines = describe(fmt.Sprintf("nearest is message %d of %d", k+1, len(f.trees)), diff)
+			lines = describe(fmt.Sprintf("nearest is %s %d of %d", f.each(), k+1, len(f.trees)), diff)
 		case k >= 0:
-			lines = []string{fmt.Sprintf("message %d of %d would match, but it comes too early; if the order doesn't matter, say `unordered: true`", k+1, len(f.trees))}
+			lines = []string{fmt.Sprintf("%s %d of %d would match, but it comes too early; if the order doesn't matter, say `unordered: true`", f.each(), k+1, len(f.trees))}
 		default:
-			lines = []string{"each of the " + plural(len(f.trees), "message") + " matches another"}
+			lines = []string{"each of the " + plural(len(f.trees), f.each()) + " matches another"}
 			if len(f.trees) == 0 {
-				lines = []string{"there are no messages"}
+				lines = []string{"there are no " + f.each() + "s"}
 			}
 		}
-		w.differ(pos, strings.Join(lines, "\n")+"\n"+w.aside(f), "%s: no message matches %s", f.what, clip(text(want[i])))
+		w.differ(pos, strings.Join(lines, "\n")+"\n"+w.aside(f), "%s: no %s matches %s", f.what, f.each(), clip(text(want[i])))
 	}
 }
 
@@ -222,15 +254,16 @@ func (w *world) exactly(e *resource.Expect, f *found) {
 		}
 		w.differ(e.AtKey("exactly"), "", "%s: can't be updated in place: %v", f.what, err)
 	}
-	diff, pos := show(pairs, want, f.trees)
-	w.differ(first(pos, e.AtKey("exactly")), diff+w.aside(f), "%s: %s", f.what, counts(len(want), len(f.trees)))
+	diff, pos := f.show(pairs, want)
+	w.differ(first(pos, e.AtKey("exactly")), diff+w.aside(f), "%s: %s", f.what, f.counts(len(want)))
 }
 
-func counts(want, got int) string {
-	if want == got {
-		return fmt.Sprintf("not the %s expected", plural(want, "message"))
+// counts says how what was found differs in number from what was expected.
+func (f *found) counts(want int) string {
+	if want == len(f.trees) {
+		return fmt.Sprintf("not the %s expected", plural(want, f.each()))
 	}
-	return fmt.Sprintf("expected %s, found %d", plural(want, "message"), got)
+	return fmt.Sprintf("expected %s, found %d", plural(want, f.each()), len(f.trees))
 }
 
 // pairs sets what is expected against what was found, and says whether they are the same.
@@ -263,11 +296,26 @@ func (w *world) aside(f *found) string {
 	dead := w.log.find(func(r *record) bool { return r.dead })
 	switch len(dead) {
 	case 0:
-		return ""
+		return w.refused(f)
 	case 1:
 		return "a message was dead-lettered: " + dead[0].reason() + "\n"
 	}
 	return fmt.Sprintf("%d messages were dead-lettered; the first: %s\n", len(dead), dead[0].reason())
+}
+
+// refused tells of requests that failed, where they are not what is looked at.
+func (w *world) refused(f *found) string {
+	if slices.ContainsFunc(f.records, func(r *record) bool { return r.status >= 300 }) {
+		return ""
+	}
+	failed := w.log.find(func(r *record) bool { return r.status >= 300 })
+	switch len(failed) {
+	case 0:
+		return ""
+	case 1:
+		return "a request failed: " + clip(text(failed[0].tree)) + "\n"
+	}
+	return fmt.Sprintf("%d requests failed; the first: %s\n", len(failed), clip(text(failed[0].tree)))
 }
 
 // list shows the messages that were found, the dead letters with their reasons.
@@ -278,7 +326,7 @@ func (f *found) list() string {
 			fmt.Fprintf(&b, "… and %d more\n", len(f.records)-shown)
 			break
 		}
-		fmt.Fprintf(&b, "message %d: %s\n", i+1, clip(text(r.tree)))
+		fmt.Fprintf(&b, "%s %d: %s\n", f.each(), i+1, clip(text(r.tree)))
 		if f.dead {
 			fmt.Fprintf(&b, "  %s\n", r.reason())
 		}

@@ -18,6 +18,10 @@ type feed struct {
 	again      again
 	cumulative bool   // what is settled settles all before it
 	idle, busy func() // of the run
+	// met is told of each message that is given; true says that it comes once more. Nil: nobody asks.
+	met func(again bool) bool
+	// asker is set where what is sent are requests, which nobody reads.
+	asker *asker
 
 	mu      sync.Mutex
 	wake    chan struct{}
@@ -41,6 +45,7 @@ const (
 	againAll                    // everything: the run keeps no state, and reads its source anew
 	againUnsettled              // what was not settled
 	againPosition               // what the engine's own position says
+	againKept                   // what was not settled, at the same positions
 )
 
 // sending is what stands in the queue: a document, or a stream whose records come one by one.
@@ -48,8 +53,10 @@ type sending struct {
 	body    []byte
 	pos     penstock.Position
 	meta    []penstock.MetaEntry
+	key     string
 	open    func() *penstock.Records // nil for a document
 	records *penstock.Records        // open, once it was begun
+	request *request                 // of a request; nil: nothing is said of it
 }
 
 func newFeed(a again) *feed {
@@ -120,7 +127,13 @@ func (f *feed) has() bool {
 }
 
 // release lets the engine read one message.
-func (f *feed) release() { f.change(func() { f.allowed = 1 }) }
+func (f *feed) release() {
+	if f.asker != nil {
+		f.asker.release()
+		return
+	}
+	f.change(func() { f.allowed = 1 })
+}
 
 // end says that there will be no more.
 func (f *feed) end() { f.change(func() { f.ended = true }) }
@@ -155,7 +168,7 @@ func (f *feed) Settle(_ context.Context, outcomes []penstock.Outcome) error {
 	defer f.mu.Unlock()
 	for _, o := range outcomes {
 		switch {
-		case f.again != againUnsettled || o.Err != nil:
+		case f.again != againUnsettled && f.again != againKept || o.Err != nil:
 		case f.cumulative:
 			f.lost = max(f.lost, o.Pos.Next)
 		default:
@@ -207,6 +220,9 @@ func (f *feed) next(into *penstock.Batch) (done bool, err error) {
 			continue
 		}
 		f.allowed = 0
+		if f.met != nil && f.met(f.again == againUnsettled && s.open == nil) {
+			f.queue = slices.Insert(f.queue, 0, sending{body: []byte(bodyText(m)), pos: m.Pos, meta: s.meta, key: s.key})
+		}
 		return true, nil
 	}
 	if f.ended && len(f.queue) == 0 {
@@ -235,6 +251,9 @@ func (s *sending) next(into *penstock.Batch) error {
 		}
 	}
 	for _, m := range into.Msgs {
+		if s.key != "" {
+			m.Key = s.key
+		}
 		for _, e := range s.meta {
 			m.Meta.Set(e.Name, e.Value)
 		}

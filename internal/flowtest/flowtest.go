@@ -16,12 +16,15 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/resource"
 )
 
 // Options say which tests are run. Only Paths and Registry must be there.
 type Options struct {
 	// Paths of files and folders, as resource.Options has them.
 	Paths []string
+	// Overlay is laid over Paths, as resource.Options has it; "": none.
+	Overlay string
 	// FS is where configurations and the files of tests are looked up; nil is the machine's file
 	// system.
 	FS fs.FS
@@ -33,13 +36,22 @@ type Options struct {
 	ParamFiles []string
 	// Integration chooses one where the files hold several.
 	Integration string
+	// AllowExec are programs that may be named beside those that the Integration allows. Tests start none: calls are mocked.
+	AllowExec []string
 	// Update rewrites golden files, and the `exactly` lists that can be rewritten in place, with what
 	// was found, instead of failing. It needs the machine's file system.
 	Update bool
+	// Cover counts which steps, branches and expressions of the flows the tests reach.
+	Cover bool
+	// Crash runs each test that passes once more for each mishap (a crash, a duplicate, an answer that is lost) at each boundary of
+	// its flow, and holds what comes of it to the flow's delivery.
+	Crash bool
 	// Filter chooses tests by name; nil is all.
 	Filter *regexp.Regexp
 	// Parallel is how many tests run at a time; 0 is the number of processors.
 	Parallel int
+
+	texts []resource.Text // read beside Paths
 }
 
 // Invalid is the error of a configuration that can't be compiled. Its code is config.

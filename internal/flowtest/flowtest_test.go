@@ -35,12 +35,33 @@ type remoteConnection struct {
 	URL string `json:"url"`
 }
 
-// registry is the standard edition with the remote caller, which no test may ever build.
+// web is a server, which no test may ever build.
+type web struct {
+	// Where it is reached, by method.
+	Get  string `json:"get" penstock:"literal"`
+	Post string `json:"post" penstock:"literal"`
+}
+
+// Routes implements penstock.Routed.
+func (w *web) Routes() (out []penstock.HTTPRoute) {
+	if w.Post != "" {
+		out = append(out, penstock.HTTPRoute{Method: "POST", Path: w.Post})
+	}
+	if w.Get != "" {
+		out = append(out, penstock.HTTPRoute{Method: "GET", Path: w.Get})
+	}
+	return out
+}
+
+// registry is the standard edition with the remote caller and a server, which no test may ever build.
 func registry() *penstock.Registry {
 	r := edition.Standard()
 	penstock.RegisterConnection[remoteConnection](r, penstock.Spec{Name: "remote"})
 	penstock.RegisterCaller(r, penstock.Spec{Name: "remote", Idempotent: true}, func(remote, penstock.Env) (penstock.Caller, error) {
 		return nil, errors.New("the outside world was asked")
+	})
+	penstock.RegisterServer(r, penstock.Spec{Name: "web"}, func(web, penstock.Env) (penstock.Server, error) {
+		return nil, errors.New("the outside world was let in")
 	})
 	return r
 }

@@ -40,8 +40,8 @@ func (w *world) golden(e *resource.Expect, f *found) {
 		t.edits = append(t.edits, edit{path: e.GoldenPath, whole: true, text: string(out)})
 		return
 	}
-	diff, _ := show(pairs, want, f.trees)
-	w.differ(at, diff+w.aside(f), "%s: %s in %s", f.what, counts(len(want), len(f.trees)), e.Golden)
+	diff, _ := f.show(pairs, want)
+	w.differ(at, diff+w.aside(f), "%s: %s in %s", f.what, f.counts(len(want)), e.Golden)
 }
 
 // lines reads a golden file.

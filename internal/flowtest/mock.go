@@ -138,17 +138,22 @@ func (ms *mocks) missing(ep *plan.Endpoint, pos penstock.Pos, format string, arg
 	return &penstock.Error{Code: penstock.Config, Op: "mock", Err: errors.New(message)}
 }
 
-// missed lists the calls that no mock answered, in the order of the flow.
+// missed says of the calls that no mock answered why, in the order of the flow.
 func (ms *mocks) missed() []Failure {
-	ms.mu.Lock()
-	defer ms.mu.Unlock()
 	var out []Failure
-	for _, ep := range slices.SortedFunc(maps.Keys(ms.wants), func(a, b *plan.Endpoint) int {
-		return cmp.Compare(ms.w.places[a].index, ms.w.places[b].index)
-	}) {
+	for _, ep := range ms.unanswered() {
 		out = append(out, ms.wants[ep])
 	}
 	return out
+}
+
+// unanswered lists the calls that no mock answered, in the order of the flow.
+func (ms *mocks) unanswered() []*plan.Endpoint {
+	ms.mu.Lock()
+	defer ms.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(ms.wants), func(a, b *plan.Endpoint) int {
+		return cmp.Compare(ms.w.places[a].index, ms.w.places[b].index)
+	})
 }
 
 // called names a call in messages.
@@ -179,8 +184,8 @@ func (*mockCaller) Close(context.Context) error { return nil }
 
 // Call implements penstock.Caller. Calls that come at once are answered one after the other, in an order
 // that doesn't depend on which came first, since a mock may fail a number of times.
-func (c *mockCaller) Call(_ context.Context, f *penstock.Frame, into *penstock.Message) error {
-	if err := c.wait(0, fmt.Sprintf("%06d%v%s", c.at.index, c.at.path(f.Msg), bodyText(f.Msg))); err != nil {
+func (c *mockCaller) Call(ctx context.Context, f *penstock.Frame, into *penstock.Message) error {
+	if err := c.wait(ctx, 0, fmt.Sprintf("%06d%v%s", c.at.index, c.at.path(f.Msg), bodyText(f.Msg))); err != nil {
 		return err
 	}
 	if c.life.over.Load() {
@@ -191,23 +196,54 @@ func (c *mockCaller) Call(_ context.Context, f *penstock.Frame, into *penstock.M
 	case err != nil:
 		return err
 	case fails:
-		return c.fail(m.spec.Fail)
+		return c.fail(ctx, m.spec.Fail)
+	}
+	what := c.w.fault.meet("call "+c.at.node.Name, crashBefore, crashAfter, lateSuccess)
+	if what == crashBefore {
+		c.w.fall()
+		return errCrashed
+	}
+	call, _ := c.at.node.Op.(*plan.Call)
+	c.w.asked.add(asking{step: c.at.node.Name, body: bodyText(f.Msg), idempotent: call == nil || call.Idempotent})
+	switch what {
+	case crashAfter:
+		c.w.fall()
+		return errCrashed
+	case lateSuccess:
+		return errLate
 	}
 	into.Body.Reset(jsonview.JSON, m.reply)
-	if call, ok := c.at.node.Op.(*plan.Call); ok && call.Maybe && m.spec.Reply.Kind == penstock.TreeNull {
+	if call != nil && call.Maybe && m.spec.Reply.Kind == penstock.TreeNull {
 		into.Meta.Set("absent", penstock.True) // a keyed look-up that misses
 	}
 	return nil
 }
 
+// asked are the calls that were answered.
+type asked struct {
+	mu    sync.Mutex
+	calls []asking
+}
+
+type asking struct {
+	step, body string
+	idempotent bool
+}
+
+func (a *asked) add(c asking) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls = append(a.calls, c)
+}
+
 // fail makes the error of a mock. One that times out keeps silent for as long as the step waits.
-func (c *mockCaller) fail(f *resource.MockFailure) error {
+func (c *mockCaller) fail(ctx context.Context, f *resource.MockFailure) error {
 	limit := c.at.node.Timeout
 	if limit == 0 {
 		limit = c.ep.Timeout
 	}
 	if f.Code == penstock.Timeout && limit > 0 {
-		if err := c.wait(limit, ""); err != nil {
+		if err := c.wait(ctx, limit, ""); err != nil {
 			return err
 		}
 	}
@@ -221,13 +257,15 @@ func (c *mockCaller) fail(f *resource.MockFailure) error {
 // errCrashed is what a process that was killed still sees of the world.
 var errCrashed = penstock.E(penstock.Cancelled, "crash", "", "the flow has crashed")
 
-// wait lets time go by. It does not look at the call's own context: that ends at the same instant as
-// its wait, and only one of them may wake it.
-func (c *mockCaller) wait(d time.Duration, order string) error {
+// wait lets time go by, until the call or the life that it is of ends.
+func (c *mockCaller) wait(ctx context.Context, d time.Duration, order string) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(c.life.ctx, func() { cancel(context.Cause(c.life.ctx)) })()
 	timer, stop := c.w.pace.clock.timer(d, order)
 	defer stop()
-	if !c.w.pace.runner.Await(c.life.ctx, timer) {
-		return context.Cause(c.life.ctx)
+	if !c.w.pace.runner.Await(ctx, timer) {
+		return context.Cause(ctx)
 	}
 	return nil
 }

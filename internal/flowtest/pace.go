@@ -19,7 +19,8 @@ type pace struct {
 	done    chan struct{} // closed when the run has ended
 	err     error         // how; valid once done is closed
 	running bool
-	epoch   atomic.Int64 // counts what the pace let happen
+	epoch   atomic.Int64       // counts what the pace let happen
+	ended   func(*run.Summary) // is told how a run ended
 }
 
 func newPace() *pace {
@@ -40,7 +41,9 @@ func (p *pace) start(ctx context.Context) {
 	p.running = true
 	go func() {
 		defer close(p.done)
-		_, p.err = p.runner.Run(ctx)
+		var sum *run.Summary
+		sum, p.err = p.runner.Run(ctx)
+		p.ended(sum)
 	}()
 }
 

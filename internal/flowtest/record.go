@@ -26,6 +26,8 @@ type record struct {
 	index int            // of the place
 	path  []int
 	loose bool
+
+	status int // of the reply to a request; else 0
 }
 
 // records gathers what left the flow.
@@ -131,6 +133,15 @@ func (r *recorder) Write(_ context.Context, b *penstock.Batch) error {
 	if r.life.over.Load() {
 		return errCrashed
 	}
+	can := []mishap{crashBefore, crashAfter}
+	if op, ok := r.at.op(); ok && !op.Idempotent { // else what failed was not done, or does no harm when it is done again
+		can = append(can, lateSuccess)
+	}
+	what := r.w.fault.meet("write to "+r.name(), can...)
+	if what == crashBefore {
+		r.w.fall()
+		return errCrashed
+	}
 	errs := map[int]error{}
 	for i, m := range b.Msgs {
 		rec, err := r.record(b.Frame(m))
@@ -139,11 +150,37 @@ func (r *recorder) Write(_ context.Context, b *penstock.Batch) error {
 			continue
 		}
 		r.w.log.add(rec)
+		if what == lateSuccess {
+			errs[i] = errLate
+		}
+	}
+	if what == crashAfter {
+		r.w.fall()
+		return errCrashed
 	}
 	if len(errs) > 0 {
 		return &penstock.BatchError{Errs: errs}
 	}
 	return nil
+}
+
+// op is the step that sends there; ok is false for a dead letter.
+func (p *place) op() (op *plan.Send, ok bool) {
+	if p.node != nil {
+		op, ok = p.node.Op.(*plan.Send)
+	}
+	return op, ok
+}
+
+// name is how reports call the sink.
+func (r *recorder) name() string {
+	switch {
+	case r.ep == nil:
+		return "the dead letters"
+	case r.ep.Label != "":
+		return r.ep.Label
+	}
+	return r.ep.Name
 }
 
 func (r *recorder) record(f *penstock.Frame) (*record, error) {

@@ -13,6 +13,8 @@ type Report struct {
 	Elapsed time.Duration `json:"elapsed"`
 	// Updated are the files that were rewritten, by path, sorted.
 	Updated []string `json:"updated,omitempty"`
+	// Coverage is what the tests reached, by flow; only where it was asked for.
+	Coverage []Coverage `json:"coverage,omitempty"`
 }
 
 // Case is one Test.
@@ -23,6 +25,8 @@ type Case struct {
 	Passed   bool          `json:"passed"`
 	Failures []Failure     `json:"failures,omitempty"`
 	Elapsed  time.Duration `json:"elapsed"` // real time
+	// Crashes is what came of its mishaps; nil where nobody asked.
+	Crashes *Crashes `json:"crashes,omitempty"`
 }
 
 // Failure is one expectation that does not hold, or why a test could not go on.

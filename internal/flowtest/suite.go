@@ -15,25 +15,21 @@ import (
 
 // suite is what all tests of a run share. It is read only while they run.
 type suite struct {
-	o    Options
-	set  *resource.Set
-	plan *plan.Plan
+	o     Options
+	set   *resource.Set
+	plan  *plan.Plan
+	cover *coverage // nil: nobody asks
 }
 
 func runAll(ctx context.Context, o Options) (*Report, error) {
 	if o.Update && o.FS != nil {
 		return nil, errors.New("files can only be updated on the machine's file system")
 	}
-	set, findings := resource.Load(resource.Options{
-		Paths: o.Paths, FS: o.FS, Registry: o.Registry, Integration: o.Integration,
-		Params: o.Params, ParamFiles: o.ParamFiles, ParamsOptional: true,
-	})
-	p, more := compile.Compile(set, o.Registry, compile.Options{})
-	findings.Merge(more)
-	if findings.HasErrors() || p == nil {
-		return nil, &Invalid{findings}
+	s, err := newSuite(o)
+	if err != nil {
+		return nil, err
 	}
-	s := &suite{o: o, set: set, plan: p}
+	set, p := s.set, s.plan
 	started := time.Now()
 	report := &Report{}
 	var tests []*resource.Resource
@@ -58,10 +54,33 @@ func runAll(ctx context.Context, o Options) (*Report, error) {
 		})
 	}
 	wg.Wait()
-	var err error
 	report.Updated, err = apply(slices.Concat(edits...))
+	if s.cover != nil {
+		report.Coverage = s.cover.report(set, p)
+	}
 	report.Elapsed = time.Since(started)
 	return report, err
+}
+
+// newSuite loads and compiles a configuration.
+func newSuite(o Options) (*suite, error) {
+	set, findings := resource.Load(resource.Options{
+		Paths: o.Paths, Overlay: o.Overlay, FS: o.FS, Registry: o.Registry, Integration: o.Integration, Texts: o.texts,
+		Params: o.Params, ParamFiles: o.ParamFiles, ParamsOptional: true, AllowExec: o.AllowExec,
+	})
+	s := &suite{o: o, set: set}
+	co := compile.Options{Stored: true} // a test is of flows, and needs no broker
+	if o.Cover {
+		s.cover = &coverage{steps: map[string]map[string]bool{}}
+		co.Wrap = s.cover.wrap
+	}
+	p, more := compile.Compile(set, o.Registry, co)
+	findings.Merge(more)
+	if findings.HasErrors() || p == nil {
+		return nil, &Invalid{findings}
+	}
+	s.plan = p
+	return s, nil
 }
 
 // run runs one test.
@@ -71,6 +90,9 @@ func (s *suite) run(ctx context.Context, r *resource.Resource) (Case, []edit) {
 	started := time.Now()
 	t := &test{suite: s, spec: spec, name: r.Name(), pos: c.Pos}
 	t.run(ctx)
+	if s.o.Crash && len(t.failures) == 0 {
+		c.Crashes, t.failures = s.explore(ctx, r)
+	}
 	c.Failures, c.Passed, c.Elapsed = t.failures, len(t.failures) == 0, time.Since(started)
 	return c, t.edits
 }

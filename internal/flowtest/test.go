@@ -22,6 +22,7 @@ type test struct {
 	pos      penstock.Pos
 	failures []Failure
 	edits    []edit
+	fault    *fault // what goes wrong; nil: nothing
 }
 
 func (t *test) fail(pos penstock.Pos, format string, args ...any) {
@@ -30,38 +31,54 @@ func (t *test) fail(pos penstock.Pos, format string, args ...any) {
 
 // run plays the script and looks at what came of it.
 func (t *test) run(ctx context.Context) {
+	w := t.played(ctx)
+	if len(t.failures) > 0 {
+		return
+	}
+	for i := range t.spec.Expect {
+		w.expect(i)
+	}
+}
+
+// played plays the script. The world is nil where it could not begin; then there are failures.
+func (t *test) played(ctx context.Context) *world {
+	whole := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	f := t.suite.plan.Flow(t.spec.Flow.Name)
 	if f == nil {
 		t.fail(t.spec.Flow.Pos, "there is no Flow %q", t.spec.Flow.Name)
-		return
+		return nil
 	}
 	params, ok := t.params()
 	if !ok {
-		return
+		return nil
 	}
 	w := newWorld(ctx, t, f, params)
 	if len(t.failures) > 0 {
-		return
+		return nil
 	}
-	if err := w.play(); err != nil {
-		at := &misplaced{pos: t.pos, err: err}
-		_ = errors.As(err, &at)
-		t.fail(at.pos, "%v", at.err)
+	note := func(err error) {
+		if err != nil {
+			at := &misplaced{pos: t.pos, err: err}
+			_ = errors.As(err, &at)
+			t.fail(at.pos, "%v", at.err)
+		}
+	}
+	if note(w.give(ctx)); len(t.failures) == 0 {
+		note(w.play())
 	}
 	cancel()
+	w.end()
+	if len(t.failures) == 0 && w.looksAtState() {
+		note(w.remember(whole))
+	}
 	w.close()
 	if err := w.log.failure(); err != nil {
 		t.fail(t.pos, "%v", err)
 	}
 	t.failures = append(t.failures, w.mocks.missed()...)
-	if len(t.failures) > 0 {
-		return
-	}
-	for i := range t.spec.Expect {
-		w.expect(&t.spec.Expect[i])
-	}
+	return w
 }
 
 // misplaced is an error of a line of a script.
@@ -107,14 +124,23 @@ func (w *world) play() error {
 		}
 	}
 	for i := range script {
-		if err := w.act(&script[i]); err != nil {
+		if err := w.act(&script[i]); err != nil && !w.fault.crashed() {
+			return err
+		}
+		if err := w.recover(); err != nil {
 			return err
 		}
 		if w.pace.running && w.pace.over() {
 			return w.stopped()
 		}
 	}
-	return w.pace.finish(w.ctx)
+	err := w.pace.finish(w.ctx)
+	if w.fault.crashed() {
+		if err = w.recover(); err == nil {
+			err = w.pace.finish(w.ctx)
+		}
+	}
+	return err
 }
 
 // stopped is why a run ended before its script.
@@ -170,20 +196,29 @@ func (w *world) send(s *resource.SendAction) error {
 		return w.records(fd, ep, s, s.File, data, meta)
 	case s.Text != nil:
 		return w.records(fd, ep, s, filepath.Base(s.Pos.File), []byte(*s.Text), meta)
+	case s.Request != nil:
+		if fd.asker == nil {
+			return wrong(s.At("request"), "flow %s reads its messages; nobody makes requests to it", w.flow.Name)
+		}
+		req, err := fd.asker.request(s.Request)
+		if err != nil {
+			return err
+		}
+		fd.add(req)
 	case s.Bodies != nil:
 		for i := range s.Bodies {
-			fd.add(document(&s.Bodies[i], meta))
+			fd.add(document(&s.Bodies[i], meta, s.Key))
 		}
 	default:
-		fd.add(document(&s.Body, meta))
+		fd.add(document(&s.Body, meta, s.Key))
 	}
 	return nil
 }
 
 // document sends a literal document, whose position is where it stands in the test.
-func document(t *penstock.Tree, meta []penstock.MetaEntry) sending {
+func document(t *penstock.Tree, meta []penstock.MetaEntry, key string) sending {
 	at := penstock.Position{Stream: filepath.Base(t.Pos.File), Line: int64(t.Pos.Line)}
-	return sending{body: resource.AppendTree(nil, t), pos: at, meta: meta}
+	return sending{body: resource.AppendTree(nil, t), pos: at, meta: meta, key: key}
 }
 
 // records sends text that is cut and decoded by the source's own format; a channel's is JSON.
@@ -199,7 +234,7 @@ func (w *world) records(fd *feed, ep *plan.Endpoint, s *resource.SendAction, nam
 	if codec == nil {
 		return wrong(s.Pos, "the source %s has no format, so it takes `body` and `bodies` only", ep.Label)
 	}
-	fd.add(sending{open: func() *penstock.Records { return stream(codec, driver, name, data) }, meta: meta})
+	fd.add(sending{open: func() *penstock.Records { return stream(codec, driver, name, data) }, meta: meta, key: s.Key})
 	return nil
 }
 

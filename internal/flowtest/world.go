@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/entity/engine"
+	"penstock.dev/penstock/internal/entity/view"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/resource"
 	"penstock.dev/penstock/internal/run"
@@ -28,8 +30,13 @@ type world struct {
 	reply   *plan.Endpoint // made for a flow that has no `to`; else nil
 	log     records
 	mocks   *mocks
+	asked   asked
+	fault   *fault        // what goes wrong; nil: nothing
 	store   *memory.Store // nil: the run keeps no state
-	life    *life         // the process that runs, or ran last
+	kept    kept
+	life    *life // the process that runs, or ran last
+
+	transactions int // of a broker, that were to be committed
 }
 
 // life is from one start to the end, or to a crash.
@@ -37,6 +44,8 @@ type life struct {
 	ctx  context.Context
 	end  context.CancelFunc
 	over atomic.Bool // what is still on its way no longer counts
+
+	views *view.Engine // nil: there are none
 }
 
 // place is where in the flow an endpoint is used.
@@ -54,7 +63,8 @@ type branch struct {
 
 // newWorld replaces what the flow of a test reads, writes and asks.
 func newWorld(ctx context.Context, t *test, f *plan.Flow, params []penstock.Value) *world {
-	w := &world{test: t, ctx: ctx, pace: newPace(), feeds: map[*plan.Endpoint]*feed{}, places: map[*plan.Endpoint]*place{}}
+	w := &world{test: t, ctx: ctx, fault: t.fault, pace: newPace(), feeds: map[*plan.Endpoint]*feed{}, places: map[*plan.Endpoint]*place{}}
+	w.pace.ended = t.suite.cover.ran
 	ids := &uuids{}
 	w.runtime = &penstock.Runtime{Params: params, Clock: w.pace.clock, UUID: ids.next}
 	own := *f
@@ -62,7 +72,12 @@ func newWorld(ctx context.Context, t *test, f *plan.Flow, params []penstock.Valu
 	w.flow = &own
 	if spec, ok := t.suite.set.Find(resource.KindFlow, f.Name); ok && spec.Spec.(*resource.Flow).To == nil {
 		w.reply = &plan.Endpoint{Name: f.Name + "/reply", Pos: f.Pos, Label: "reply"}
-		own.Nodes = withReply(f.Nodes, w.reply)
+		if !called(f) {
+			own.Nodes = withReply(f.Nodes, w.reply)
+		}
+	}
+	if called(f) && w.reply == nil { // its callers are answered
+		w.reply = &plan.Endpoint{Name: f.Name + "/reply", Pos: f.Pos, Label: "reply"}
 	}
 	if t.suite.plan.Durable {
 		w.store = memory.New()
@@ -70,12 +85,42 @@ func newWorld(ctx context.Context, t *test, f *plan.Flow, params []penstock.Valu
 	for _, ep := range own.Sources {
 		fd := newFeed(w.comesAgain(ep))
 		fd.cumulative = ep.Driver != nil && ep.Driver.Spec.Settle == penstock.Cumulative
+		if w.fault != nil {
+			fd.met = w.met(ep)
+		}
+		if ep.Server != nil {
+			newAsker(w, ep, fd)
+		}
 		w.feeds[ep] = fd
 		w.pace.feeds = append(w.pace.feeds, fd)
 	}
 	w.walk(own.Nodes, nil, false)
 	w.mocks = newMocks(w)
 	return w
+}
+
+// called says that a flow is called, and does not read.
+func called(f *plan.Flow) bool {
+	return slices.ContainsFunc(f.Sources, func(ep *plan.Endpoint) bool { return ep.Server != nil })
+}
+
+// met is what a source asks of each message that it gives.
+func (w *world) met(ep *plan.Endpoint) func(bool) bool {
+	n := 0
+	return func(again bool) bool {
+		n++
+		can := []mishap{crashAfter}
+		if again {
+			can = append(can, duplicate)
+		}
+		switch w.fault.meet(fmt.Sprintf("reading message %d of %s", n, ep.Name), can...) {
+		case crashAfter:
+			w.fall()
+		case duplicate:
+			return true
+		}
+		return false
+	}
 }
 
 // withReply lets everything that ends at the end of the steps go to one more node, that
@@ -144,16 +189,22 @@ func (p *place) path(m *penstock.Message) []int {
 // comesAgain says what of a source comes again after a crash.
 func (w *world) comesAgain(ep *plan.Endpoint) again {
 	replay := penstock.ReplayPosition // a durable channel
-	if c := w.channel(ep.Channel); ep.Driver != nil {
+	if c := w.channel(ep.Channel); ep.Entity != "" {
+		replay = penstock.ReplayPosition
+	} else if ep.Driver != nil {
 		replay = ep.Driver.Spec.Replay
 	} else if c == nil || !c.Durable {
 		replay = penstock.ReplayNone
 	}
 	switch {
+	case ep.Server != nil:
+		return againUnsettled
 	case replay == penstock.ReplayNone:
 		return againNone
 	case replay == penstock.ReplayAgain:
 		return againUnsettled
+	case w.flow.Transaction.Has(ep), w.store == nil && ep.Driver != nil && ep.Driver.Spec.Keeps:
+		return againKept
 	case w.store == nil:
 		return againAll
 	}
@@ -186,6 +237,8 @@ func (w *world) stored(ep *plan.Endpoint) bool {
 // replace gives the engine what stands for an endpoint.
 func (w *world) replace(f *plan.Flow, role run.Role, ep *plan.Endpoint) (any, bool) {
 	switch {
+	case role == run.RoleServer:
+		return w.feeds[ep].asker, true
 	case role == run.RoleSource:
 		return w.feeds[ep].source(), true
 	case (role == run.RoleDeadLetter || role == run.RoleSink) && w.stored(ep):
@@ -194,6 +247,8 @@ func (w *world) replace(f *plan.Flow, role run.Role, ep *plan.Endpoint) (any, bo
 		return w.recorder(ep, true), true
 	case role == run.RoleSink:
 		return w.recorder(ep, false), true
+	case (ep.Command != nil || ep.Query != nil || ep.Ask != nil) && !w.mocks.of(ep):
+		return nil, false // entities and views are in the test's store
 	case ep.Driver != nil && ep.Driver.Spec.Local && !w.mocks.of(ep):
 		return nil, false // answers from files: it really runs
 	default:
@@ -218,9 +273,18 @@ func (w *world) start() error {
 				p.Channels = append(p.Channels, c)
 			}
 		}
-		st := w.store
+		var st store.Store = w.store
+		if w.fault != nil {
+			st = &faulty{Store: w.store, w: w}
+		}
 		o.Store = func() (store.Store, error) { return st, nil }
-		w.watch(st)
+		o.Jobs = enqueued{}
+		all := w.entities(st)
+		o.Entities = engine.New(all)
+		if err := w.follow(all, &o); err != nil {
+			return err
+		}
+		w.watch(w.store)
 	}
 	r, err := run.New(p, o)
 	if err != nil {
@@ -244,18 +308,35 @@ func (w *world) crash() error {
 	case <-w.ctx.Done():
 		return fmt.Errorf("the test was stopped: %w", context.Cause(w.ctx))
 	}
+	w.answers()
+	w.life.unfollow()
 	w.pace.crashed()
 	return nil
 }
 
-// close waits for the end of a run whose context has ended.
-func (w *world) close() {
+// answers waits until no request is under way. The run must have ended.
+func (w *world) answers() {
+	for _, fd := range w.feeds {
+		if fd.asker != nil {
+			fd.asker.flight.Wait()
+		}
+	}
+}
+
+// end waits for the end of a run whose context has ended.
+func (w *world) end() {
 	if w.pace.running {
 		<-w.pace.done
 	}
+	w.answers()
 	if w.life != nil {
 		w.life.end()
+		w.life.unfollow()
 	}
+}
+
+// close forgets what the test kept.
+func (w *world) close() {
 	if w.store != nil {
 		_ = w.store.Close() // in memory
 	}

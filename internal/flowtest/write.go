@@ -24,6 +24,10 @@ func (r *Report) WriteText(w io.Writer) error {
 			fmt.Fprintf(&b, "      %s: %s\n", f.Pos, f.Message)
 			indent(&b, f.Diff, "          ")
 		}
+		c.Crashes.write(&b)
+	}
+	for i := range r.Coverage {
+		r.Coverage[i].write(&b)
 	}
 	for _, f := range r.Updated {
 		fmt.Fprintf(&b, "updated %s\n", f)
@@ -38,6 +42,44 @@ func (r *Report) WriteText(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// write says what came of the mishaps.
+func (c *Crashes) write(b *strings.Builder) {
+	switch {
+	case c == nil:
+		return
+	case c.Skipped != "":
+		fmt.Fprintf(b, "      no mishaps were tried: %s\n", c.Skipped)
+		return
+	}
+	fmt.Fprintf(b, "      %s, held to %s\n", plural(c.Runs, "mishap"), c.Delivery)
+	for _, s := range c.Twice {
+		fmt.Fprintf(b, "      may happen twice: %s\n", s)
+	}
+	for _, s := range c.Lost {
+		fmt.Fprintf(b, "      may be lost: %s\n", s)
+	}
+}
+
+// write says how much was reached, and what not.
+func (c *Coverage) write(b *strings.Builder) {
+	fmt.Fprintf(b, "cover %s: steps %s, branches %s, expressions %s\n", c.Flow, c.Steps, c.Branches, c.Expressions)
+	for _, m := range c.Missed {
+		what := "no test comes to the step " + m.Text
+		switch {
+		case m.Want != "":
+			what = fmt.Sprintf("never %s: %s", m.Want, m.Text)
+		case m.What == "expression":
+			what = "never evaluated: " + m.Text
+		}
+		fmt.Fprintf(b, "      %s: %s\n", m.Pos, what)
+	}
+}
+
+// String is like "3 of 4 (75%)".
+func (s Share) String() string {
+	return fmt.Sprintf("%d of %d (%d%%)", s.Reached, s.Total, s.Percent())
 }
 
 func indent(b *strings.Builder, text, by string) {
@@ -63,12 +105,13 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		Elapsed float64 `json:"elapsed"`
 	}
 	out := struct {
-		Tests   []jsonCase `json:"tests"`
-		Passed  int        `json:"passed"`
-		Failed  int        `json:"failed"`
-		Elapsed float64    `json:"elapsed"`
-		Updated []string   `json:"updated,omitempty"`
-	}{Tests: []jsonCase{}, Passed: len(r.Cases) - r.Failed(), Failed: r.Failed(), Elapsed: r.Elapsed.Seconds(), Updated: r.Updated}
+		Tests    []jsonCase `json:"tests"`
+		Coverage []Coverage `json:"coverage,omitempty"`
+		Passed   int        `json:"passed"`
+		Failed   int        `json:"failed"`
+		Elapsed  float64    `json:"elapsed"`
+		Updated  []string   `json:"updated,omitempty"`
+	}{Tests: []jsonCase{}, Passed: len(r.Cases) - r.Failed(), Failed: r.Failed(), Elapsed: r.Elapsed.Seconds(), Updated: r.Updated, Coverage: r.Coverage}
 	for _, c := range r.Cases {
 		out.Tests = append(out.Tests, jsonCase{c, c.Elapsed.Seconds()})
 	}

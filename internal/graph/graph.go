@@ -82,6 +82,9 @@ const (
 func Describe(p *plan.Plan) Graph {
 	g := &describer{durable: p.Durable}
 	for _, ch := range p.Channels {
+		if ch.Relay != nil {
+			continue // what goes through an outbox goes to its channel
+		}
 		n := Node{ID: channelID(ch.Name), Kind: KindChannel, Title: ch.Name, Type: ch.Type.String(), Durable: ch.Durable}
 		n.Lines = []string{fields(ch.Type)}
 		switch {
@@ -92,8 +95,17 @@ func Describe(p *plan.Plan) Graph {
 		}
 		g.out.Channels = append(g.out.Channels, n)
 	}
+	for _, b := range p.Brokers {
+		n := Node{ID: channelID(b.Channel), Kind: KindChannel, Title: b.Channel, Type: b.Type.String(), Durable: true, Lines: []string{fields(b.Type), "on " + b.Tech}}
+		if b.Queue {
+			n.Lines = append(n.Lines, "queue")
+		}
+		g.out.Channels = append(g.out.Channels, n)
+	}
 	for _, f := range p.Flows {
-		g.flow(f)
+		if f.Relay == "" {
+			g.flow(f)
+		}
 	}
 	return g.out
 }
@@ -121,6 +133,8 @@ type describer struct {
 	cluster *Cluster
 	nodes   []plan.Node
 	ids     []string // of the box that shows node i; "" for one that is an edge
+	replies bool     // callers are answered with what reaches the end
+	reply   string   // the box where messages end in a flow that replies; else ""
 }
 
 func channelID(name string) string { return "channel_" + ident(name) }
@@ -142,18 +156,22 @@ func (g *describer) flow(f *plan.Flow) {
 	}
 	g.out.Clusters = append(g.out.Clusters, c)
 	g.cluster = &g.out.Clusters[len(g.out.Clusters)-1]
-	g.nodes = f.Nodes
+	g.nodes, g.replies = f.Nodes, replies(f)
 	g.ids = make([]string, len(f.Nodes))
 
 	var entries []string
 	for i, s := range f.Sources {
-		if s.Channel != "" {
-			entries = append(entries, channelID(s.Channel))
+		if ch := s.Resource(); ch != "" {
+			entries = append(entries, channelID(ch))
 			continue
 		}
 		entries = append(entries, g.add(Node{ID: fmt.Sprintf("from%d", i+1), Kind: KindSource, Title: "from", Lines: []string{s.Label}, Type: s.Type.String()}))
 	}
 	g.boxes()
+	g.reply = ""
+	if g.replies {
+		g.reply = g.add(Node{ID: "reply", Kind: KindEnd, Title: "reply", Type: f.Output.String()})
+	}
 	for _, e := range entries {
 		g.edge(e, g.target(0), "", EdgeFlow)
 	}
@@ -163,6 +181,11 @@ func (g *describer) flow(f *plan.Flow) {
 		}
 	}
 	g.onError(f)
+}
+
+// replies says that callers are answered with what reaches the end of the flow.
+func replies(f *plan.Flow) bool {
+	return slices.ContainsFunc(f.Sources, func(ep *plan.Endpoint) bool { return ep.Server != nil && ep.Server.Replies })
 }
 
 // order is what order a flow's output has; of a plan that nothing was derived of, what is asked for.
@@ -238,6 +261,9 @@ func (g *describer) box(i int, n *plan.Node, line string) Node {
 			break
 		}
 		b.Lines = []string{"parallel"}
+		if op.Pick != nil {
+			b.Lines[0] = "loadBalance " + string(op.Pick.Strategy)
+		}
 		for _, br := range op.Branches {
 			b.Lines = append(b.Lines, "  "+br.Name+": "+chain(br.Nodes))
 		}
@@ -285,16 +311,16 @@ func (g *describer) entered(i int) bool {
 // edge, not a box.
 func (g *describer) endsInChannel(i int) (string, bool) {
 	s, ok := g.nodes[i].Op.(*plan.Send)
-	if !ok || s.Endpoint.Channel == "" || g.nodes[i].Next != plan.End || g.nodes[i].When != nil || i == 0 {
+	if !ok || g.replies || s.Endpoint.Resource() == "" || g.nodes[i].Next != plan.End || g.nodes[i].When != nil || i == 0 {
 		return "", false
 	}
-	return channelID(s.Endpoint.Channel), true
+	return channelID(s.Endpoint.Resource()), true
 }
 
-// target is the box that a jump to node i ends in; "" for the end.
+// target is the box that a jump to node i ends in; "" for the end, where nobody is answered.
 func (g *describer) target(i int) string {
 	if i == plan.End || i >= len(g.nodes) {
-		return ""
+		return g.reply
 	}
 	if ch, ends := g.endsInChannel(i); ends {
 		return ch
@@ -316,11 +342,12 @@ func (g *describer) exits(i int) {
 		}
 		g.edge(g.ids[i], g.target(op.Else), "else", EdgeFlow)
 	case *plan.Send:
-		if op.Endpoint.Channel != "" {
-			g.edge(g.ids[i], channelID(op.Endpoint.Channel), "", EdgeFlow)
+		if ch := op.Endpoint.Resource(); ch != "" {
+			g.edge(g.ids[i], channelID(ch), "", EdgeFlow)
 		}
 		g.edge(g.ids[i], g.target(n.Next), "", EdgeFlow)
 	case *plan.Finish:
+		g.edge(g.ids[i], g.reply, "", EdgeFlow)
 		if n.When != nil {
 			g.edge(g.ids[i], g.target(n.Next), "", EdgeFlow)
 		}
@@ -339,11 +366,11 @@ func (g *describer) onError(f *plan.Flow) {
 		return
 	}
 	lines := []string{fmt.Sprintf("%d tries", f.OnError.Retry.Attempts)}
-	if dl.Channel == "" {
+	if dl.Resource() == "" {
 		lines = append(lines, "dead letter "+dl.Label)
 	}
 	id := g.add(Node{ID: "error", Kind: KindError, Title: "on error", Lines: lines, Type: types.DynType.String()})
-	if dl.Channel != "" {
-		g.edge(id, channelID(dl.Channel), "", EdgeError)
+	if dl.Resource() != "" {
+		g.edge(id, channelID(dl.Resource()), "", EdgeError)
 	}
 }

@@ -235,3 +235,27 @@ func TestEmpty(t *testing.T) {
 		}
 	}
 }
+
+func TestReplies(t *testing.T) {
+	web := driver("http post /orders")
+	web.Server = &plan.Server{Replies: true}
+	f := &plan.Flow{Name: "f", Order: plan.None, Sources: []*plan.Endpoint{web}, Output: types.StringType, Nodes: []plan.Node{
+		node("choice1", "choice", "", &plan.Route{Cases: []plan.Case{{Target: 1, Label: "a"}, {Target: 2, Label: "b"}}, Else: plan.End}, plan.End),
+		node("stop1", "stop", "", &plan.Finish{}, plan.End),
+		node("to1", "to", "channel kept", &plan.Send{Endpoint: channel("kept")}, plan.End),
+	}}
+	edges := func() string {
+		var b strings.Builder
+		for _, e := range Describe(&plan.Plan{Flows: []*plan.Flow{f}}).Edges {
+			fmt.Fprintf(&b, "%s→%s ", e.From, e.To)
+		}
+		return b.String()
+	}
+	if got, want := edges(), "f_from1→f_0 f_0→f_1 f_0→f_2 f_0→f_reply f_1→f_reply f_2→channel_kept f_2→f_reply "; got != want {
+		t.Errorf("edges %s, want %s", got, want)
+	}
+	web.Server.Replies = false
+	if got, want := edges(), "f_from1→f_0 f_0→f_1 f_0→channel_kept "; got != want {
+		t.Errorf("without a reply: edges %s, want %s", got, want)
+	}
+}

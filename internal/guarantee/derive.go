@@ -213,6 +213,9 @@ func (d *deriver) node(n *plan.Node, s state) state {
 
 // fork follows the branches, whose results are joined in order.
 func (d *deriver) fork(n *plan.Node, op *plan.Fork, s state) state {
+	if op.Pick != nil && op.Pick.Strategy != plan.Sticky {
+		s.doubt(n, "it may choose another target when it is done again")
+	}
 	inside := s
 	if op.Each != nil && op.Concurrency != 1 {
 		inside.order = plan.None
@@ -226,6 +229,9 @@ func (d *deriver) fork(n *plan.Node, op *plan.Fork, s state) state {
 		if d.sends > sent && inside.order != s.order {
 			d.lessOrder(plan.None, n, "several elements are worked on at once, and sent as they are ready", "leave `concurrency` out")
 		}
+	}
+	if op.Partial != nil && op.Partial.Deadline > 0 {
+		s.doubt(n, "what is late one time may be in time another")
 	}
 	return s
 }

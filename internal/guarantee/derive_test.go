@@ -31,7 +31,7 @@ var (
 	mail  = from(penstock.Spec{Name: "mail", Replay: penstock.ReplayAgain})
 	stdin = from(penstock.Spec{Name: "stdin"})
 	made  = &plan.Endpoint{Name: "f/from", Driver: file.Driver, Volatile: true}
-	web   = &plan.Endpoint{Name: "f/from", Driver: &penstock.Driver{Kind: penstock.KindOfServer, Spec: penstock.Spec{Name: "web"}}}
+	web   = &plan.Endpoint{Name: "f/from", Driver: &penstock.Driver{Kind: penstock.KindOfServer, Spec: penstock.Spec{Name: "web"}}, Server: &plan.Server{}}
 )
 
 func known(ep *plan.Endpoint, remember time.Duration) *plan.Endpoint {
@@ -49,9 +49,23 @@ func sink(spec penstock.Spec) *plan.Endpoint {
 var (
 	lines  = sink(penstock.Spec{Name: "lines", Idempotent: true})
 	table  = sink(penstock.Spec{Name: "table", Rewrite: penstock.RewriteSame})
+	busy   = sink(penstock.Spec{Name: "busy", Reorders: true, Rewrite: penstock.RewriteSame})
 	drop   = sink(penstock.Spec{Name: "drop", Rewrite: penstock.RewriteNothing, Loses: "everything"})
 	screen = sink(penstock.Spec{Name: "screen", Loses: "what nobody looks at"})
+	// What knows its messages.
+	stream  = sink(penstock.Spec{Name: "stream", Rewrite: penstock.RewriteKnown, Known: penstock.Known{By: "its message id", Within: 2 * time.Minute}})
+	forever = sink(penstock.Spec{Name: "inbox", Rewrite: penstock.RewriteKnown, Known: penstock.Known{By: "its row"}})
+	// What keeps positions, and has transactions.
+	log   = on("c", from(penstock.Spec{Name: "log", Replay: penstock.ReplayPosition, Keeps: true, Transacts: true}))
+	topic = on("c", sink(penstock.Spec{Name: "log", Transacts: true}))
 )
+
+// on is ep on a connection.
+func on(connection string, ep *plan.Endpoint) *plan.Endpoint {
+	e := *ep
+	e.Connection = connection
+	return &e
+}
 
 func then(name string, op plan.Op) plan.Node {
 	return plan.Node{Name: name, Verb: name, Op: op, Catch: plan.End}
@@ -168,12 +182,33 @@ func TestDelivery(t *testing.T) {
 		{name: "dead letters in a file, of what was recorded", source: stdin, nodes: straight(deduped, toChannel("kept")), flow: dead(lines), want: "best-effort", because: []string{"from: at-most-once", "onError: at-least-once"}},
 		{name: "dead letters in a channel", source: file, nodes: straight(toChannel("kept")), flow: dead(fromChannel("kept")), want: "effectively-once"},
 		{name: "dead letters handed over", source: file, nodes: straight(toChannel("kept")), flow: dead(fromChannel("passing")), want: "best-effort", because: []string{"onError: best-effort"}},
+		// Sinks that know what they are given twice.
+		{name: "known", source: file, nodes: straight(leaf, to(stream)), want: "effectively-once within 2m", because: []string{"to: effectively-once"}},
+		{name: "known for good", source: file, nodes: straight(to(forever)), want: "effectively-once", because: []string{"to: effectively-once"}},
+		{name: "known in several places", source: known(mail, time.Hour), nodes: straight(to(stream), to(forever)), want: "effectively-once within 2m",
+			because: []string{"from: effectively-once", "to: effectively-once", "to: effectively-once"}},
+		{name: "known for longer than its source is", source: known(mail, time.Minute), nodes: straight(to(stream)), want: "effectively-once within 1m",
+			because: []string{"from: effectively-once", "to: effectively-once"}},
+		{name: "known, but another one", source: file, nodes: straight(volatile(leaf), to(stream)), want: "at-least-once", because: []string{"map: at-least-once"}},
+		{name: "known, recorded", source: file, nodes: straight(volatile(leaf), deduped, to(stream)), want: "effectively-once within 2m", because: []string{"to: effectively-once"}},
+		{name: "known, tried again", source: file, nodes: straight(to(stream)), flow: plan.Flow{OnError: plan.ErrorPolicy{Declared: true, Retry: plan.Retry{Attempts: 5}}},
+			want: "effectively-once within 2m", because: []string{"to: effectively-once"}},
+		{name: "known, of what comes again under another name", source: mail, nodes: straight(to(stream)), want: "at-least-once", because: []string{"from: at-least-once", "to: effectively-once"}},
+		{name: "known, of what does not come again", source: stdin, nodes: straight(to(stream)), want: "at-most-once", because: []string{"from: at-most-once"}},
+		{name: "dead letters that are known", source: file, nodes: straight(toChannel("kept")), flow: dead(stream), want: "effectively-once within 2m", because: []string{"onError: effectively-once"}},
+		// Sources that keep their positions themselves.
+		{name: "kept elsewhere, in a job", source: log, nodes: straight(to(lines)), flow: dead(drop), jobs: true, want: "at-least-once", because: []string{"to: at-least-once"}},
+		{name: "kept elsewhere, known", source: log, nodes: straight(to(stream)), flow: dead(drop), jobs: true, want: "effectively-once within 2m", because: []string{"to: effectively-once"}},
+		{name: "kept elsewhere, upsert", source: log, nodes: straight(to(table)), flow: dead(drop), jobs: true, want: "effectively-once"},
+		{name: "kept elsewhere, dead letters in the store", source: log, nodes: straight(to(table)), jobs: true, want: "at-least-once", because: []string{"onError: at-least-once"}},
+		{name: "kept elsewhere, in a run with state", source: log, nodes: straight(to(table)), want: "effectively-once"},
+		{name: "kept elsewhere, handed over", source: log, nodes: straight(toChannel("passing")), jobs: true, want: "best-effort", because: []string{"to: best-effort"}},
 		// Jobs: runs without state.
 		{name: "job", source: file, nodes: straight(to(lines)), jobs: true, want: "at-least-once", because: []string{"from: at-least-once", "to: at-least-once"}},
 		{name: "job that drops", source: file, nodes: straight(to(drop)), jobs: true, want: "at-least-once", because: []string{"from: at-least-once"}},
 		{name: "job from a pipe", source: stdin, nodes: straight(grouped, to(lines)), jobs: true, want: "at-most-once", because: []string{"from: at-most-once"}},
 		{name: "job that hands over", source: file, nodes: straight(toChannel("passing")), jobs: true, want: "at-least-once", because: []string{"from: at-least-once"}},
-		{name: "job with an id", source: known(mail, time.Hour), nodes: straight(toChannel("passing")), jobs: true, want: "at-least-once", because: []string{"from: at-least-once"}},
+		{name: "job with an id", source: known(mail, time.Hour), nodes: straight(toChannel("passing")), jobs: true, want: "best-effort", because: []string{"from: at-least-once", "to: best-effort"}},
 		// At-most-once, declared.
 		{name: "settled at once", source: file, nodes: straight(to(lines)), flow: plan.Flow{Delivery: plan.AtMostOnce}, want: "at-most-once", because: []string{"from: at-most-once"}},
 		{name: "settled at once, behind a boundary", source: file, nodes: straight(deduped, to(lines)), flow: plan.Flow{Delivery: plan.AtMostOnce}, want: "at-most-once", because: []string{"from: at-most-once"}},
@@ -215,8 +250,8 @@ func TestDelivery(t *testing.T) {
 
 // TestReasonsAddUp holds that a flow gives what its reasons leave, no more and no less.
 func TestReasonsAddUp(t *testing.T) {
-	sources := []*plan.Endpoint{file, mail, stdin, web, known(mail, time.Hour), fromChannel("kept"), fromChannel("passing")}
-	sinks := []*plan.Endpoint{lines, table, drop, screen, fromChannel("kept"), fromChannel("passing")}
+	sources := []*plan.Endpoint{file, mail, stdin, web, log, known(mail, time.Hour), fromChannel("kept"), fromChannel("passing")}
+	sinks := []*plan.Endpoint{lines, table, drop, screen, stream, topic, fromChannel("kept"), fromChannel("passing")}
 	middle := []plan.Node{leaf, volatile(leaf), sampled, grouped, deduped, asked, posted, tap(lines)}
 	for i, src := range sources {
 		for j, dst := range sinks {
@@ -226,6 +261,9 @@ func TestReasonsAddUp(t *testing.T) {
 						f := plan.Flow{Sources: []*plan.Endpoint{src}, Nodes: straight(mid, to(dst)), Order: plan.Total, Delivery: declared}
 						p := flowOf(&f)
 						p.Durable = durable
+						if declared == plan.EffectivelyOnce {
+							f.Transaction, _ = Transaction(&f)
+						}
 						g := Derive(p, &f)
 						var all bits
 						for _, r := range g.Reasons {
@@ -235,16 +273,90 @@ func TestReasonsAddUp(t *testing.T) {
 						if all.delivery() != g.Delivery {
 							t.Fatalf("source %d, step %d, sink %d, %s, durable %v: gives %s, its reasons leave %s", i, k, j, declared, durable, g.Delivery, all.delivery())
 						}
-						if !durable && g.Delivery == plan.EffectivelyOnce {
+						if !durable && g.Delivery == plan.EffectivelyOnce && src != log {
 							t.Fatalf("source %d, step %d, sink %d: a run without state is not effectively-once", i, k, j)
 						}
-						if durable && declared == plan.AtMostOnce && bitsOf(g.Delivery).repeats {
+						if durable && declared == plan.AtMostOnce && src != web && bitsOf(g.Delivery).repeats {
 							t.Fatalf("source %d, step %d, sink %d: what is settled at once is not done again: %+v", i, k, j, g.Reasons)
 						}
 					}
 				}
 			}
 		}
+	}
+}
+
+// TestTransactions is about flows that read and write in transactions, and what would make one of others.
+func TestTransactions(t *testing.T) {
+	other := on("other", topic)
+	inBranch := func(n plan.Node) plan.Node {
+		return then("both", &plan.Fork{Branches: []plan.Sub{{Nodes: straight(leaf)}, {Nodes: straight(n)}}})
+	}
+	tests := []struct {
+		name    string
+		sources []*plan.Endpoint
+		nodes   []plan.Node
+		onError plan.ErrorPolicy
+		want    string // "" for none
+		missing string
+		gives   string
+		because []string
+	}{
+		{name: "straight", nodes: straight(leaf, to(topic)), want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "what differs is undone", nodes: straight(volatile(leaf), sampled, to(topic)), want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "retries", nodes: straight(to(topic)), onError: plan.ErrorPolicy{DeadLetter: topic, Declared: true, Retry: plan.Retry{Attempts: 3}}, want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "several sources", sources: []*plan.Endpoint{log, log}, nodes: straight(to(topic)), want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "in a branch", nodes: straight(inBranch(to(topic))), want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "only dead letters", nodes: straight(leaf), want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "beside an upsert", nodes: straight(to(table), to(topic)), want: "log c", gives: "effectively-once", because: []string{"from: effectively-once"}},
+		{name: "beside an upsert of what differs", nodes: straight(volatile(leaf), to(table), to(topic)), want: "log c", gives: "at-least-once", because: []string{"from: effectively-once", "map: at-least-once"}},
+		{name: "beside lines", nodes: straight(to(lines), to(topic)), want: "log c", gives: "at-least-once", because: []string{"from: effectively-once", "to: at-least-once"}},
+		{name: "a call with an effect", nodes: straight(posted, to(topic)), want: "log c", gives: "at-least-once", because: []string{"from: effectively-once", "post: at-least-once"}},
+		{name: "wire tap", nodes: straight(tap(topic), to(topic)), want: "log c", gives: "at-most-once", because: []string{"from: effectively-once", "tap: at-most-once"}},
+		{name: "dead letters in the store", nodes: straight(to(topic)), onError: plan.ErrorPolicy{Retry: plan.Retry{Attempts: 1}}, want: "log c", gives: "at-least-once", because: []string{"from: effectively-once", "onError: at-least-once"}},
+		{name: "another cluster", nodes: straight(to(other)), missing: "one connection", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "dead letters of another cluster", nodes: straight(to(topic)), onError: plan.ErrorPolicy{DeadLetter: other}, missing: "one connection", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "a source beside", sources: []*plan.Endpoint{log, file}, nodes: straight(to(topic)), missing: "read from log on connection c only", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "sources of two clusters", sources: []*plan.Endpoint{log, on("other", log)}, nodes: straight(to(topic)), missing: "read from log on connection c only", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "id", sources: []*plan.Endpoint{known(log, time.Hour)}, nodes: straight(to(topic)), missing: "leave `id` out", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "durable step", nodes: straight(deduped, to(topic)), missing: "step dedupe", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "a channel of the store, too", nodes: straight(toChannel("kept"), to(topic)), missing: "channel kept", gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "park", nodes: straight(to(topic)), onError: plan.ErrorPolicy{Park: true}, missing: "`order: park`", gives: "at-least-once", because: []string{"to: at-least-once"}},
+		{name: "another source", sources: []*plan.Endpoint{file}, nodes: straight(to(topic)), gives: "at-least-once", because: []string{"to: at-least-once", "onError: at-least-once"}},
+		{name: "nothing to write", nodes: straight(to(table)), onError: plan.ErrorPolicy{DeadLetter: drop}, gives: "effectively-once"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := &plan.Flow{Sources: tt.sources, Nodes: tt.nodes, Order: plan.Total, Delivery: plan.EffectivelyOnce, OnError: tt.onError}
+			if f.Sources == nil {
+				f.Sources = []*plan.Endpoint{log}
+			}
+			if f.OnError == (plan.ErrorPolicy{}) {
+				f.OnError.DeadLetter = topic
+			}
+			got, missing := Transaction(f)
+			text := ""
+			if got != nil {
+				text = got.Driver + " " + got.Connection
+			}
+			if text != tt.want || !strings.Contains(missing, tt.missing) || (missing == "") != (tt.missing == "") {
+				t.Errorf("%q (%s), want %q (%s)", text, missing, tt.want, tt.missing)
+			}
+			f.Transaction = got
+			g := Derive(flowOf(f), f)
+			var because []string
+			for _, r := range g.Reasons {
+				if r.Delivery != "" {
+					because = append(because, r.Step+": "+string(r.Delivery))
+				}
+				if r.Step == "to" && tt.missing != "" && !strings.Contains(r.Hint, tt.missing) {
+					t.Errorf("the hint is %q", r.Hint)
+				}
+			}
+			if Promise(g) != tt.gives || fmt.Sprint(because) != fmt.Sprint(tt.because) {
+				t.Errorf("%s because %q, want %s because %q", Promise(g), because, tt.gives, tt.because)
+			}
+		})
 	}
 }
 
@@ -311,8 +423,11 @@ func TestOrder(t *testing.T) {
 		{name: "elements at once", declared: plan.Total, nodes: straight(each(4, kept)), want: plan.None, because: "elements"},
 		{name: "elements at once, not sent", declared: plan.Total, nodes: straight(each(4, leaf), kept), want: plan.Total},
 		{name: "elements in turn", declared: plan.Total, nodes: straight(each(1, kept)), want: plan.Total},
+		{name: "many at once", declared: plan.Total, nodes: straight(to(busy)), want: plan.PerKey, because: "under way"},
+		{name: "many at once, per-key", declared: plan.PerKey, nodes: straight(to(busy)), want: plan.PerKey},
 		{name: "gaps", declared: plan.Total, nodes: straight(kept), skip: true, want: plan.Total, because: "gap"},
 		{name: "two sources", declared: plan.Total, sources: []*plan.Endpoint{file, mail}, nodes: straight(kept), want: plan.Total, because: "merged"},
+		{name: "a source whose messages are shared out", declared: plan.PerKey, sources: []*plan.Endpoint{from(penstock.Spec{Name: "shared", Replay: penstock.ReplayAgain, Reorders: true})}, nodes: straight(kept), want: plan.None, because: "shares"},
 		{name: "two sources without order", declared: plan.None, sources: []*plan.Endpoint{file, mail}, nodes: straight(kept), want: plan.None},
 		{name: "a queue", declared: plan.Total, sources: []*plan.Endpoint{fromChannel("queue")}, nodes: straight(kept), want: plan.Total},
 	}

@@ -18,20 +18,26 @@
 //	source       Spec.Replay again; a server                 -      yes      with `id`: no, within its retention
 //	source       Spec.Replay none                            yes    -        with or without `id`
 //	source       channel in memory                           yes    -
-//	source       at-most-once is declared                    yes    -        it is settled when it is read
+//	source       at-most-once is declared                    yes    -        it is settled when it is read; not a server, whose callers can't be told
 //	source       the run keeps no state                      as its source  yes  a new run begins at the beginning
+//	source       … and Spec.Keeps (a consumer group)         -      -        it goes on where that was settled; what comes again has its position
+//	source       part of a transaction (plan.Transaction)    -      -        committed with what was sent
 //	step         durable (Group, Stage)                      -      -        a boundary: what leaves it is recorded, and comes again as it was
 //	step         in memory (Apply, Route, Fork …)            -      -        its work is done again, with the same message
 //	call         idempotent                                  -      -        asking again has no effect
 //	call         not idempotent                              -      yes      a second call is a second effect
 //	send         durable channel                             -      -        it is recorded in the transaction
-//	send         channel in memory                           yes    yes      settled when handed over; in a run without state only as its source
+//	send         channel in memory                           yes    yes      settled when handed over; in a run without state only as its source, where
+//	                                                                         that begins at the beginning
 //	send         connector, Spec.Rewrite twice               -      yes
 //	send         connector, Spec.Rewrite same                -      yes      where the content may differ; else no
+//	send         connector, Spec.Rewrite known               -      -        as same; within Spec.Known.Within
 //	send         connector, Spec.Rewrite nothing             -      -
+//	send         part of the transaction                     -      -        also where the content may differ: what is undone, nobody sees
 //	send         connector with Spec.Loses                   yes    (as above)
 //	send         wait: false, not to a durable channel       yes    (as above)
 //	onError      dead letters: the implicit channel          -      -        recorded; `deadLetter` counts as a send
+//	onError      … of a flow in transactions, a run without state  -  yes    it is written before what it belongs to is settled
 //
 // What repeats, repeats because a message comes again: behind a source that gives nothing twice, and where at-most-once is
 // declared, only tries that follow a failure repeat.
@@ -52,6 +58,9 @@
 //	resequence                      per-key with `by`
 //	delay with `until`              none: messages go on when each is due
 //	a queue that several flows read per-key: those of one key go to one reader at a time
+//	a source with Spec.Reorders     none: readers share its messages out among them
+//	a channel on a broker in parts  per-key, or none where its messages have no key
+//	a sink with Spec.Reorders       per-key: it has several requests under way
 //	forEach that sends several elements at once   none
 //
 // What doesn't take order away, but belongs to it: sources are merged as they come, and a dead letter leaves a gap unless its

@@ -21,16 +21,42 @@ func (d *deriver) send(n *plan.Node, op *plan.Send, s state) {
 		d.because(bits{loses: true}, n.Name, n.Pos, "leave `wait: false` out, or send to a durable channel, which nobody waits for, and let a flow of its own read that",
 			"with `wait: false` a failure is counted and nobody waits for it: what is sent may be missing")
 	}
-	if ep.Channel == "" && !op.Idempotent {
+	if ep.Channel == "" && !op.Idempotent && ep.Driver.Spec.Rewrite != penstock.RewriteKnown && !d.f.Transaction.Has(ep) {
 		d.tries(n, ep)
 	}
+	if ep.Driver != nil && ep.Driver.Spec.Reorders && s.order == plan.Total {
+		d.order = weaker(d.order, plan.PerKey)
+		d.lessOrder(plan.PerKey, n, describe(ep)+" has several requests under way at once: only messages of one key keep their order", "leave `inFlight` out, or say `order: per-key`")
+	}
+	d.kept(n, ep, s)
 	d.effect(n.Name, n.Pos, ep, s, "send to a durable channel")
+}
+
+// kept applies the rule of a channel whose broker keeps less than the order that it is sent in.
+func (d *deriver) kept(n *plan.Node, ep *plan.Endpoint, s state) {
+	if ch := d.channels[ep.Channel]; ch != nil && ch.Relay != nil {
+		ep = ch.Relay
+	}
+	if ep.Keeps == "" || rank(s.order) <= rank(ep.Keeps) {
+		return
+	}
+	d.order = weaker(d.order, ep.Keeps)
+	if ep.Keeps == plan.None {
+		d.lessOrder(plan.None, n, "messages without a key are spread over the parts of "+describe(ep)+", which have no order among them", "give the channel a `key`, or say `partitions: 1`")
+		return
+	}
+	d.lessOrder(plan.PerKey, n, describe(ep)+" has several parts: only messages of one key keep their order", "say `partitions: 1`, or `order: per-key`")
 }
 
 // effect applies the rules of writing to an endpoint. Instead is what mends an endpoint that may write twice.
 func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s state, instead string) {
+	if ch := d.channels[ep.Channel]; ch != nil && ch.Relay != nil {
+		// What is in an outbox was recorded: what the relay writes once more is the same.
+		d.effect(step, pos, ch.Relay, state{reached: true, again: true}, "keep the channel in the store: leave `broker` out")
+		return
+	}
 	if ep.Channel != "" {
-		if d.durable(ep.Channel) || !d.p.Durable {
+		if d.durable(ep.Channel) || !d.p.Durable && d.anew() {
 			return
 		}
 		again := ""
@@ -42,7 +68,7 @@ func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s sta
 		return
 	}
 	spec := &ep.Driver.Spec
-	if spec.Rewrite == penstock.RewriteNothing {
+	if spec.Rewrite == penstock.RewriteNothing || d.f.Transaction.Has(ep) {
 		return
 	}
 	if spec.Loses != "" {
@@ -51,7 +77,15 @@ func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s sta
 	}
 	switch {
 	case !s.again:
+	case spec.Rewrite == penstock.RewriteKnown && spec.Known.By == plan.KnownToReaders && !d.p.Durable:
+		d.because(bits{repeats: true}, step, pos, "let the run keep state: `store: {}` in the Integration", "%s may write a message twice after a crash, and the flows that read the channel keep nothing to know it by", describe(ep))
 	case spec.Rewrite == penstock.RewriteTwice:
+		if spec.Remedy != "" {
+			instead = spec.Remedy + ", or " + instead
+		}
+		if spec.Transacts {
+			instead = d.transacting(instead)
+		}
 		d.because(bits{repeats: true}, step, pos, instead, "%s may write a message twice after a crash", describe(ep))
 	case s.differs != nil:
 		hint := "put a durable step or channel between it and " + step + ", so that what it made is recorded"
@@ -61,7 +95,45 @@ func (d *deriver) effect(step string, pos penstock.Pos, ep *plan.Endpoint, s sta
 		}
 		d.because(bits{repeats: true}, s.differs.step, s.differs.pos, hint,
 			"%s, so that after a crash %s may write another message to %s", s.differs.why, where, describe(ep))
+	case spec.Rewrite == penstock.RewriteKnown:
+		d.known(step, pos, ep)
 	}
+}
+
+// anew reports whether all that was read is read again by the next run, which begins at the beginning: then nothing is lost with what was handed
+// over in memory. What a broker has been told of does not come again.
+func (d *deriver) anew() bool {
+	for _, ep := range d.f.Sources {
+		if ep.Channel == "" && ep.Server == nil && (ep.Driver.Spec.Replay == penstock.ReplayAgain || ep.Driver.Spec.Keeps) {
+			return false
+		}
+	}
+	return true
+}
+
+// known says how a message that is written again is known where it is written to.
+func (d *deriver) known(step string, pos penstock.Pos, ep *plan.Endpoint) {
+	k := ep.Driver.Spec.Known
+	text := fmt.Sprintf("a message that %s writes again is known by %s", describe(ep), k.By)
+	if k.Within > 0 {
+		if d.within == 0 || k.Within < d.within {
+			d.within = k.Within
+		}
+		text += fmt.Sprintf(" for %s, and is there a second time after that", Span(k.Within))
+	}
+	d.add(plan.Reason{Delivery: plan.EffectivelyOnce, Step: step, Pos: pos, Text: text})
+}
+
+// transacting is the hint at a sink that could be part of a transaction and is not; otherwise is that which it had.
+func (d *deriver) transacting(otherwise string) string {
+	t, missing := Transaction(d.f)
+	switch {
+	case t != nil:
+		return "declare `delivery: effectively-once`: what is read and what is sent is then committed together, in transactions on connection " + t.Connection
+	case missing != "":
+		return missing
+	}
+	return otherwise
 }
 
 // call applies the rules of a call's effect.
@@ -123,6 +195,11 @@ func (d *deriver) deadLetters() {
 			pos = dl.Pos
 		}
 		d.effect("onError", pos, dl, state{reached: true, again: d.again}, "leave `deadLetter` out: dead letters are then kept in the store, once")
+	} else if t := d.f.Transaction; t != nil {
+		d.because(bits{repeats: true}, "onError", pos, fmt.Sprintf("name a place for dead letters on that connection: `onError: { deadLetter: { %s: { connection: %s, … } } }`", t.Driver, t.Connection),
+			"dead letters are kept in the store, which is not part of the transactions on connection %s: after a crash one may be there twice", t.Connection)
+	} else if !d.p.Durable && d.again && !d.all.repeats {
+		d.because(bits{repeats: true}, "onError", pos, storeHint, "the run keeps no state: after a crash a dead letter may be there twice")
 	}
 	if d.order != plan.None && !d.f.OnError.Park {
 		d.add(plan.Reason{Order: d.f.Order, Step: "onError", Pos: pos, Hint: "say `onError: { order: park }` to hold back what comes behind it",

@@ -37,6 +37,17 @@ func (d *deriver) source(ep *plan.Endpoint) state {
 		d.add(plan.Reason{Order: plan.PerKey, Step: name, Pos: ep.Pos,
 			Text: fmt.Sprintf("%d flows compete for the messages of queue %s; those of one key go to one of them at a time", d.readers[ep.Channel], ep.Channel)})
 	}
+	if ep.Driver != nil && ep.Driver.Spec.Reorders && s.order != plan.None {
+		s.order = plan.None
+		d.add(plan.Reason{Order: plan.None, Step: name, Pos: ep.Pos,
+			Text: describe(ep) + " shares the messages out among whoever reads: what one of them fails to do comes to another later"})
+	}
+	if d.f.Transaction.Has(ep) {
+		s.again = true
+		d.add(plan.Reason{Delivery: plan.EffectivelyOnce, Step: name, Pos: ep.Pos, Text: fmt.Sprintf(
+			"what is read and what is sent is committed together, in transactions on connection %s: whoever reads committed messages only sees it once", ep.Connection)})
+		return s
+	}
 	what := d.replay(ep)
 	b := bits{loses: what.gone}
 	switch {
@@ -50,14 +61,24 @@ func (d *deriver) source(ep *plan.Endpoint) state {
 		s.again = true
 		d.because(bits{repeats: true}, name, ep.Pos, storeHint+", and leave `durable: false` out at channel "+ep.Channel,
 			"the run keeps no state: a new one begins at the beginning, and what was done is done again")
+	case !d.p.Durable && what.kind == penstock.ReplayPosition && ep.Driver != nil && ep.Driver.Spec.Keeps: // it goes on where that was settled, and perhaps a little before
+		s.again = true
 	case !d.p.Durable && what.kind == penstock.ReplayPosition:
 		s.again = true
 		d.because(bits{repeats: true}, name, ep.Pos, storeHint,
 			"the run keeps no state: a new one begins at the beginning, and what was done is done again")
-	case d.f.Delivery == plan.AtMostOnce:
+	case d.f.Delivery == plan.AtMostOnce && ep.Server == nil: // a caller can't be told that his request is taken before it is done
 		d.because(bits{loses: true}, name, ep.Pos, "", "a message is settled when it is read: what was not done when the process ends is lost")
 	case what.kind == penstock.ReplayPosition:
 		s.again = true
+	case ep.Server != nil && (ep.ID == nil || !d.p.Durable):
+		s.again = true
+		hint := "add `id: …`, what a caller knows a request by: a header with a key, or a field of the body"
+		if ep.Server.Replies {
+			hint = "let the flow keep its requests with `to: …`, and add `id: …`, what a caller knows a request by"
+		}
+		d.because(bits{repeats: true}, name, ep.Pos, hint,
+			"%s that gets no answer may ask again, and there is nothing to know the request by", describe(ep))
 	case ep.ID == nil || !d.p.Durable:
 		s.again = true
 		d.because(bits{repeats: true}, name, ep.Pos, "add `id: …`, an identity that each message has of its own",
@@ -119,8 +140,8 @@ func (d *deriver) feedsLose(channel string, seen map[string]bool) bool {
 		}
 		for _, s := range f.Sources {
 			switch {
-			case s.Channel == "" && s.Driver.Kind != penstock.KindOfServer && s.Driver.Spec.Replay == penstock.ReplayNone:
-				return true
+			case s.Channel == "" && s.Driver.Kind != penstock.KindOfServer && (s.Driver.Spec.Replay != penstock.ReplayPosition || s.Driver.Spec.Keeps):
+				return true // what was handed over is settled there, and does not come again
 			case s.Channel != "" && !d.durable(s.Channel) && d.feedsLose(s.Channel, seen):
 				return true
 			}
@@ -133,7 +154,7 @@ func sendsTo(f *plan.Flow, channel string) bool {
 	if dl := f.OnError.DeadLetter; dl != nil && dl.Channel == channel {
 		return true
 	}
-	return anySend(f.Nodes, func(s *plan.Send) bool { return s.Endpoint.Channel == channel })
+	return anySend(f.Nodes, func(s *plan.Send) bool { return s.Endpoint != nil && s.Endpoint.Channel == channel })
 }
 
 func anySend(nodes []plan.Node, is func(*plan.Send) bool) bool {
@@ -167,6 +188,9 @@ func stepName(ep *plan.Endpoint) string {
 func describe(ep *plan.Endpoint) string {
 	if ep.Channel != "" {
 		return "channel " + ep.Channel
+	}
+	if ep.Broker != "" {
+		return "channel " + ep.Broker + " on " + ep.Driver.Spec.Name
 	}
 	if ep.Driver.Kind == penstock.KindOfServer {
 		return "a caller of " + ep.Driver.Spec.Name

@@ -31,6 +31,7 @@ const (
 	Dead                 // dead-lettered
 	Absorbed             // taken in by a durable step
 	Emitted              // not a message that came, but one that a durable step let go
+	Refused              // a request that failed: its caller was told
 	fates
 )
 
@@ -47,6 +48,8 @@ func (f Fate) String() string {
 		return "absorbed"
 	case Emitted:
 		return "emitted"
+	case Refused:
+		return "refused"
 	}
 	return "unknown"
 }

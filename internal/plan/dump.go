@@ -19,13 +19,33 @@ import (
 //	  …
 func Dump(w io.Writer, p *Plan) error {
 	d := &dumper{w: w}
+	if t := p.Telemetry; t != nil && t.Traces != nil {
+		d.printf("traces of %s to %s by %s, %g of the messages, at most %g/s\n", t.Service, t.Traces.Endpoint, t.Traces.Protocol, t.Traces.Ratio, t.Traces.Limit)
+	}
+	if t := p.Telemetry; t != nil && t.Buckets != nil {
+		d.printf("buckets %v\n", t.Buckets)
+	}
+	if p.Control.Address != "" {
+		d.printf("control %s\n", p.Control.Address)
+	}
 	for _, ch := range p.Channels {
 		d.printf("channel %s: %s\n", ch.Name, ch.Type.Brief())
+	}
+	for _, b := range p.Brokers {
+		d.broker(b)
 	}
 	for _, f := range p.Flows {
 		d.flow(f)
 	}
 	return d.err
+}
+
+func (d *dumper) broker(b *Broker) {
+	mode := "topic"
+	if b.Queue {
+		mode = "queue"
+	}
+	d.printf("channel %s: %s [%s, %s, read by %s]\n", b.Channel, b.Type.Brief(), b.Tech, mode, strings.Join(b.Groups, ", "))
 }
 
 type dumper struct {
@@ -49,7 +69,7 @@ func (d *dumper) flow(f *Flow) {
 	}
 	d.printf(", typed %d of %d\n", f.Coverage.Typed, f.Coverage.Total)
 	for _, s := range f.Sources {
-		d.printf("  from %s%s: %s\n", s.Label, via(s), s.Type.Brief())
+		d.printf("  %s %s%s: %s%s\n", s.verb(), s.Label, via(s), s.Type.Brief(), s.Server.details())
 	}
 	if f.Key != nil {
 		d.printf("  keyed\n")
@@ -61,9 +81,41 @@ func (d *dumper) flow(f *Flow) {
 	if f.OnError.Declared {
 		d.printf("  onError: %s\n", retryText(&f.OnError.Retry))
 	}
+	if p := f.OnError.Policy; p != "" {
+		d.printf("  onError: %s [policy %s]\n", retryText(&f.OnError.Retry), p)
+	}
+	if f.SLO != nil {
+		d.printf("  slo: %s\n", f.SLO)
+	}
 	if dl := f.OnError.DeadLetter; dl != nil {
 		d.printf("  deadLetter: %s\n", dl.Label)
 	}
+}
+
+// verb is how a flow comes to its messages.
+func (e *Endpoint) verb() string {
+	if e.Server != nil {
+		return "serves"
+	}
+	return "from"
+}
+
+// details writes what is not the usual of a server.
+func (s *Server) details() string {
+	if s == nil {
+		return ""
+	}
+	out := ""
+	if s.Replies {
+		out += " [replies]"
+	}
+	if s.Concurrency > 0 {
+		out += fmt.Sprintf(" [%d at once]", s.Concurrency)
+	}
+	if s.Request >= 0 {
+		out += fmt.Sprintf(" [request slot %d]", s.Request)
+	}
+	return out
 }
 
 func via(e *Endpoint) string {
@@ -120,6 +172,12 @@ func (d *dumper) details(i int, n *Node) {
 		if op.Concurrency > 1 {
 			d.printf(" [%d at once]", op.Concurrency)
 		}
+		if op.Partial != nil {
+			d.printf(" [%s]", op.partial())
+		}
+		if op.Pick != nil {
+			d.printf(" [%s]", op.pick())
+		}
 	case *Loop:
 		d.printf(" [at most %d]", op.Max)
 		d.into(op.Into.String())
@@ -131,6 +189,9 @@ func (d *dumper) details(i int, n *Node) {
 	case *Call:
 		if op.Maybe {
 			d.printf(" [may miss]")
+		}
+		if op.Cache != nil {
+			d.printf(" [%s]", op.Cache)
 		}
 		d.connection(op.Endpoint)
 		d.into(op.Into.String())
@@ -162,10 +223,17 @@ func (d *dumper) details(i int, n *Node) {
 // connection writes what the endpoint's connection says.
 func (d *dumper) connection(e *Endpoint) {
 	if e.Timeout > 0 {
-		d.printf(" [connection's timeout %s]", e.Timeout)
+		whose := "connection"
+		if e.Connection == "" {
+			whose = "flow"
+		}
+		d.printf(" [%s's timeout %s]", whose, e.Timeout)
 	}
 	if e.Retry != nil {
 		d.printf(" [connection's retry %s]", retryText(e.Retry))
+	}
+	if e.Policy != nil {
+		d.printf(" [connection's %s]", e.Policy)
 	}
 }
 

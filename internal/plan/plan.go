@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/step"
 	"penstock.dev/penstock/types"
 )
 
@@ -19,34 +18,82 @@ import (
 type Plan struct {
 	Flows    []*Flow
 	Channels []*Channel
+	Entities []*Entity
+	Views    []*View
+	Queues   []*JobQueue      // of jobs; each has one of Channels
+	Brokers  []*Broker        // channels that are on a broker; none of them is among Channels
 	Params   []penstock.Value // by slot
 	Secrets  []Secret
+	// SecretProviders are asked in order.
+	SecretProviders []*SecretProvider
 	// Store is where state is kept; never nil.
 	Store *Store
+	// HTTP is where servers listen; never nil.
+	HTTP *HTTP
+	// Telemetry is what is recorded of messages; never nil.
+	Telemetry *Telemetry
+	// Control is where the process says how it is.
+	Control Control
 	// Durable says that the run keeps state: positions of sources, groups, keys. It does where the Integration names a
 	// store, or something needs one. Otherwise every run begins at the beginning, and the store is opened for
 	// dead letters only, when the first comes.
 	Durable bool
+	// Published are the schemas that messages are written with under a subject of a registry, in the order of the files. Where flows were not
+	// compiled again they are not all there: it is for checks.
+	Published []Published
 	// Known names all flows of the configuration, also those that are not part of this plan: what they have left in the store
 	// is nobody's orphan.
 	Known []string
 }
 
-// Store is the store of a plan.
-type Store struct {
-	Driver  string // sqlite
-	Path    string // of the file; relative to the working folder
-	Reserve int64  // bytes of the disk that stay free
-	Journal int64  // bytes of the journal that traces read
-	Pos     penstock.Pos
+// Published is a schema that a format writes messages with.
+type Published struct {
+	Registry penstock.SchemaRegistry
+	Subject  string
+	Schema   penstock.SchemaText
+	Pos      penstock.Pos
 }
 
-// Secret is a place in a driver's configuration that wants the value of a secret. The values are
-// put in before the first instance is built.
+// KnownToReaders is how a message that is written to a broker twice is known where the flows that read it keep its identity. They do so only in a
+// run that keeps state.
+const KnownToReaders = "its identity to the flows that read the channel"
+
+// Store is the store of a plan.
+type Store struct {
+	Driver  string // sqlite or postgres
+	Path    string // sqlite: of the file; relative to the working folder
+	Reserve int64  // sqlite: bytes of the disk that stay free
+	// Of postgres: where the server is, without the password.
+	URL      string
+	Password penstock.Secret
+	Schema   string
+	Lease    time.Duration
+	Volatile bool  // also where the server is not durable
+	Journal  int64 // bytes of the journal that traces read
+	Pos      penstock.Pos
+}
+
+// Same reports whether two are the same store, opened in the same way.
+func (s *Store) Same(o *Store) bool {
+	return s.Driver == o.Driver && s.Path == o.Path && s.Reserve == o.Reserve && s.URL == o.URL && s.Schema == o.Schema && s.Lease == o.Lease && s.Volatile == o.Volatile
+}
+
+// Secret is a place in a driver's configuration that refers to a secret. It is bound to its value before the first
+// instance is built.
 type Secret struct {
 	Name   string
 	Pos    penstock.Pos
-	Target *penstock.Secret
+	Target penstock.Secret // shares its cell with the configuration
+}
+
+// SecretProvider is one of the places where the values of secrets are looked for.
+type SecretProvider struct {
+	Driver *penstock.Driver
+	Config any // pointer to the driver's configuration, decoded and compiled
+	Pos    penstock.Pos
+	// Source is the configuration as it was written, with the values of parameters that it reads: two of the same Driver and
+	// Source are the same.
+	Source string
 }
 
 // Flow finds a flow by name, or nil.
@@ -69,7 +116,13 @@ type Channel struct {
 	Capacity    int           // in memory: messages; full blocks the sender
 	Type        *types.Type
 	Key         penstock.Program // nil: the sender's key stays
-	Pos         penstock.Pos
+	// Relay is, of an outbox, the sink by which what is in it gets to its broker; nil: it is no outbox.
+	Relay *Endpoint
+	// Jobs is set where it is none, but what jobs of a queue are sent to; else nil.
+	Jobs *JobQueue
+	Pos  penstock.Pos
+	// Hash covers how the channel is kept and what becomes of keys; its type is that of who reads it.
+	Hash string
 }
 
 // Order is what a flow keeps of its input's order.
@@ -97,12 +150,35 @@ type Flow struct {
 	// Delivery is what the flow declares, Guarantee what it really gives, and why.
 	Delivery  Delivery
 	Guarantee Guarantee
-	Budget    Budget // in flight at once
-	OnError   ErrorPolicy
-	Coverage  Coverage
-	Input     *types.Type // of the source's bodies
-	Output    *types.Type // at the end of the steps
-	Labels    map[string]string
+	// Transaction is what the flow reads and writes by, where that is together or not at all; nil: it has none.
+	Transaction *Transaction
+	Budget      Budget // in flight at once
+	OnError     ErrorPolicy
+	// SLO is what is expected of the flow; nil: nobody says.
+	SLO      *SLO
+	Coverage Coverage
+	Input    *types.Type // of the source's bodies
+	Output   *types.Type // at the end of the steps
+	Labels   map[string]string
+	// Relay names the channel on a broker whose outbox the flow empties; "": it is a flow that somebody wrote.
+	Relay string
+	// Queue names the queue of jobs that the flow serves: it pushes jobs to their endpoint, or enqueues them by the clock; "": it is a flow that somebody wrote.
+	Queue string
+	// Hash covers everything that the flow's behaviour depends on: two flows of the same name and hash do the same, and one that runs
+	// may go on as it is. Places in files, comments and layout have no part in it. Facts are what it was made of, for people.
+	Hash  string
+	Facts []Fact
+}
+
+// Transaction is how a flow's outputs and the positions of its sources are committed together (penstock.Transactor).
+type Transaction struct {
+	Driver     string // of the sources, and of the sinks that are part of it
+	Connection string // theirs
+}
+
+// Has reports whether an endpoint is part of the transaction; t may be nil.
+func (t *Transaction) Has(ep *Endpoint) bool {
+	return t != nil && ep != nil && ep.Driver != nil && ep.Driver.Spec.Transacts && ep.Driver.Spec.Name == t.Driver && ep.Connection == t.Connection
 }
 
 // Delivery is how often an effect of a message may happen.
@@ -149,7 +225,9 @@ type ErrorPolicy struct {
 	Retry Retry
 	// Declared says that the flow asked for retry, so that calls which are not idempotent are
 	// repeated too.
-	Declared   bool
+	Declared bool
+	// Policy is the name of the Policy that Retry is of; "" where it is the flow's, or the default.
+	Policy     string
 	DeadLetter *Endpoint // nil: the implicit channel <flow>.dead
 	// Park holds back later messages of a key behind one of them that is dead, until that is redriven or dropped.
 	Park bool
@@ -170,218 +248,64 @@ type Endpoint struct {
 	Driver  *penstock.Driver // nil for a channel
 	Config  any              // pointer to the driver's configuration, decoded and compiled
 	Channel string           // a Channel of the plan; "" for a driver
+	// Queue is set where the jobs of a queue are read; Driver says then how, and builds nothing. Window is how many may be under way at once; 0: as the engine sees fit.
+	Queue  string
+	Window int
+	// Broker names the channel on a broker that the driver reads or writes here; "" where it is none.
+	Broker string
+	// Keeps is what of the order of what is sent here is kept, where that is not all of it; "": all.
+	Keeps Order
 	// Connection is the resource that the driver's configuration refers to, for mocks; "" if none.
 	Connection string
 	Type       *types.Type // of what is read or sent
 	Timeout    time.Duration
-	Retry      *Retry // the Connection's, which counts as the step's own
-	Pos        penstock.Pos
-	Label      string // "file data/*.csv", for graphs and summaries
+	// Retry is the Connection's, or a Policy's: it counts as the step's own where asking twice does no harm.
+	Retry *Retry
+	// Policy is what protects the connection; nil: nothing.
+	Policy *Policy
+	Pos    penstock.Pos
+	Label  string // "file data/*.csv", for graphs and summaries
+	// Server is set where the endpoint is a server: it is called, and does not read.
+	Server *Server
 	// ID is, for a source, the stable identity of its messages (the inbox); nil if there is none. Identities are
 	// remembered for Remember.
 	ID       penstock.Program
 	Remember time.Duration
+	// Redrive is set where it gives dead letters in again: it has no Driver then.
+	Redrive *Redrive
+	// Command and Query are set where it asks an entity: it has no Driver then.
+	Command *EntityCall
+	Query   *EntityQuery
+	// Entity names the entity whose events are read; "" for all else.
+	Entity string
+	// Ask is set where it asks a view: it has no Driver then.
+	Ask *Ask
 	// Volatile says that its configuration reads now or uuid(): a source that makes its messages up makes others when it is
 	// read again.
 	Volatile bool
+	// Hash covers what an instance of the driver depends on: its configuration, the Connection, types and slots of variables that its
+	// programs read. Where a reload finds the same Hash under the same Name, the instance goes on.
+	Hash string
+	// ConnectionHash covers the Connection resource alone; "" if there is none. Values that drivers share by a connection's name
+	// are kept apart by it.
+	ConnectionHash string
 }
 
-// End is the Next of a node after which the message is finished.
-const End = -1
-
-// Node is one instruction of a flow.
-type Node struct {
-	Name string // of the step: identity in tests, traces, metrics
-	Verb string // map, call …
-	Op   Op
-	When penstock.Program // nil: always; false: straight to Next
-	Cond string           // When, as it stands in the file
-	Next int              // index of the node that follows, always greater than this one's, or End
-	// Catch is the node where a failure goes on (try), with the error in ErrorSlot; End: the flow's
-	// onError.
-	Catch     int
-	ErrorSlot int
-	Retry     *Retry // the step's own; nil: the flow's, unless Catch is set
-	Timeout   time.Duration
-	// Volatile says that it reads now or uuid(): done again with the same message, it may give something else.
-	Volatile bool
-	Pos      penstock.Pos
-	Label    string      // what it does, in the words of the file: "body.quantity != 0", "channel orders"
-	Type     *types.Type // of the body behind the node, for graphs and dumps; never after which nothing comes
+// Redrive says which dead letters are given in again.
+type Redrive struct {
+	Flow  string           // whose
+	Where penstock.Program // over the dead letter, with the variables of the message that asks; nil: all
+	Error int              // slot of Message.Vars where Where finds `error`
+	Limit int              // the oldest so many; 0: all
+	Rate  float64          // so many a second at most; 0: no bound
 }
 
-// Op is what a node does: one of the types below.
-type Op interface{ op() }
-
-// Apply runs a stateless leaf step over the batch.
-type Apply struct{ Step penstock.Step }
-
-// Route sends each message to the first case that holds, or to Else.
-type Route struct {
-	Cases []Case
-	Else  int // where none holds: index of a node, or End
+// Server is what an endpoint knows beside that it is a server.
+type Server struct {
+	// Replies says that the flow sends nowhere at its end: what a request has become there is the reply to it.
+	Replies bool
+	// Concurrency is how many requests are worked on at once, by all servers of the flow together; 0: as many as come.
+	Concurrency int
+	// Request is the slot of Message.Vars where expressions find `request`; -1: none reads it.
+	Request int
 }
-
-// Case is one branch of a Route.
-type Case struct {
-	When   penstock.Program
-	Target int
-	Label  string // the condition, as it stands in the file
-}
-
-// Finish ends the message as a success (stop).
-type Finish struct{}
-
-// Sub is a program inside a node. Its messages have the flow's slots; where it ends, the body is the
-// result.
-type Sub struct {
-	Name  string // the branch
-	Nodes []Node
-}
-
-// Fork runs branches over copies of the message and joins their bodies into an object (parallel), or
-// runs one branch over each element of a list and joins the bodies into a list (forEach).
-type Fork struct {
-	Branches []Sub // of parallel, in order
-	// Each is forEach's list; nil for parallel. Branches then has one element.
-	Each        penstock.Program
-	As, Index   int // slots
-	Concurrency int // at once; 1 is one after the other; 0 all branches of a parallel
-	Into        step.Target
-}
-
-// Loop runs Body over the message until Until holds, at most Max times; more is an error.
-type Loop struct {
-	Until penstock.Program
-	Max   int
-	Body  Sub
-	Index int // slot of the round, from 0; -1 none
-	Into  step.Target
-}
-
-// Split makes a message of each element of a list; they go on in the flow in order.
-type Split struct {
-	Each      penstock.Program
-	As, Index int // slots; As -1: the element becomes the body
-}
-
-// Late is what becomes of a message whose group was completed by event time.
-type Late string
-
-// The ways with late messages.
-const (
-	LateInclude    Late = "include"    // makes a group of its own, completed at once, marked late
-	LateDrop       Late = "drop"       // is dropped, and counted
-	LateDeadLetter Late = "deadLetter" // is dead-lettered
-)
-
-// Group gathers messages into lists (aggregate). In a durable run it is a stage boundary, as [Stage] is; else it keeps its
-// state in memory, and the lineage of its inputs.
-type Group struct {
-	By        penstock.Program // nil: one group
-	Size      int              // complete at so many messages; 0 never
-	Idle      time.Duration    // … so long after the last message; 0 never
-	Interval  time.Duration    // … so long after the first; 0 never
-	When      penstock.Program // … with the message for which it holds; nil never
-	AtEnd     bool             // … when the sources have ended
-	Late      Late
-	MaxGroups int   // bound of open groups; the oldest is completed, marked and counted
-	MaxBytes  int64 // bound of their bodies
-	Into      step.Target
-	Keyed     string // what its state depends on, where it is durable; see Stage
-}
-
-// Stage is a durable stateful step: a stage boundary. What comes to it is kept, with the state that it changes, in the
-// transaction that settles its input; what leaves it starts anew behind it. The state is kept under flow/step.
-type Stage struct {
-	By     penstock.Program // dedupe's and changes' key, `by` of the others; nil: one state
-	Number penstock.Program // resequence
-	Until  penstock.Program // delay: a timestamp; nil: Spec says how long
-	Of     penstock.Program // changes: which extract
-	Spec   StageSpec
-	// Keyed is what the state depends on, in words that don't change with the layout of the file: "dedupe by body.id". A step
-	// whose Keyed differs from the stored one is refused at start.
-	Keyed string
-}
-
-// StageSpec is what kind of state it is: one of the types below.
-type StageSpec interface{ stage() }
-
-// Dedupe lets the first message of a key pass.
-type Dedupe struct{ Window time.Duration }
-
-// Resequence puts the messages of a key into the order of their numbers.
-type Resequence struct {
-	Start   int64         // number of the first
-	Timeout time.Duration // how long a gap is waited for; then it is given up, and counted
-	Bound   int           // messages held; at more the oldest gap is given up
-	Late    Late          // what becomes of a number that is over
-}
-
-// Delay holds every message back.
-type Delay struct{ For time.Duration }
-
-// Throttle holds messages back so that no more than Rate a second of a key go on; Burst may go at once.
-type Throttle struct {
-	Rate  float64
-	Burst int
-}
-
-// Changes compares full extracts: what was added, changed, and is gone.
-type Changes struct{}
-
-// Window is a sample whose window outlives the process.
-type Window struct {
-	Every    int64         // every n-th
-	Interval time.Duration // one in each interval
-	Rate     float64       // so many a second
-}
-
-// Claim keeps the body in the store and lets the message go on without it, or brings a body back.
-type Claim struct {
-	Redeem penstock.Program // the claim; nil: check in
-	Body   penstock.Mapping // check in: what goes on as the body
-	Into   step.Target      // redeem: where the body goes
-	Retain time.Duration
-}
-
-// Call asks an endpoint and stores the reply.
-type Call struct {
-	Endpoint *Endpoint
-	// Maybe says that this is a look-up, which may miss: the reply is then absent (a mock says so with
-	// null).
-	Maybe      bool
-	Into       step.Target
-	Idempotent bool // the default retry applies
-	Local      bool // answers from memory: no window
-	Window     int  // calls in flight at once, for the flow
-}
-
-// Send writes to an endpoint.
-type Send struct {
-	Endpoint *Endpoint
-	Body     penstock.Mapping // nil: the message's body
-	Key      penstock.Program // nil: the message's key
-	// NoWait hands over and goes on (wire tap, wait: false): failures are counted, not handled.
-	NoWait     bool
-	Idempotent bool
-}
-
-func (*Apply) op()  {}
-func (*Route) op()  {}
-func (*Finish) op() {}
-func (*Fork) op()   {}
-func (*Loop) op()   {}
-func (*Split) op()  {}
-func (*Group) op()  {}
-func (*Call) op()   {}
-func (*Send) op()   {}
-func (*Stage) op()  {}
-func (*Claim) op()  {}
-
-func (*Dedupe) stage()     {}
-func (*Resequence) stage() {}
-func (*Delay) stage()      {}
-func (*Throttle) stage()   {}
-func (*Changes) stage()    {}
-func (*Window) stage()     {}

@@ -1,5 +1,5 @@
-// Package policy decides about failures: whether a try is repeated, and after what
-// pause. It is pure: time and randomness come in as arguments.
+// Package policy decides about failures: whether a try is repeated and after what pause, and whether it is made at all
+// (breaker, budget of retries, limits). It is pure: time and randomness come in as arguments, and nothing in it waits.
 package policy
 
 import (
@@ -14,6 +14,24 @@ import (
 // transient codes are, and only while tries are left (LANGUAGE.md §5).
 func Again(r plan.Retry, attempt int, err error) bool {
 	return attempt < r.Attempts && penstock.CodeOf(err).Transient()
+}
+
+// MaxRetryAfter is how long the other side may ask not to be asked again; more counts as that.
+const MaxRetryAfter = 5 * time.Minute
+
+// PauseAfter is how long to wait after the attempt-th try (from 1) failed: [Pause], and at least as long as the
+// other side asked for (after, of penstock.Error.RetryAfter, up to [MaxRetryAfter]), which the jitter then makes longer by up to its share,
+// so that those who were told the same do not come back together.
+func PauseAfter(r plan.Retry, attempt int, after time.Duration, random func() float64) time.Duration {
+	p := Pause(r, attempt, random)
+	after = min(after, MaxRetryAfter)
+	if after <= 0 {
+		return p
+	}
+	if r.Jitter > 0 {
+		after += time.Duration(float64(after) * min(r.Jitter, 1) * random())
+	}
+	return max(p, after)
 }
 
 // Pause is how long to wait after the attempt-th try (from 1) failed: Initial, multiplied by Factor (at least 1)

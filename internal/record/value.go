@@ -149,58 +149,26 @@ func appendError(dst []byte, err error) []byte {
 	return dst
 }
 
-// reader cuts bytes. What does not fit sets bad, and gives nothing from then on.
+// reader cuts bytes. What does not fit sets Bad, and gives nothing from then on.
 type reader struct {
-	rest []byte
-	bad  bool
-	err  error // of value: JSON that is damaged
+	Fields
+	err error // of value: JSON that is damaged
 }
-
-func (r *reader) fail() { r.bad, r.rest = true, nil }
 
 func (r *reader) take(n int) []byte {
-	if n < 0 || n > len(r.rest) {
+	if n < 0 || n > len(r.Rest) {
 		r.fail()
 		return nil
 	}
-	b := r.rest[:n:n]
-	r.rest = r.rest[n:]
+	b := r.Rest[:n:n]
+	r.Rest = r.Rest[n:]
 	return b
-}
-
-func (r *reader) uvarint() uint64 {
-	u, n := binary.Uvarint(r.rest)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return u
-}
-
-func (r *reader) varint() int64 {
-	i, n := binary.Varint(r.rest)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.rest = r.rest[n:]
-	return i
-}
-
-func (r *reader) str() []byte {
-	n := r.uvarint()
-	if n > uint64(len(r.rest)) {
-		r.fail()
-		return nil
-	}
-	return r.take(int(n))
 }
 
 // count reads a number of things that take at least size bytes each.
 func (r *reader) count(size int) int {
-	n := r.uvarint()
-	if n > uint64(len(r.rest)/size) {
+	n := r.Uvarint()
+	if n > uint64(len(r.Rest)/size) {
 		r.fail()
 		return 0
 	}
@@ -210,15 +178,15 @@ func (r *reader) count(size int) int {
 // entries checks names with values.
 func (r *reader) entries() entries {
 	e := entries{n: r.count(2)}
-	from := r.rest
+	from := r.Rest
 	for range e.n {
-		r.str()
+		r.Bytes()
 		r.skip(0)
-		if r.bad {
+		if r.Bad {
 			return entries{}
 		}
 	}
-	e.data = from[:len(from)-len(r.rest)]
+	e.data = from[:len(from)-len(r.Rest)]
 	return e
 }
 
@@ -232,34 +200,34 @@ func (r *reader) skip(depth int) {
 	switch tag[0] {
 	case tagAbsent, tagNull, tagFalse, tagTrue:
 	case tagInt, tagDuration:
-		r.varint()
+		r.Varint()
 	case tagUint:
-		r.uvarint()
+		r.Uvarint()
 	case tagDouble:
 		r.take(8)
 	case tagNumber:
 		r.take(8)
-		r.str()
+		r.Bytes()
 	case tagDecimal, tagString, tagBytes, tagType:
-		r.str()
+		r.Bytes()
 	case tagTimestamp:
-		r.varint()
-		if r.uvarint() >= 1e9 {
+		r.Varint()
+		if r.Uvarint() >= 1e9 {
 			r.fail()
 		}
 	case tagList:
-		for n := r.count(1); n > 0 && !r.bad; n-- {
+		for n := r.count(1); n > 0 && !r.Bad; n-- {
 			r.skip(depth + 1)
 		}
 	case tagMap:
-		for n := 2 * r.count(2); n > 0 && !r.bad; n-- {
+		for n := 2 * r.count(2); n > 0 && !r.Bad; n-- {
 			r.skip(depth + 1)
 		}
 	case tagOptional:
 		r.skip(depth + 1)
 	case tagError:
 		for range 5 {
-			r.str()
+			r.Bytes()
 		}
 	case tagNode:
 		r.node()
@@ -274,7 +242,7 @@ func (r *reader) node() []byte {
 		return nil
 	}
 	n := binary.LittleEndian.Uint32(b)
-	if uint64(n) > uint64(len(r.rest)) {
+	if uint64(n) > uint64(len(r.Rest)) {
 		r.fail()
 		return nil
 	}
@@ -295,34 +263,34 @@ func (r *reader) value(b *penstock.Batch) penstock.Value {
 	case tagTrue:
 		return penstock.True
 	case tagInt:
-		return penstock.IntValue(r.varint())
+		return penstock.IntValue(r.Varint())
 	case tagUint:
-		return penstock.UintValue(r.uvarint())
+		return penstock.UintValue(r.Uvarint())
 	case tagDouble:
 		return penstock.DoubleValue(r.double())
 	case tagNumber:
-		f, t := r.double(), r.str()
+		f, t := r.double(), r.Bytes()
 		if !isNumber(t) {
 			r.err = damaged("a number is none")
 			return penstock.DoubleValue(f)
 		}
 		return penstock.DoubleTextValue(f, t)
 	case tagDecimal:
-		d, err := penstock.ParseDecimal(text(r.str()))
+		d, err := penstock.ParseDecimal(text(r.Bytes()))
 		if err != nil {
 			r.err = damaged("a decimal number is none")
 		}
 		return penstock.DecimalValue(d)
 	case tagString:
-		return penstock.StringValue(text(r.str()))
+		return penstock.StringValue(text(r.Bytes()))
 	case tagType:
-		return penstock.TypeValue(text(r.str()))
+		return penstock.TypeValue(text(r.Bytes()))
 	case tagBytes:
-		return penstock.BytesValue(r.str())
+		return penstock.BytesValue(r.Bytes())
 	case tagTimestamp:
-		return penstock.TimestampValue(time.Unix(r.varint(), int64(r.uvarint())))
+		return penstock.TimestampValue(time.Unix(r.Varint(), int64(r.Uvarint())))
 	case tagDuration:
-		return penstock.DurationValue(time.Duration(r.varint()))
+		return penstock.DurationValue(time.Duration(r.Varint()))
 	case tagList:
 		l := &penstock.List{Elems: make([]penstock.Value, r.count(1))}
 		for i := range l.Elems {
@@ -356,8 +324,8 @@ func (r *reader) double() float64 {
 
 // error reads an error; its strings are copied, as errors outlive messages.
 func (r *reader) error() error {
-	e := &penstock.Error{Code: penstock.Code(r.str()), Op: string(r.str()), Path: string(r.str()), Hint: string(r.str())}
-	if message := string(r.str()); message != "" {
+	e := &penstock.Error{Code: penstock.Code(r.Bytes()), Op: string(r.Bytes()), Path: string(r.Bytes()), Hint: string(r.Bytes())}
+	if message := string(r.Bytes()); message != "" {
 		e.Err = errors.New(message)
 	}
 	return e

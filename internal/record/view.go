@@ -34,7 +34,7 @@ type entries struct {
 // ErrVersion, with what is wrong.
 func Parse(rec []byte) (View, error) {
 	var v View
-	r := reader{rest: rec}
+	r := reader{Fields: Fields{Rest: rec}}
 	head := r.take(10)
 	if head == nil {
 		return View{}, damaged("it is shorter than any can be")
@@ -60,7 +60,7 @@ func Parse(rec []byte) (View, error) {
 		return View{}, damaged("it has parts that are not known")
 	}
 	v.time = int64(binary.LittleEndian.Uint64(head[2:]))
-	v.key = text(r.str())
+	v.key = text(r.Bytes())
 	if bits&hasEvent != 0 {
 		if b := r.take(12); b != nil {
 			nanos := binary.LittleEndian.Uint32(b[8:])
@@ -71,7 +71,7 @@ func Parse(rec []byte) (View, error) {
 		}
 	}
 	if bits&hasOrigin != 0 {
-		v.origin = text(r.str())
+		v.origin = text(r.Bytes())
 	}
 	if bits&hasFlags != 0 {
 		if b := r.take(1); b != nil {
@@ -84,10 +84,10 @@ func Parse(rec []byte) (View, error) {
 	if bits&hasVars != 0 {
 		v.vars = r.entries()
 	}
-	if r.bad {
+	if r.Bad {
 		return View{}, damaged("its parts don't come out even")
 	}
-	v.body = r.rest
+	v.body = r.Rest
 	return v, nil
 }
 
@@ -98,8 +98,8 @@ func Key(rec []byte) string {
 	if len(rec) < 10 || rec[0] != version {
 		return ""
 	}
-	r := reader{rest: rec[10:]}
-	return text(r.str())
+	r := reader{Fields: Fields{Rest: rec[10:]}}
+	return text(r.Bytes())
 }
 
 // Time is when the record was appended, in Unix nanoseconds.
@@ -142,7 +142,7 @@ func (v View) Vars() iter.Seq2[string, penstock.Value] { return v.vars.values() 
 func (e entries) values() iter.Seq2[string, penstock.Value] {
 	return func(yield func(string, penstock.Value) bool) {
 		for it := e.iterate(); it.next(); {
-			r := reader{rest: it.value}
+			r := reader{Fields: Fields{Rest: it.value}}
 			val := r.value(nil)
 			if r.err != nil {
 				val = penstock.ErrorValue(r.err)
@@ -166,7 +166,7 @@ func (v View) Message(b *penstock.Batch, vars []string) (*penstock.Message, erro
 	m.Key, m.Time = v.key, v.event
 	m.Body.Reset(v.format, v.body)
 	for it := v.metas.iterate(); it.next(); {
-		r := reader{rest: it.value}
+		r := reader{Fields: Fields{Rest: it.value}}
 		m.Meta.Add(it.name, r.value(b))
 		if r.err != nil {
 			return nil, fmt.Errorf("header %q: %w", it.name, r.err)
@@ -184,7 +184,7 @@ func (v View) Message(b *penstock.Batch, vars []string) (*penstock.Message, erro
 				slot = 0
 				continue
 			}
-			r := reader{rest: it.value}
+			r := reader{Fields: Fields{Rest: it.value}}
 			m.Vars[slot] = r.value(b)
 			if r.err != nil {
 				return nil, fmt.Errorf("variable %q: %w", it.name, r.err)
@@ -217,18 +217,18 @@ type iterator struct {
 	value []byte
 }
 
-func (e entries) iterate() iterator { return iterator{r: reader{rest: e.data}, n: e.n} }
+func (e entries) iterate() iterator { return iterator{r: reader{Fields: Fields{Rest: e.data}}, n: e.n} }
 
 func (it *iterator) next() bool {
 	if it.n == 0 {
 		return false
 	}
 	it.n--
-	it.name = text(it.r.str())
-	from := it.r.rest
+	it.name = text(it.r.Bytes())
+	from := it.r.Rest
 	it.r.skip(0)
-	it.value = from[:len(from)-len(it.r.rest)]
-	return !it.r.bad
+	it.value = from[:len(from)-len(it.r.Rest)]
+	return !it.r.Bad
 }
 
 // ID names a message of a channel by its position, as origins and identities have it: "orders@123".

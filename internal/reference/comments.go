@@ -45,10 +45,10 @@ func EmbeddedComments() (Comments, error) {
 const modulePath = "penstock.dev/penstock"
 
 // CollectComments reads the comments of all structs in the packages whose fields are configuration:
-// internal/resource, and what lies below connector and codec. root is the folder of go.mod.
+// internal/resource, and what lies below connector, codec and secret. root is the folder of go.mod.
 func CollectComments(root string) (Comments, error) {
 	dirs := []string{"internal/resource"}
-	for _, parent := range []string{"connector", "codec"} {
+	for _, parent := range []string{"connector", "codec", "secret"} {
 		entries, err := os.ReadDir(filepath.Join(root, parent))
 		if err != nil && !os.IsNotExist(err) {
 			return nil, err

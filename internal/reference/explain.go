@@ -9,6 +9,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/guarantee"
 	"penstock.dev/penstock/internal/resource"
 )
 
@@ -199,18 +200,66 @@ func driverFacts(kind string, d *penstock.Driver) []Fact {
 			how = "in order: everything up to a message at once"
 		}
 		facts = append(facts, Fact{"Settles", how})
+		facts = append(facts, Fact{"After a crash", comesAgain(d)})
+		if d.Spec.Transacts {
+			facts = append(facts, Fact{"Transactions", "with `delivery: effectively-once`, in a flow that sends by the same connection: what is read and what is sent is committed together"})
+		}
 	case penstock.KindOfSink:
 		if d.Spec.Loses != "" {
 			facts = append(facts, Fact{"Loses", d.Spec.Loses})
 		}
+		facts = append(facts, Fact{"Written again after a crash", writtenAgain(d)})
+		if d.Spec.Transacts {
+			facts = append(facts, Fact{"Transactions", "with `delivery: effectively-once`, in a flow that reads by the same connection: what is read and what is sent is committed together"})
+		}
 	case penstock.KindOfCaller:
-		if d.Spec.Idempotent {
+		if specific(d) {
+			facts = append(facts, Fact{"Asking twice", "depends on what is asked: where it does no harm, transient failures are tried again by default"})
+		} else if d.Spec.Idempotent {
 			facts = append(facts, Fact{"Asking twice", "does no harm: transient failures are tried again by default"})
 		} else {
 			facts = append(facts, Fact{"Asking twice", "may do harm: a failure is not tried again unless retry is declared"})
 		}
 	}
 	return facts
+}
+
+// specific reports whether what a driver is depends on its configuration.
+func specific(d *penstock.Driver) bool {
+	_, depends := d.NewConfig().(penstock.Specific)
+	return depends
+}
+
+// comesAgain says what of a source comes again.
+func comesAgain(d *penstock.Driver) string {
+	switch {
+	case specific(d):
+		return "what was read and not done comes again as the configuration allows: `penstock check --verbose` says it of each flow"
+	case d.Spec.Replay == penstock.ReplayNone:
+		return "what was read and not done is gone"
+	case d.Spec.Replay == penstock.ReplayAgain:
+		return "what was read and not done comes again, with nothing of its own to know it by: `id` says what that is"
+	case d.Spec.Keeps:
+		return "what was read and not done comes again, known by its position: from where the store has it, or what it reads from, which keeps it, too"
+	}
+	return "what was read and not done comes again, known by its position, in a run that keeps state; without, all is read again from the beginning"
+}
+
+// writtenAgain says what becomes of a message that a sink is given once more.
+func writtenAgain(d *penstock.Driver) string {
+	switch {
+	case specific(d):
+		return "depends on how it is written: `penstock check --verbose` says it of each flow"
+	case d.Spec.Rewrite == penstock.RewriteSame:
+		return "a message takes its own place: the same has no second effect"
+	case d.Spec.Rewrite == penstock.RewriteNothing:
+		return "has no effect"
+	case d.Spec.Rewrite == penstock.RewriteKnown && d.Spec.Known.Within > 0:
+		return "a message is known by " + d.Spec.Known.By + " for " + guarantee.Span(d.Spec.Known.Within)
+	case d.Spec.Rewrite == penstock.RewriteKnown:
+		return "a message is known by " + d.Spec.Known.By
+	}
+	return "a message may be there twice"
 }
 
 func verbFacts(v *resource.VerbSpec) []Fact {

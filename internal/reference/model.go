@@ -67,9 +67,12 @@ const (
 	shapeNeighbour
 	shapeEvery
 	shapeSampleRate
+	shapeAtLeast
 	shapeAssign
 	shapeMask
 	shapeTech
+	shapeSecrets
+	shapeBroker
 	shapeList
 	shapeMap
 	shapeOrdered
@@ -90,6 +93,7 @@ var namedShapes = map[reflect.Type]shape{
 	reflect.TypeFor[penstock.DataTree]():      shapeTree,
 	reflect.TypeFor[penstock.Format]():        shapeFormat,
 	reflect.TypeFor[penstock.ConnectionRef](): shapeConnection,
+	reflect.TypeFor[penstock.SchemaRef]():     shapeRef,
 	reflect.TypeFor[penstock.Secret]():        shapeSecret,
 	reflect.TypeFor[resource.Ref]():           shapeRef,
 	reflect.TypeFor[resource.Node]():          shapeNode,
@@ -98,9 +102,12 @@ var namedShapes = map[reflect.Type]shape{
 	reflect.TypeFor[resource.Neighbour]():     shapeNeighbour,
 	reflect.TypeFor[resource.Every]():         shapeEvery,
 	reflect.TypeFor[resource.SampleRate]():    shapeSampleRate,
+	reflect.TypeFor[resource.AtLeast]():       shapeAtLeast,
 	reflect.TypeFor[resource.Assign]():        shapeAssign,
 	reflect.TypeFor[resource.Mask]():          shapeMask,
 	reflect.TypeFor[resource.Connection]():    shapeTech,
+	reflect.TypeFor[resource.Secrets]():       shapeSecrets,
+	reflect.TypeFor[resource.Broker]():        shapeBroker,
 }
 
 // shapeOf tells the shape of t without pointers, and t without them.
@@ -137,8 +144,8 @@ var shapeWords = map[shape]string{
 	shapeSize: "size (10Mi)", shapeRate: "rate (100/s)", shapeShare: "share (20%)", shapeCode: "error code", shapeExpr: "expression (CEL)",
 	shapeTemplate: "template", shapePath: "path", shapeTree: "data tree", shapeFormat: "codec", shapeConnection: "name of a Connection",
 	shapeSecret: "{ secret: name }", shapeRef: "name of a resource", shapeNode: "any value", shapeTarget: "target", shapeStep: "step",
-	shapeNeighbour: "document", shapeEvery: "count or duration", shapeSampleRate: "share or rate", shapeAssign: "map of paths to values",
-	shapeMask: "list of paths, or { class }", shapeTech: "map", shapeStruct: "map",
+	shapeNeighbour: "document", shapeEvery: "count or duration", shapeSampleRate: "share or rate", shapeAtLeast: "list of names, or whole number", shapeAssign: "map of paths to values",
+	shapeMask: "list of paths, or { class }", shapeTech: "map", shapeStruct: "map", shapeSecrets: "[provider](../secrets.md), or list of them", shapeBroker: "map with the name of a broker",
 }
 
 // words names the type of a field for people.
@@ -207,7 +214,7 @@ var driverKinds = []string{penstock.KindOfSource, penstock.KindOfSink, penstock.
 
 var driverTitles = map[string]string{
 	penstock.KindOfSource: "Reading (`from`)", penstock.KindOfSink: "Writing (`to`)",
-	penstock.KindOfCaller: "Asking (`call`)", penstock.KindOfServer: "Serving (`from`)",
+	penstock.KindOfCaller: "Asking (`call`)", penstock.KindOfServer: "Serving (`from`)", penstock.KindOfChannel: "As a channel (`broker`)",
 }
 
 // connectors lists the names of all connectors.
@@ -251,7 +258,7 @@ func (r *Reference) Uncommented() []string {
 	for i := range resource.Verbs() {
 		walk(reflect.TypeOf(resource.Verbs()[i].New()).Elem())
 	}
-	for _, k := range append([]string{penstock.KindOfCodec, penstock.KindOfConnection}, driverKinds...) {
+	for _, k := range append([]string{penstock.KindOfCodec, penstock.KindOfConnection, penstock.KindOfChannel, penstock.KindOfSecrets}, driverKinds...) {
 		for _, d := range r.registry.Drivers(k) {
 			walk(d.Config)
 		}

@@ -3,6 +3,7 @@ package reference
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"penstock.dev/penstock"
@@ -44,6 +45,7 @@ func (r *Reference) Pages() map[string]string {
 		out["codecs/"+d.Spec.Name+".md"] = b.String()
 		codecs = append(codecs, fmt.Sprintf("- [%s](codecs/%s.md): %s", d.Spec.Name, d.Spec.Name, firstSentence(d.Spec.Summary)))
 	}
+	out["secrets.md"] = r.secretsPage()
 	out["functions.md"] = functionsPage()
 	out["errors.md"] = errorsPage()
 	out["patterns.md"] = patternsPage()
@@ -54,7 +56,7 @@ func (r *Reference) Pages() map[string]string {
 	}{
 		{"Kinds", kinds}, {"Steps", append([]string{"- [What all steps share](kinds/step.md)"}, verbs...)},
 		{"Connectors", append([]string{"- [What all targets share](kinds/target.md)"}, connectors...)}, {"Codecs", codecs},
-		{"Further", []string{"- [Functions of expressions](functions.md)", "- [Error codes](errors.md)", "- [Integration patterns, and how they are written here](patterns.md)", "- [JSON Schema of all kinds](schema.json), for editors"}},
+		{"Further", []string{"- [Where secrets come from](secrets.md)", "- [Functions of expressions](functions.md)", "- [Error codes](errors.md)", "- [Integration patterns, and how they are written here](patterns.md)", "- [JSON Schema of all kinds](schema.json), for editors"}},
 	} {
 		if len(s.lines) > 0 {
 			index += "## " + s.title + "\n\n" + strings.Join(s.lines, "\n") + "\n\n"
@@ -113,7 +115,7 @@ func (r *Reference) targetPage() string {
 	var b strings.Builder
 	b.WriteString(generatedMark + "# Targets\n\n" + r.comments.ofType(reflect.TypeFor[resource.Target]()) + "\n\n")
 	r.fieldTable(&b, reflect.TypeFor[resource.Target]())
-	b.WriteString("The connectors:\n\n- `channel`: the name of a [Channel](channel.md)\n")
+	b.WriteString("The connectors:\n\n- `channel`: the name of a [Channel](channel.md)\n- `entity`, in `from`: the name of an [Entity](entity.md), whose events are read\n- `queue`, in `from`: the name of a [JobQueue](jobqueue.md), whose jobs are done\n")
 	for _, c := range r.connectors() {
 		if c != "channel" {
 			fmt.Fprintf(&b, "- [`%s`](../connectors/%s.md)\n", c, c)
@@ -156,7 +158,7 @@ func (r *Reference) connectorPage(name string) string {
 	var b strings.Builder
 	b.WriteString(generatedMark + "# Connector `" + name + "`\n\n")
 	var last reflect.Type
-	for _, k := range driverKinds {
+	for _, k := range append(slices.Clone(driverKinds), penstock.KindOfChannel) {
 		d, ok := r.registry.Lookup(k, name)
 		if !ok {
 			continue
@@ -171,6 +173,18 @@ func (r *Reference) connectorPage(name string) string {
 			continue
 		}
 		last = d.Config
+		r.fieldTables(&b, d.Config, "")
+	}
+	return b.String()
+}
+
+// secretsPage is about the providers of secrets.
+func (r *Reference) secretsPage() string {
+	var b strings.Builder
+	b.WriteString(generatedMark + "# Providers of secrets\n\nThe [Integration](kinds/integration.md) chooses them: `secrets: { provider: …, … }`, or a list of such maps, which is tried in order. " +
+		"How secrets are used and rotated is told in docs/secrets.md.\n\n")
+	for _, d := range r.registry.Drivers(penstock.KindOfSecrets) {
+		b.WriteString("## `provider: " + d.Spec.Name + "`\n\n" + capital(d.Spec.Summary) + "\n\n")
 		r.fieldTables(&b, d.Config, "")
 	}
 	return b.String()

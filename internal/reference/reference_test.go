@@ -286,7 +286,7 @@ func TestExplain(t *testing.T) {
 		{"test.script.send.file", "source's format"},
 		{"metadata.name", "DNS label"},
 		{"step.retry", "FIELDS"},
-		{"channel", "Not supported by this version: broker"},
+		{"policy", "Not supported by this version: auth"},
 		{"fake.url", "required"},
 	} {
 		topics, err := r.Explain(c.word)
@@ -309,7 +309,6 @@ func TestExplain(t *testing.T) {
 		{"timeout.x", ""},
 		{"saga", "part of the language but not supported"},
 		{"Saga", "part of the language but not supported"},
-		{"loadBalance", "part of the language but not supported"},
 		{"", "try flow"},
 	} {
 		_, err := r.Explain(c.word)

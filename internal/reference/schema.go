@@ -103,6 +103,8 @@ func (s *schemas) of(t reflect.Type, role string) object {
 		return object{"anyOf": []any{object{"type": "integer", "minimum": 1}, s.of(reflect.TypeFor[penstock.Duration](), "")}}
 	case shapeSampleRate:
 		return object{"anyOf": []any{s.of(reflect.TypeFor[penstock.Share](), ""), s.of(reflect.TypeFor[penstock.Rate](), "")}}
+	case shapeAtLeast:
+		return object{"anyOf": []any{object{"type": "integer", "minimum": 1}, object{"type": "array", "minItems": 1, "items": object{"type": "string"}}}}
 	case shapeAssign:
 		return object{"type": "object", "minProperties": 1, "propertyNames": object{"pattern": pathPattern}}
 	case shapeMask:
@@ -121,12 +123,17 @@ func (s *schemas) of(t reflect.Type, role string) object {
 		return object{"type": "object", "additionalProperties": s.of(e, role)}
 	case shapeFormat:
 		return s.ref("codec", func() object { return s.oneOf(penstock.KindOfCodec) })
+	case shapeBroker:
+		return s.ref("broker", func() object { return s.oneOf(penstock.KindOfChannel) })
 	case shapeTarget:
 		return s.ref("target-"+role, func() object { return s.target(role) })
 	case shapeStep:
 		return s.ref("step", s.step)
 	case shapeTech:
 		return s.ref("Connection", s.connection)
+	case shapeSecrets:
+		one := s.ref("secrets", s.providers)
+		return object{"anyOf": []any{one, object{"type": "array", "minItems": 1, "items": one}}}
 	case shapeStruct:
 		if t.Name() == "" {
 			return s.structure(t, role)
@@ -253,6 +260,9 @@ func defaultValue(kind shape, text string) any {
 // oneOf is the schema of a map with the name of one driver as its key.
 func (s *schemas) oneOf(kind string) object {
 	properties := object{}
+	if len(s.registry.Drivers(kind)) == 0 {
+		return object{"type": "object"} // none in this binary to name
+	}
 	for _, d := range s.registry.Drivers(kind) {
 		own := s.of(d.Config, "")
 		own["description"] = d.Spec.Summary
@@ -261,11 +271,34 @@ func (s *schemas) oneOf(kind string) object {
 	return object{"type": "object", "properties": properties, "minProperties": 1, "maxProperties": 1, "additionalProperties": false}
 }
 
+// providers is the schema of a provider of secrets: its name, and its fields beside it.
+func (s *schemas) providers() object {
+	var ones []any
+	for _, d := range s.registry.Drivers(penstock.KindOfSecrets) {
+		own := s.structure(d.Config, "")
+		own["description"] = d.Spec.Summary
+		own["properties"].(object)["provider"] = object{"const": d.Spec.Name}
+		required, _ := own["required"].([]any)
+		own["required"] = append([]any{"provider"}, required...)
+		ones = append(ones, own)
+	}
+	if len(ones) == 0 {
+		return object{"type": "object"} // no provider in this binary to name
+	}
+	return object{"oneOf": ones}
+}
+
+// sourceKinds are resources that a flow reads by their name, beside channels.
+var sourceKinds = []Word{
+	{Name: "entity", Kind: "connector", Type: "name of an Entity", Doc: "The events of an Entity, in their order."},
+	{Name: "queue", Kind: "connector", Type: "name of a JobQueue", Doc: "The jobs of a JobQueue: the flow does them."},
+}
+
 // target is the schema of a source, sink or caller: its options, and the connectors.
 func (s *schemas) target(role string) object {
 	out := s.structure(reflect.TypeFor[resource.Target](), "")
 	properties := out["properties"].(object)
-	allowed := map[string][]string{"source": {"schema", "key", "id", "remember"}, "sink": {"schema", "key", "body", "wait"}, "caller": {"schema", "key", "body"}}[role]
+	allowed := map[string][]string{"source": {"schema", "key", "id", "remember"}, "sink": {"schema", "key", "body", "wait"}, "caller": {"schema", "key", "body", "cache", "paginate"}}[role]
 	for name := range properties {
 		if !contains(allowed, name) {
 			delete(properties, name)
@@ -273,12 +306,21 @@ func (s *schemas) target(role string) object {
 	}
 	var ones []any
 	add := func(name string, own object) {
+		if other, twice := properties[name]; twice { // a source that is a server, too, where it says how it replies
+			properties[name] = object{"anyOf": []any{other, own}, "description": other.(object)["description"]}
+			return
+		}
 		properties[name] = own
 		ones = append(ones, object{"required": []any{name}})
 	}
 	kinds := map[string][]string{"source": {penstock.KindOfSource, penstock.KindOfServer}, "sink": {penstock.KindOfSink}, "caller": {penstock.KindOfCaller}}[role]
 	if role != "caller" {
 		add("channel", object{"type": "string", "pattern": `^[a-z]([-a-z0-9]{0,61}[a-z0-9])?(\.dead)?$`, "description": "Name of a Channel."})
+	}
+	if role == "source" {
+		for _, w := range sourceKinds {
+			add(w.Name, object{"type": "string", "pattern": `^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$`, "description": w.Doc})
+		}
 	}
 	for _, k := range kinds {
 		for _, d := range s.registry.Drivers(k) {

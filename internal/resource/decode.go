@@ -34,11 +34,11 @@ type Decoder struct {
 	field string // the name of what a NodeDecoder reads
 }
 
-// SecretUse is a place in a decoded configuration that wants the value of a secret.
+// SecretUse is a place in a decoded configuration that refers to a secret.
 type SecretUse struct {
 	Name   string
 	Pos    penstock.Pos
-	Target *penstock.Secret // what to assign penstock.NewSecret(value) to
+	Target penstock.Secret // the same cell as in the configuration: what to bind
 }
 
 // Decode decodes n into the value that into points to, with a zero [Decoder].
@@ -331,11 +331,23 @@ func (d *Decoder) bounds(n *Node, f *fieldInfo, count int, what string) {
 		return
 	}
 	if lo, err := strconv.Atoi(f.rules.min); err == nil && count < lo {
-		d.errorf(n.Pos, "out-of-range", "", "", "%shas %d %ss; at least %d are needed", f.subject(), count, what, lo)
+		d.errorf(n.Pos, "out-of-range", "", "", "%shas %s; at least %d are needed", f.subject(), counted(count, what), lo)
 	}
 	if hi, err := strconv.Atoi(f.rules.max); err == nil && count > hi {
-		d.errorf(n.Pos, "out-of-range", "", "", "%shas %d %ss; at most %d are allowed", f.subject(), count, what, hi)
+		d.errorf(n.Pos, "out-of-range", "", "", "%shas %s; at most %d are allowed", f.subject(), counted(count, what), hi)
 	}
+}
+
+// counted gives "1 entry" or "2 entries".
+func counted(n int, what string) string {
+	stem, y := strings.CutSuffix(what, "y")
+	switch {
+	case n == 1:
+		return "1 " + what
+	case y:
+		return strconv.Itoa(n) + " " + stem + "ies"
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }
 
 func (d *Decoder) mapOf(n *Node, v reflect.Value, f *fieldInfo) {

@@ -267,6 +267,10 @@ func (d *Decoder) known(n *Node, p any, f *fieldInfo) bool {
 		if s, ok := d.text(n, f); ok && d.dns(s, n.Pos, strings.TrimSpace(f.subject())) {
 			*p = penstock.ConnectionRef{Name: s, Pos: n.Pos}
 		}
+	case *penstock.SchemaRef:
+		if s, ok := d.text(n, f); ok && d.dns(s, n.Pos, strings.TrimSpace(f.subject())) {
+			*p = penstock.SchemaRef{Name: s, Pos: n.Pos}
+		}
 	case *penstock.Secret:
 		d.secret(n, f, p)
 	case *Ref:
@@ -284,7 +288,7 @@ func (d *Decoder) known(n *Node, p any, f *fieldInfo) bool {
 var knownTypes = []reflect.Type{
 	reflect.TypeFor[penstock.Rate](), reflect.TypeFor[penstock.Expr](), reflect.TypeFor[penstock.Template](),
 	reflect.TypeFor[penstock.Path](), reflect.TypeFor[penstock.Tree](), reflect.TypeFor[penstock.DataTree](), reflect.TypeFor[penstock.Format](),
-	reflect.TypeFor[penstock.ConnectionRef](), reflect.TypeFor[penstock.Secret](), reflect.TypeFor[Ref](), reflect.TypeFor[Node](),
+	reflect.TypeFor[penstock.ConnectionRef](), reflect.TypeFor[penstock.SchemaRef](), reflect.TypeFor[penstock.Secret](), reflect.TypeFor[Ref](), reflect.TypeFor[Node](),
 }
 
 // isKnownType reports whether t is a struct that known decodes.

@@ -113,8 +113,10 @@ level: high
 	check("format", got.Format.Name == "csv" && ok && n.Get("separator").Text == ";")
 	check("connection", got.Conn.Name == "prod" && got.Conn.Pos.Line == 10)
 	check("secret", len(d.Secrets) == 1 && d.Secrets[0].Name == "db-password")
-	*d.Secrets[0].Target = penstock.NewSecret("x")
-	check("secret's place", got.Password.Reveal() == "" && d.Secrets[0].Target.Reveal() == "x") // got is a copy
+	values := penstock.NewSecretValues()
+	values.Replace(map[string]string{"db-password": "x"})
+	d.Secrets[0].Target.Bind(values, "db-password")
+	check("secret's cell", got.Password.Reveal() == "x") // got is a copy
 	check("durations", got.Wait.Std() == 36*time.Hour && got.Std == 5*time.Second)
 	check("quantities", got.Size == 4096 && got.Rate.PerSecond() == 5.0/60 && got.Share == 0.01)
 	check("code", got.Code == penstock.Timeout)

@@ -212,7 +212,8 @@ func (d *Decoder) secret(n *Node, f *fieldInfo, into *penstock.Secret) {
 	}
 	v := n.Entries[0].Value
 	if s, ok := d.text(v, &fieldInfo{name: "secret", rules: rules{required: true}}); ok && d.dns(s, v.Pos, "the name of a secret") {
-		d.Secrets = append(d.Secrets, SecretUse{Name: s, Pos: v.Pos, Target: into})
+		*into = penstock.EmptySecret()
+		d.Secrets = append(d.Secrets, SecretUse{Name: s, Pos: v.Pos, Target: *into})
 	}
 }
 

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,13 +18,19 @@ import (
 )
 
 // files is how a set reads: from the machine, or from an fs.FS.
-type files struct{ fsys fs.FS }
+type files struct {
+	fsys  fs.FS
+	noted *reads
+}
 
-func (f files) read(name string) ([]byte, error) {
+func (f files) read(name string) (text []byte, err error) {
 	if f.fsys == nil {
-		return os.ReadFile(name)
+		text, err = os.ReadFile(name)
+	} else {
+		text, err = fs.ReadFile(f.fsys, path.Clean(name))
 	}
-	return fs.ReadFile(f.fsys, path.Clean(name))
+	f.noted.file(name, text, err)
+	return text, err
 }
 
 func (f files) stat(name string) (fs.FileInfo, error) {
@@ -60,18 +67,37 @@ type loader struct {
 	decoder *Decoder
 	diags   *diag.List
 	set     *Set
+	before  map[found]*documents // of another set: what was read there
+}
+
+// documents are what a file holds.
+type documents struct {
+	sum       [sha256.Size]byte // of the file
+	resources []*Resource
+	diags     *diag.List
+	secrets   []SecretUse
 }
 
 func load(o Options) (*Set, *diag.List) {
 	l := &diag.List{}
+	from := files{o.FS, &reads{}}
 	ld := &loader{
-		files:   files{o.FS},
+		files:   from,
 		decoder: &Decoder{Diags: l, Registry: o.Registry},
 		diags:   l,
-		set:     &Set{files: files{o.FS}, byName: map[key]*Resource{}},
+		set:     &Set{files: from, registry: o.Registry, documents: map[found]*documents{}, byName: map[key]*Resource{}, allowExec: o.AllowExec},
+	}
+	if o.Before != nil && o.Before.registry == o.Registry {
+		ld.before = o.Before.documents
 	}
 	var seen []string
+	if o.Overlay != "" {
+		ld.overlaid(o.Paths, o.Overlay)
+	}
 	for _, p := range o.Paths {
+		if o.Overlay != "" {
+			break
+		}
 		for _, f := range ld.find(p) {
 			if slices.Contains(seen, f.path) {
 				continue
@@ -80,7 +106,9 @@ func load(o Options) (*Set, *diag.List) {
 			ld.file(f)
 		}
 	}
-	ld.set.Secrets = ld.decoder.Secrets
+	for _, t := range o.Texts {
+		ld.text(found{filepath.ToSlash(t.Path), true}, t.Text)
+	}
 	ld.choose(o)
 	ld.params(o)
 	return ld.set, l
@@ -90,6 +118,7 @@ func load(o Options) (*Set, *diag.List) {
 func (ld *loader) find(p string) []found {
 	info, err := ld.stat(p)
 	if err != nil {
+		ld.noted.file(p, nil, err)
 		ld.unreadable(p, err)
 		return nil
 	}
@@ -97,6 +126,7 @@ func (ld *loader) find(p string) []found {
 		return []found{{filepath.ToSlash(p), true}}
 	}
 	var out []found
+	ld.noted.folder(filepath.ToSlash(p))
 	entries, err := ld.list(p)
 	if err != nil {
 		ld.unreadable(p, err)
@@ -108,7 +138,7 @@ func (ld *loader) find(p string) []found {
 		switch {
 		case strings.HasPrefix(name, "."):
 		case e.IsDir():
-			if name != "testdata" {
+			if name != "testdata" && name != overlaysFolder {
 				out = append(out, ld.find(at)...)
 			}
 		case strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml"):
@@ -141,38 +171,64 @@ func (ld *loader) file(f found) {
 		ld.unreadable(f.path, err)
 		return
 	}
+	ld.text(f, src)
+}
+
+// text takes what a file holds, from what was read before where that is the same.
+func (ld *loader) text(f found, src []byte) {
+	sum := sha256.Sum256(src)
+	docs := ld.before[f]
+	if docs == nil || docs.sum != sum {
+		docs = ld.decode(f, src)
+		docs.sum = sum
+	}
+	ld.set.documents[f] = docs
+	ld.diags.Merge(docs.diags)
+	ld.set.Secrets = append(ld.set.Secrets, docs.secrets...)
+	for _, r := range docs.resources {
+		ld.add(r)
+	}
+}
+
+// decode reads what a file holds.
+func (ld *loader) decode(f found, src []byte) *documents {
+	out := &documents{diags: &diag.List{}}
+	ld.decoder.Diags, ld.decoder.Secrets = out.diags, nil
 	own := &diag.List{}
 	text, ok := cleanSource(f.path, src, own)
 	if !ok {
 		if f.explicit || strings.Contains(string(src), "penstock.dev/") {
-			ld.diags.Merge(own)
+			out.diags.Merge(own)
 		}
-		return
+		return out
 	}
-	docs := splitDocuments(f.path, text, own)
 	ours := f.explicit
 	nodes := 0
-	for _, d := range docs {
+	for _, d := range splitDocuments(f.path, text, own) {
 		l := &diag.List{}
 		n := parseDocument(f.path, d, l)
 		if !f.explicit && !isOurs(n, d.text) {
 			continue
 		}
 		ours = true
-		ld.diags.Merge(l)
+		out.diags.Merge(l)
 		if n != nil || l.Len() > 0 {
 			nodes++
 		}
 		if n != nil {
-			ld.resource(n, f.path)
+			if r := ld.resource(n, f.path); r != nil {
+				out.resources = append(out.resources, r)
+			}
 		}
 	}
 	if ours {
-		ld.diags.Merge(own)
+		out.diags.Merge(own)
 	}
 	if f.explicit && nodes == 0 && own.Len() == 0 {
-		ld.diags.Errorf(penstock.Pos{File: f.path, Line: 1, Col: 1}, "empty", "", "write a resource into it: `penstock init` makes an example", "the file holds no resource")
+		out.diags.Errorf(penstock.Pos{File: f.path, Line: 1, Col: 1}, "empty", "", "write a resource into it: `penstock init` makes an example", "the file holds no resource")
 	}
+	out.secrets = ld.decoder.Secrets
+	return out
 }
 
 var ourText = regexp.MustCompile(`(?m)^\s*["']?apiVersion["']?\s*:\s*["']?(penstock\.dev)?/?v1alpha1`)
@@ -204,12 +260,12 @@ func kindWords() []string {
 	return append(out, unsupportedWords["kind"]...)
 }
 
-// resource decodes one document and puts it into the set.
-func (ld *loader) resource(n *Node, file string) {
+// resource decodes one document; nil where nothing can be made of it.
+func (ld *loader) resource(n *Node, file string) *Resource {
 	d := ld.decoder
 	if n.Kind != NodeMap {
 		d.wrong(n, &fieldInfo{}, "a map with apiVersion, kind, metadata and spec", "")
-		return
+		return nil
 	}
 	r := &Resource{Pos: n.Pos, File: file, Doc: n}
 	for i := range n.Entries {
@@ -239,16 +295,16 @@ func (ld *loader) resource(n *Node, file string) {
 	}
 	kind := n.Get("kind")
 	if kind == nil {
-		return
+		return nil
 	}
 	spec := newSpec(Kind(kind.Text))
 	if spec == nil || kind.Kind != NodeText {
 		if isUnsupported("kind", kind.Text) {
 			d.errorf(kind.Pos, "unsupported", kind.Text, "leave it out, or use a later version", "the kind `%s` is part of the language but not supported by this version", kind.Text)
-			return
+			return nil
 		}
 		d.errorf(kind.Pos, "unknown-kind", clip(kind.Text), hintFor(kind.Text, kindWords()[:len(Kinds())]), "unknown kind `%s`", clip(kind.Text))
-		return
+		return nil
 	}
 	r.Kind, r.Spec = Kind(kind.Text), spec
 	switch s := n.Get("spec"); {
@@ -260,7 +316,7 @@ func (ld *loader) resource(n *Node, file string) {
 	default:
 		d.value(s, reflect.ValueOf(spec).Elem(), &fieldInfo{name: "spec"})
 	}
-	ld.add(r)
+	return r
 }
 
 func newSpec(k Kind) any {
@@ -275,6 +331,14 @@ func newSpec(k Kind) any {
 		return new(Connection)
 	case KindIntegration:
 		return new(Integration)
+	case KindJobQueue:
+		return new(JobQueue)
+	case KindPolicy:
+		return new(Policy)
+	case KindEntity:
+		return new(Entity)
+	case KindView:
+		return new(View)
 	case KindTest:
 		return new(Test)
 	}

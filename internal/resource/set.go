@@ -2,6 +2,7 @@ package resource
 
 import (
 	"io/fs"
+	"slices"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
@@ -10,8 +11,11 @@ import (
 // Options say what [Load] reads.
 type Options struct {
 	// Paths of files and folders. A folder is read with everything below it, sorted by name;
-	// hidden folders and files, and folders called testdata, are skipped.
+	// hidden folders and files, and folders called testdata or overlays, are skipped.
 	Paths []string
+	// Overlay is a folder that is laid over Paths (none: the current folder), or a kustomization, which says by itself what it is laid over; ""
+	// is none.
+	Overlay string
 	// FS is where Paths are looked up; nil is the machine's file system, with absolute and
 	// relative paths as usual.
 	FS fs.FS
@@ -25,11 +29,24 @@ type Options struct {
 	// ParamFiles are YAML files that map names of parameters to values; later files win, and
 	// Params win over all.
 	ParamFiles []string
+	// AllowExec are programs that may be started beside those that the Integration allows: --allow-exec.
+	AllowExec []string
+	// Texts are read after Paths, as if they were files.
+	Texts []Text
 	// ParamsOptional lets parameters have no value, for a check that needs their types only.
 	ParamsOptional bool
+	// Before is a set that was loaded with the same Registry. What files hold that have not changed since is taken from there: their
+	// resources are the same, also as pointers. Nil: everything is read.
+	Before *Set
 }
 
-// Set is everything that was loaded. It is immutable and safe for concurrent use.
+// Text is what a file holds that need not be there.
+type Text struct {
+	Path string // for places in it, and for the files that it names
+	Text []byte
+}
+
+// Set is everything that was loaded. It is immutable, but for the list of files that it was read from, and safe for concurrent use.
 type Set struct {
 	// Resources in the order in which they were read.
 	Resources []*Resource
@@ -40,7 +57,10 @@ type Set struct {
 	Secrets []SecretUse
 
 	files
+	registry    *penstock.Registry
+	documents   map[found]*documents
 	integration *Resource
+	allowExec   []string
 	byName      map[key]*Resource
 }
 
@@ -84,6 +104,20 @@ func (s *Set) Integration() *Integration {
 	}
 	return s.integration.Spec.(*Integration)
 }
+
+// Allows reports whether what is off otherwise is allowed: a program that the exec connector starts.
+func (s *Set) Allows(p penstock.Permission) bool {
+	if p.Kind != "exec" {
+		return false
+	}
+	if it := s.Integration(); it != nil && slices.Contains(it.Allow.Exec, p.What) {
+		return true
+	}
+	return slices.Contains(s.allowExec, p.What)
+}
+
+// Allowed are the programs that may be started beside those that the Integration allows, as Options said.
+func (s *Set) Allowed() []string { return slices.Clone(s.allowExec) }
 
 // selects reports whether the integration holds r: a Flow by its labels, a Test by its flow, everything
 // else by being referred to.

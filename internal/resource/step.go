@@ -92,6 +92,12 @@ func (s *Step) check(d *Decoder) {
 	if s.Into.Root == "key" && s.VerbName != "map" && s.VerbName != "call" {
 		d.errorf(s.Into.Pos, "wrong-path", s.Into.Source, "set the key with a step of its own: `set: { key: … }`", "the result of `%s` can't be the key", s.VerbName)
 	}
+	if s.Retry != nil {
+		s.Retry.noBudget(d, "a step")
+	}
+	if s.Partial != nil {
+		s.Partial.beside(s, d)
+	}
 	for _, field := range []string{"timeout", "retry"} {
 		if s.Has(field) && !spec.Fallible {
 			d.errorf(s.AtKey(field), "wrong-field", field, "leave it out", "`%s` asks nobody and has nothing to wait for: `%s` means nothing here", s.VerbName, field)

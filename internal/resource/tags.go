@@ -102,6 +102,8 @@ func parseRules(tag string) (rules, error) {
 			r.literal = true
 		case "place":
 			// Where a template's result stands (url path, query, header, sql): for the compiler.
+		case "at":
+			// Of what a template of a server may speak: for the compiler.
 		default:
 			return r, fmt.Errorf("unknown rule %q in a penstock tag", k)
 		}

@@ -72,8 +72,21 @@ func (t *Target) connect(e *NodeEntry, d *Decoder) {
 		}
 		return
 	}
+	if e.Key == "entity" {
+		s, ok := d.text(e.Value, &fieldInfo{name: "entity"})
+		if ok && d.dns(s, e.Value.Pos, "`entity`") {
+			t.Entity = Ref{Name: s, Pos: e.Value.Pos}
+		}
+		return
+	}
+	if e.Key == queueWord {
+		if s, ok := d.text(e.Value, &fieldInfo{name: queueWord}); ok && d.dns(s, e.Value.Pos, "`queue`") {
+			t.Queue, t.Channel = Ref{Name: s, Pos: e.Value.Pos}, Ref{Name: QueuePrefix + s, Pos: e.Value.Pos}
+		}
+		return
+	}
 	if d.Registry != nil && !d.isConnector(e.Key) {
-		d.errorf(e.KeyPos, "unknown-driver", e.Key, hintFor(e.Key, append(d.connectors(), "channel")), "this program has no connector called `%s`", e.Key)
+		d.errorf(e.KeyPos, "unknown-driver", e.Key, hintFor(e.Key, append(d.connectors(), "channel", "entity")), "this program has no connector called `%s`", e.Key)
 	}
 	t.Config = e.Value
 	if e.Value.Kind != NodeMap {
@@ -95,7 +108,7 @@ func (d *Decoder) pickConnector(found []*NodeEntry, options []string) []*NodeEnt
 	var left []*NodeEntry
 	for _, e := range found {
 		near := diag.Nearest(e.Key, options)
-		if e.Key == "channel" || near == "" || d.Registry != nil && d.isConnector(e.Key) {
+		if e.Key == "channel" || e.Key == "entity" || near == "" || d.Registry != nil && d.isConnector(e.Key) {
 			left = append(left, e)
 			continue
 		}
@@ -132,10 +145,16 @@ func (d *Decoder) connectors() []string {
 
 // only reports options that mean nothing where the target stands.
 func (t *Target) only(d *Decoder, where string, allowed ...string) {
-	for _, f := range []string{"schema", "key", "id", "remember", "body", "wait"} {
+	for _, f := range []string{"schema", "key", "id", "remember", "body", "wait", "cache", "paginate"} {
 		if t.Has(f) && !slices.Contains(allowed, f) {
 			d.errorf(t.AtKey(f), "wrong-field", f, "leave it out", "`%s` means nothing in %s", f, where)
 		}
+	}
+	if t.Connector == "entity" && where != "a source" {
+		d.errorf(t.ConnectorPos, "wrong-field", "entity", "use a step of its own: `command: { entity: …, name: … }`, or `query`", "an entity is read by flows, and %s is none", where)
+	}
+	if t.Connector == queueWord && where != "a source" {
+		d.errorf(t.ConnectorPos, "wrong-field", queueWord, "enqueue with a step: `job: { queue: "+t.Queue.Name+" }`", "a queue of jobs is read with `from`, and nothing is sent to it by `%s`", queueWord)
 	}
 	if _, dead := t.IsDead(); dead && where != "a source" {
 		d.errorf(t.Channel.Pos, "wrong-name", t.Channel.Name, "name the channel otherwise", "`%s` is a reserved name, which only a source may read", t.Channel.Name)
@@ -154,6 +173,9 @@ func (f *Flow) check(d *Decoder) {
 	if f.To != nil {
 		f.To.only(d, "`to`", "schema", "key", "body")
 	}
+	if f.OnError.Retry != nil {
+		f.OnError.Retry.noBudget(d, "a flow")
+	}
 	if f.OnError.DeadLetter != nil {
 		f.OnError.DeadLetter.only(d, "`deadLetter`")
 	}
@@ -162,6 +184,10 @@ func (f *Flow) check(d *Decoder) {
 // checkID looks at what a source says of the identity of its messages.
 func (t *Target) checkID(d *Decoder) {
 	switch {
+	case t.Has("id") && t.Connector == "entity":
+		d.errorf(t.AtKey("id"), "wrong-field", "id", "leave it out", "events are known by their position: `id` means nothing beside an entity")
+	case t.Has("id") && t.Connector == queueWord:
+		d.errorf(t.AtKey("id"), "wrong-field", "id", "leave it out; `unique` of the JobQueue keeps the same job from being enqueued twice", "a job has an identity of its own: `id` means nothing beside `queue`")
 	case t.Has("id") && t.Connector == "channel":
 		d.errorf(t.AtKey("id"), "wrong-field", "id", "leave it out; use `dedupe` where senders may send a message twice", "a channel knows its messages by their position: `id` means nothing beside it")
 	case t.Has("remember") && !t.Has("id"):
@@ -171,7 +197,7 @@ func (t *Target) checkID(d *Decoder) {
 
 func (s *Send) check(d *Decoder) { s.Target.only(d, "a `to` step", "schema", "key", "body", "wait") }
 func (c *Call) check(d *Decoder) {
-	c.Target.only(d, "a call", "schema", "key", "body")
+	c.Target.only(d, "a call", "schema", "key", "body", "cache", "paginate")
 	if c.Target.Connector == "channel" {
 		d.errorf(c.Target.ConnectorPos, "wrong-field", "channel", "send to it with `to`", "a channel gives no answer, and can't be called")
 	}
@@ -220,10 +246,12 @@ func (c *Channel) check(d *Decoder) {
 		d.errorf(c.AtKey("capacity"), "wrong-field", "capacity", "leave it out, or write `durable: false`", "a durable channel keeps messages in the store, and is never full: `capacity` means nothing here")
 	}
 	switch {
+	case c.Has("broker") && !c.Durable:
+		d.errorf(c.AtKey("broker"), "wrong-field", "broker", "leave one of them out", "a channel with `durable: false` is in memory, and can't be on a broker")
 	case !c.Has("retention"):
 	case !c.Durable:
 		d.errorf(c.AtKey("retention"), "wrong-field", "retention", "leave it out, or leave `durable: false` out", "a channel in memory keeps nothing: `retention` means nothing here")
-	case c.Mode == "queue":
+	case c.Mode == "queue": // also of a broker
 		d.errorf(c.AtKey("retention"), "wrong-field", "retention", "leave it out, or make it a topic", "a queue keeps each message until it is done, and no longer: `retention` means nothing here")
 	}
 }

@@ -6,17 +6,16 @@ import "slices"
 // the struct that they would stand in, or by the field whose values they would be. Everything that
 // is neither here nor a field is unknown.
 var unsupportedWords = map[string][]string{
-	"kind": {"API", "Saga", "Entity", "View", "JobQueue", "Policy", "Experiment"},
+	"kind": {"API", "Saga", "Experiment"},
 	"Step": {
-		"query", "command", "saga", "job", "script", "redrive", "loadBalance", "partial", "cache",
+		"saga",
 	},
-	"Target":      {"cache", "paginate", "api", "view", "entity", "queue", "jobQueue", "http", "kafka", "nats", "pulsar", "rabbitmq"},
-	"Integration": {"secrets", "replicas", "scaling", "rollout"},
-	"Connection":  {"region", "breaker", "rateLimit", "bulkhead", "hedge"},
-	"Channel":     {"broker"},
-	"Schema":      {"avro", "protobuf", "openapi"},
+	"Target":      {"api", "view", "kafka", "nats", "pulsar", "rabbitmq"},
+	"Integration": {"replicas", "scaling", "rollout"},
+	"Connection":  {"region"},
+	"Policy":      {"auth", "residency"},
+	"Schema":      {"openapi"},
 	"Neighbour":   {"configMap"},
-	"Retry":       {"budget"},
 }
 
 func isUnsupported(place, word string) bool { return slices.Contains(unsupportedWords[place], word) }

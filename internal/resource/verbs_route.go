@@ -148,6 +148,22 @@ type Call struct {
 	Target Target `json:"-" penstock:"self,required"`
 }
 
+// Cache keeps the answers of a call in memory, within the process, for as long as it runs. Calls of the same key that come while one of
+// them is under way wait for its answer and are not made. Failures are not kept.
+type Cache struct {
+	Place
+	// How long an answer is kept.
+	TTL penstock.Duration `json:"ttl" penstock:"required,min=1ms"`
+	// What the answer depends on: text, a number or a bool, the same for messages that may have the same answer. Left out, what the connector asks for (its path, query and the like), where it knows that nothing else matters: a GET of http, a query of sql.
+	Key penstock.Expr `json:"key"`
+	// Memory for keys and answers. At the bound those that are asked for least make room.
+	Size penstock.Size `json:"size" penstock:"default=16Mi,min=64Ki"`
+	// How much longer an answer may serve where asking again fails with a transient error. Left out, not at all.
+	Stale penstock.Duration `json:"stale" penstock:"min=1ms"`
+	// How long it is kept that there is nothing: a failure with notFound, or a look-up that missed. Left out, not at all.
+	Negative penstock.Duration `json:"negative" penstock:"min=1ms"`
+}
+
 // Sample lets pass a part of the messages. The rest ends here, as success.
 type Sample struct {
 	Place

@@ -46,18 +46,26 @@ type Validate struct {
 // DecodeBody (the verb decode) reads the body, text or bytes in a format, into a document.
 type DecodeBody struct {
 	Place
-	// Codec: {json: {}}, {csv: {separator: ";"}}.
-	Format penstock.Format `json:"format" penstock:"required"`
+	// Codec: {json: {}}, {csv: {separator: ";"}}. Exactly one of format and cloudEvent must be there.
+	Format penstock.Format `json:"format"`
+	// Reads a CloudEvent (1.0), in structured or binary mode, by what it says of itself: its data becomes the body, and its attributes headers, meta["ce-id"], meta["ce-type"] and so on. The elements of a batch are split first: split: {each: body}.
+	CloudEvent *ReadEvent `json:"cloudEvent"`
 	// Name of the Schema of the document, or of a row where the format has rows (csv): the result is a list of them then. It types the result, and columns of text become what it says.
 	Schema Ref `json:"schema"`
 }
 
+func (v *DecodeBody) check(d *Decoder) { d.exactlyOne(&v.Place, "decode", "format", "cloudEvent") }
+
 // EncodeBody (the verb encode) writes the body in a format; the body is then text or bytes.
 type EncodeBody struct {
 	Place
-	// Codec: {json: {}}, {csv: {separator: ";"}}.
-	Format penstock.Format `json:"format" penstock:"required"`
+	// Codec: {json: {}}, {csv: {separator: ";"}}. Exactly one of format and cloudEvent must be there.
+	Format penstock.Format `json:"format"`
+	// Makes a CloudEvent (1.0) of the message: the body is its data. Attributes that are not written here are those that the message has as headers, meta["ce-type"] and so on; connectors send them under the names of their protocol.
+	CloudEvent *WriteEvent `json:"cloudEvent"`
 }
+
+func (v *EncodeBody) check(d *Decoder) { d.exactlyOne(&v.Place, "encode", "format", "cloudEvent") }
 
 // Sort orders the body, a list, stably.
 type Sort struct {
@@ -86,6 +94,24 @@ type Log struct {
 	Level string `json:"level" penstock:"enum=debug|info|warn|error,default=info"`
 }
 
+// Script runs a function of a WebAssembly module over the message, and gives what it answers. The module gets JSON and gives JSON; it
+// reaches nothing else: no file, no network, no clock, no chance, and nothing of another message.
+type Script struct {
+	Place
+	// The module: {file: score.wasm}, relative to the file that the flow stands in, or {inline: …} in base64.
+	Wasm *Neighbour `json:"wasm" penstock:"required"`
+	// The function that is called, one that the module exports.
+	Function string `json:"function" penstock:"default=run,nonempty"`
+	// What it gets, a data tree. Left out, the body.
+	Input penstock.Tree `json:"input"`
+	// Name of the Schema of what it answers. It types the result, which is verified where it is read.
+	Schema Ref `json:"schema"`
+	// How much memory it may take for a message.
+	Memory penstock.Size `json:"memory" penstock:"default=16Mi,min=64Ki,max=1Gi"`
+	// How long it may take for a message, by the machine's clock. A message for which it takes longer fails with timeout.
+	Timeout penstock.Duration `json:"timeout" penstock:"default=100ms,min=1ms,max=1m"`
+}
+
 func (*Map) verb() string        { return "map" }
 func (*Assign) verb() string     { return "set" }
 func (*Remove) verb() string     { return "remove" }
@@ -96,3 +122,4 @@ func (*EncodeBody) verb() string { return "encode" }
 func (*Sort) verb() string       { return "sort" }
 func (*Mask) verb() string       { return "mask" }
 func (*Log) verb() string        { return "log" }
+func (*Script) verb() string     { return "script" }

@@ -53,6 +53,19 @@ type ClaimCheck struct {
 // IsRedeem reports whether a body is brought back.
 func (c *ClaimCheck) IsRedeem() bool { return c.Has("redeem") }
 
+// Redrive gives open dead letters of a flow to that flow again, where they died, in the order in which they died, as `penstock dlq redrive` does. Its result is {redriven, left}: how many were given in, and how many of those that were there when it began are left.
+type Redrive struct {
+	Place
+	// Name of the Flow whose dead letters are given in again: another one than that of the step, which keeps them in the store.
+	Flow Ref `json:"flow" penstock:"required"`
+	// Which of them, as an expression over each: body, meta and key are those of the dead letter, and error says why it died (code, message, step, path, attempts, origin, time) and how often it was redriven before (redriven). vars, params, request and now are those of the message that asks. Left out, all. One over which it can't be evaluated is not meant.
+	Where penstock.Expr `json:"where"`
+	// How many at most, the oldest first. Left out, all that were there when it began.
+	Limit int `json:"limit" penstock:"min=1"`
+	// How fast they are given in at most. Left out, as fast as the store takes them.
+	Rate penstock.Rate `json:"rate"`
+}
+
 // Delay holds every message back, for a time or until one. The wait outlives the process.
 type Delay struct {
 	Place
@@ -79,3 +92,4 @@ func (*Changes) verb() string    { return "changes" }
 func (*ClaimCheck) verb() string { return "claimCheck" }
 func (*Delay) verb() string      { return "delay" }
 func (*Throttle) verb() string   { return "throttle" }
+func (*Redrive) verb() string    { return "redrive" }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"penstock.dev/penstock"
@@ -26,11 +27,21 @@ type task func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*re
 // as many as the window allows: off the lane where the order permits, else the batch
 // waits for all of its own while the lanes beside it go on.
 func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slots, t task) {
-	if d := n.patience(); d > 0 {
+	if d := n.patience(); d > 0 && !n.remembers() { // what is remembered waits for a flight, which has the time of a try
 		t = x.f.within(d, n.Name, t)
 	}
 	if len(n.subs) > 0 {
 		t = x.guarded(t)
+	}
+	t = x.asked(w, n, t)
+	if n.caller != nil && x.f.r.looks.Load() != nil {
+		t = x.watched(n, t)
+	}
+	if n.remembers() {
+		if ms = x.remembered(w, n, ms); len(ms) == 0 {
+			x.give(ms)
+			return
+		}
 	}
 	switch {
 	case !n.waits:
@@ -56,20 +67,82 @@ func (x *exec) ask(w *work, pc int, n *node, ms []*penstock.Message, window *slo
 			x.away(w, pc, m, window, t)
 		}
 		x.give(ms)
+	case len(ms) == 1:
+		x.alone(w, n, ms, window, t)
+	case n.commands():
+		x.inKeyOrder(w, n, ms, window, t)
+	case x.lane != nil && n.writes():
+		x.inTurnOf(w, n, ms, window, t)
 	default:
 		x.together(w, n, ms, window, t)
 	}
+}
+
+// writes says that branches of the node write to sinks, which under total order must see messages in their order.
+func (n *node) writes() bool {
+	for _, s := range n.subs {
+		for i := range s.nodes {
+			inner := &s.nodes[i]
+			if _, ok := inner.Op.(*plan.Send); ok && inner.sink.outlet == nil || inner.commands() || inner.writes() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// inTurnOf runs the tasks of a batch one after the other.
+func (x *exec) inTurnOf(w *work, n *node, ms []*penstock.Message, window *slots, t task) {
+	kept := ms[:0]
+	for _, m := range ms {
+		r, err := x.f.windowed(x.ctx, window, m, t)
+		if err == nil {
+			err = x.store(w, n, m, r)
+		}
+		if err != nil {
+			x.fail(m, err)
+		} else {
+			kept = append(kept, m)
+		}
+	}
+	x.put(w, n.Next, kept)
+}
+
+// alone runs the task of one message in place, in the work's own memory: nobody else has to wait for it.
+func (x *exec) alone(w *work, n *node, ms []*penstock.Message, window *slots, t task) {
+	r, err := x.inPlace(w, ms[0], window, t)
+	if err == nil {
+		err = x.store(w, n, ms[0], r)
+	}
+	if err != nil {
+		x.fail(ms[0], err)
+		ms = ms[:0]
+	}
+	x.put(w, n.Next, ms)
+}
+
+func (x *exec) inPlace(w *work, m *penstock.Message, window *slots, t task) (r *reply, err error) {
+	if !window.within(x.ctx) {
+		return nil, x.ctx.Err()
+	}
+	defer window.give()
+	defer func() {
+		if v := recover(); v != nil { // a driver's: this message fails, the others go on
+			r, err = nil, NewFault(x.f.plan.Name, v)
+		}
+	}()
+	return t(x.ctx, w.batch, m)
 }
 
 // away runs the task off the lane and posts the message back with the reply.
 func (x *exec) away(w *work, pc int, m *penstock.Message, window *slots, t task) {
 	l := x.lane
 	l.leave(w, m)
-	attempt := max(x.tries, 1)
+	attempt, why := max(x.tries, 1), x.cause
 	x.f.r.busy()
 	x.f.beside.Go(func() {
 		defer x.f.r.idle()
-		p := &parcel{w: w, m: m, pc: pc, attempt: attempt, called: true}
+		p := &parcel{w: w, m: m, pc: pc, attempt: attempt, called: true, cause: why}
 		p.reply, p.err = x.f.windowed(x.ctx, window, m, t)
 		l.post(p, nil)
 	})
@@ -77,12 +150,12 @@ func (x *exec) away(w *work, pc int, m *penstock.Message, window *slots, t task)
 
 // windowed runs a task in memory of its own once the window has room.
 func (f *flow) windowed(ctx context.Context, window *slots, m *penstock.Message, t task) (r *reply, err error) {
-	if !window.take(ctx.Done()) {
+	if !window.within(ctx) {
 		return nil, ctx.Err()
 	}
 	defer window.give()
 	b := f.batches.get()
-	b.Runtime = f.r.runtime
+	b.Runtime = f.runtime
 	defer func() {
 		if v := recover(); v != nil { // a driver's: this message fails, the others go on
 			r, err = nil, NewFault(f.plan.Name, v)
@@ -151,15 +224,17 @@ func (f *flow) assign(b *penstock.Batch, m *penstock.Message, into step.Target, 
 
 // call asks the node's endpoint for each message.
 func (x *exec) call(w *work, pc int, n *node, ms []*penstock.Message) {
-	c := n.caller
+	c, first, patience := n.caller, x.tries <= 1, n.patience()
 	x.ask(w, pc, n, ms, c.window, func(ctx context.Context, b *penstock.Batch, m *penstock.Message) (*reply, error) {
+		if c.cache != nil {
+			return c.cache.ask(carried(ctx, m), c, b, m, n, first)
+		}
 		into := b.NewMessage()
 		into.Body.Reset(jsonview.JSON, []byte("null"))
-		if err := c.c.Call(ctx, b.Frame(m), into); err != nil {
+		if err := c.ask(carried(ctx, m), b.Frame(m), into, patience, first); err != nil {
 			return nil, err
 		}
-		absent := into.Meta.Get("absent")
-		return &reply{doc: into.Body, absent: absent.Kind() == penstock.KindBool && absent.Bool()}, nil
+		return &reply{doc: into.Body, absent: isAbsent(into)}, nil
 	})
 }
 
@@ -196,25 +271,38 @@ func (f *flow) timeout(ctx context.Context, d time.Duration) (context.Context, c
 	if d <= 0 {
 		return ctx, func() {}
 	}
+	return f.bounded(ctx, d, context.DeadlineExceeded)
+}
+
+// bounded ends ctx after d of the run's clock, with a cause.
+func (f *flow) bounded(ctx context.Context, d time.Duration, cause error) (context.Context, context.CancelFunc) {
+	if _, real := f.r.clock.(penstock.SystemClock); real && cause == context.DeadlineExceeded { //nolint:errorlint // this very one
+		return context.WithTimeoutCause(ctx, d, cause)
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	c, stop := f.r.clock.NewTimer(d)
+	over := make(chan struct{})
 	go func() {
-		defer stop()
 		select {
 		case <-c:
-			cancel(context.DeadlineExceeded)
-		case <-ctx.Done():
+			f.r.busy() // until the try has taken notice: a clock that is moved by hand must not go on before
+			cancel(cause)
+			stop()
+			<-over
+			f.r.idle()
+		case <-over:
 		}
 	}()
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		stop() // at once: a clock that is moved by hand must not find a timer that nobody waits for
 		cancel(context.Canceled)
-	}
+		close(over)
+	})
 }
 
 // timedOut names a time-out as such, whatever the driver made of it.
 func (f *flow) timedOut(ctx context.Context, d time.Duration, name string, err error) error {
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) && !isRefusal(err) && !errors.Is(err, errOverdrawn) {
 		if err == nil {
 			err = context.DeadlineExceeded
 		}

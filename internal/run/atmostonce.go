@@ -47,7 +47,7 @@ func (p *pump) first(in *intake) error {
 		}
 		err := f.r.store.Submit(store.Bulk, func(tx store.Tx) error {
 			if p.channel != nil {
-				return p.channel.group.Ack(tx, ranges)
+				return p.channel.group.Load().Ack(tx, ranges)
 			}
 			for stream, pos := range last {
 				pr := progress{prefix: pos, any: true}
@@ -61,7 +61,7 @@ func (p *pump) first(in *intake) error {
 			return err
 		}
 		if p.channel != nil {
-			p.channel.group.Acked(ranges)
+			p.channel.group.Load().Acked(ranges)
 			return nil
 		}
 	}

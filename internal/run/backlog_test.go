@@ -38,7 +38,7 @@ func TestASourceWaitsForAStoreThatHasStopped(t *testing.T) {
 	slow := &frozen{Store: p.store, goOn: make(chan struct{})}
 	r := p.runner()
 	r.opts.Store = func() (store.Store, error) { return slow, nil }
-	c := r.flows[0].commit
+	c := r.lives.flows[0].commit
 	c.most.messages = 1000
 	done := make(chan error, 1)
 	go func() {
@@ -138,7 +138,7 @@ func TestAMessageOfManyPartsIsWrittenInSeveralSegments(t *testing.T) {
 func TestASourceThatIsBusyDoesNotHoldUpAnother(t *testing.T) {
 	p := newPlant(t, &plan.Flow{Name: "a", Order: plan.None, Sources: append(fromLines("a"), &plan.Endpoint{Name: "a/from2", Driver: fromLines("a")[0].Driver}), Nodes: next(toChannel("c"))})
 	p.source = func() penstock.Source { return &resumable{} }
-	f := p.runner().flows[0]
+	f := p.runner().lives.flows[0]
 	c := f.commit
 	arrive := func(p *pump, messages int) *intake {
 		in := &intake{src: p, read: p.readSeq, count: messages, left: messages, tracks: make([]track, messages)}

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,23 +17,23 @@ import (
 type handover struct {
 	plan      *plan.Channel
 	producers atomic.Int32 // flows and steps that still may send
-	subs      []*subscription
+	subs      atomic.Pointer[[]*subscription]
 	handed    atomic.Int64
-	circle    bool // a flow that reads it feeds it, directly or through others
+	circle    atomic.Bool // a flow that reads it feeds it, directly or through others
 }
 
 // circles marks the channels that are part of a circle of flows, and closes those that nobody
 // feeds.
-func (r *Runner) circles() {
+func (w *wiring) circles(flows []*flow) {
 	feeds := map[*handover][]*handover{} // what the readers of a channel send to
-	for _, f := range r.flows {
+	for _, f := range flows {
 		for _, p := range f.pumps {
 			if s, ok := p.source.(*subscription); ok {
 				feeds[s.ch] = append(feeds[s.ch], f.feeds...)
 			}
 		}
 	}
-	for _, c := range r.channels {
+	for _, c := range w.channels {
 		seen := map[*handover]bool{}
 		var visit func(*handover)
 		visit = func(from *handover) {
@@ -44,11 +45,9 @@ func (r *Runner) circles() {
 			}
 		}
 		visit(c)
-		c.circle = seen[c]
+		c.circle.Store(seen[c])
 		if c.producers.Load() == 0 {
-			for _, s := range c.subs {
-				s.close()
-			}
+			c.end()
 		}
 	}
 }
@@ -60,7 +59,9 @@ type subscription struct {
 	cond     cond
 	packets  []*penstock.Batch
 	messages int
-	closed   bool
+	limit    int  // packets that may be read; below 0: all
+	closed   bool // no more will come
+	gone     bool // nobody reads it: what is sent to it is nobody's
 	r        *Runner
 }
 
@@ -68,15 +69,50 @@ const defaultCapacity = 1024
 
 func newHandover(p *plan.Channel) *handover { return &handover{plan: p} }
 
+// subscribe makes a reading end, which gets nothing before it is attached.
 func (c *handover) subscribe(r *Runner) *subscription {
-	s := &subscription{ch: c, r: r}
+	s := &subscription{ch: c, r: r, limit: -1}
 	s.cond.init(r, &s.mu)
-	c.subs = append(c.subs, s)
 	return s
 }
 
-// put hands b over; it waits while the channel is full. False when the run is stopped.
-func (s *subscription) put(ctx context.Context, b *penstock.Batch) bool {
+// readers are the reading ends.
+func (c *handover) readers() []*subscription {
+	if all := c.subs.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// attach lets s have what is sent from now on. One goroutine at a time attaches and detaches.
+func (c *handover) attach(s *subscription) {
+	all := append(slices.Clone(c.readers()), s)
+	c.subs.Store(&all)
+}
+
+// detach ends that.
+func (c *handover) detach(s *subscription) {
+	all := slices.DeleteFunc(slices.Clone(c.readers()), func(o *subscription) bool { return o == s })
+	c.subs.Store(&all)
+}
+
+// attach lets the flow have what is sent to the channels in memory that it reads.
+func (f *flow) attach() {
+	for _, s := range f.subs {
+		s.ch.attach(s)
+	}
+}
+
+// end lets the readers see the end, behind what is there.
+func (c *handover) end() {
+	for _, s := range c.readers() {
+		s.close()
+	}
+}
+
+// put hands b over; it waits while the channel is full, but where its reader waits for the sender to have nothing in flight. False when the
+// run is stopped.
+func (s *subscription) put(ctx context.Context, b *penstock.Batch, halted *atomic.Bool) bool {
 	limit := s.ch.plan.Capacity
 	if limit <= 0 {
 		limit = defaultCapacity
@@ -85,8 +121,12 @@ func (s *subscription) put(ctx context.Context, b *penstock.Batch) bool {
 	defer stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.messages > 0 && s.messages+len(b.Msgs) > limit && ctx.Err() == nil && !s.closed {
+	for s.messages > 0 && s.messages+len(b.Msgs) > limit && ctx.Err() == nil && !s.closed && !s.gone && !halted.Load() {
 		s.cond.wait()
+	}
+	if s.gone {
+		s.r.recycle(b)
+		return true
 	}
 	if ctx.Err() != nil || s.closed {
 		return false
@@ -102,6 +142,57 @@ func (s *subscription) close() {
 	s.closed = true
 	s.cond.wake()
 	s.mu.Unlock()
+}
+
+// wake lets who waits look again.
+func (s *subscription) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cond.wake()
+}
+
+// cut lets the reader see what was sent so far, and nothing behind it, until mend is called or the reader is gone.
+func (s *subscription) cut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = len(s.packets)
+}
+
+func (s *subscription) mend() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limit = -1
+	s.cond.wake()
+}
+
+// read says that its reader has had all that it may have.
+func (s *subscription) read() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limit == 0 || len(s.packets) == 0
+}
+
+// ended says that its reader has seen the end, or will.
+func (s *subscription) ended() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// reopen takes back the end: there are senders again.
+func (s *subscription) reopen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = false
+}
+
+// goes says that nobody reads it any more.
+func (s *subscription) goes() {
+	s.ch.detach(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gone, s.packets, s.messages = true, nil, 0
+	s.cond.wake()
 }
 
 // left is how many messages nobody has read.
@@ -122,10 +213,10 @@ func (s *subscription) Read(ctx context.Context, into *penstock.Batch) error {
 	stop := s.cond.wakeAfter(ctx)
 	defer stop()
 	s.mu.Lock()
-	for len(s.packets) == 0 && !s.closed && ctx.Err() == nil {
+	for (len(s.packets) == 0 && !s.closed || s.limit == 0) && ctx.Err() == nil {
 		s.cond.wait()
 	}
-	if len(s.packets) == 0 {
+	if len(s.packets) == 0 || s.limit == 0 {
 		s.mu.Unlock()
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -136,6 +227,9 @@ func (s *subscription) Read(ctx context.Context, into *penstock.Batch) error {
 	s.packets[0] = nil
 	s.packets = s.packets[1:]
 	s.messages -= len(b.Msgs)
+	if s.limit > 0 {
+		s.limit--
+	}
 	s.cond.wake()
 	s.mu.Unlock()
 	into.Swap(b)
@@ -161,7 +255,7 @@ func (*channelSink) Open(context.Context) error { return nil }
 // Write implements penstock.Sink: it copies the messages out of the sender's memory and
 // hands them to each reader.
 func (c *channelSink) Write(ctx context.Context, b *penstock.Batch) error {
-	for _, sub := range c.ch.subs {
+	for _, sub := range c.ch.readers() {
 		out := c.flow.r.batches.get()
 		for _, m := range b.Msgs {
 			copyOut(out, out.Append(), m)
@@ -169,7 +263,7 @@ func (c *channelSink) Write(ctx context.Context, b *penstock.Batch) error {
 		for i, m := range out.Msgs {
 			m.Pos = penstock.Position{Stream: c.ch.plan.Name, Offset: c.ch.handed.Load() + int64(i)}
 			if c.ch.plan.Key != nil {
-				out.Runtime = c.flow.r.runtime
+				out.Runtime = c.flow.runtime
 				key, err := text(c.ch.plan.Key, out.Frame(m), "key of channel "+c.ch.plan.Name)
 				if err != nil {
 					return &penstock.BatchError{Errs: map[int]error{i: err}}
@@ -177,7 +271,7 @@ func (c *channelSink) Write(ctx context.Context, b *penstock.Batch) error {
 				m.Key = key
 			}
 		}
-		if !sub.put(ctx, out) {
+		if !sub.put(ctx, out, &c.flow.halted) {
 			return context.Canceled
 		}
 	}
@@ -191,8 +285,6 @@ func (*channelSink) Close(context.Context) error { return nil }
 // release says that a sender has ended; after the last the readers see the end.
 func (c *handover) release() {
 	if c.producers.Add(-1) == 0 {
-		for _, s := range c.subs {
-			s.close()
-		}
+		c.end()
 	}
 }

@@ -28,7 +28,7 @@ func (x *exec) checkIn(w *work, n *node, op *plan.Claim, m *penstock.Message) er
 		x.scratch = dst
 		body.Reset(jsonview.JSON, w.batch.Arena().Copy(dst))
 	}
-	claim := x.f.r.runtime.UUID()
+	claim := x.f.runtime.UUID()
 	m.Lineage.(*track).claim(x.author(m), claim, m, x.f.header(m, x.f.now()), x.f.r.clock.Now().Add(op.Retain))
 	m.Body = body
 	m.Meta.Set("claim", penstock.StringValue(claim))

@@ -15,13 +15,14 @@ import (
 type committer struct {
 	f    *flow
 	poke chan struct{} // something is ready; counted as busy by who pokes
-	done chan struct{} // closed when run has returned
+	done chan struct{} // closed when run has returned, and the run was told how
 
 	mu     sync.Mutex
 	moved  cond       // something was committed, or is over
 	late   []*track   // stragglers that are done
 	ending *stageNode // its sources have ended
 	closed bool       // nothing more will come
+	parted
 
 	backlog int64 // see stageBacklog; tests make it small
 	ready   load  // of the intakes that have been through the lanes, and are in no transaction yet
@@ -93,10 +94,12 @@ func (c *committer) straggled(t *track) {
 
 // run commits until close, or until ctx ends.
 func (c *committer) run(ctx context.Context) error {
-	defer close(c.done)
 	defer c.leave()
 	for {
 		u := &c.unit
+		if c.rest(ctx) {
+			return nil
+		}
 		over := c.gather(u)
 		due, more, err := c.stages(ctx, u)
 		if err != nil {
@@ -191,7 +194,7 @@ func (c *committer) next(p *pump) *intake {
 // intake takes those messages of an intake that are done. The others stay behind, and with order: per-key those of the
 // same key that were read after them.
 func (c *committer) intake(u *unit, in *intake) {
-	keyed, places := c.f.keyed, in.src.places()
+	keyed, places := c.f.keyed && in.src.server == nil, in.src.places() // requests of a key have taken turns
 	for i := range in.tracks {
 		t := &in.tracks[i]
 		open := t.state.CompareAndSwap(trackOpen, trackLate)
@@ -301,7 +304,7 @@ func (c *committer) linger(ctx context.Context, u *unit) bool {
 		return false
 	}
 	c.mu.Lock()
-	over := c.closed || c.ending != nil
+	over := c.closed || c.hurry || c.ending != nil
 	c.mu.Unlock()
 	for _, p := range c.f.pumps {
 		over = over || p.over()
@@ -345,6 +348,7 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 	if err := u.settle(ctx); err != nil {
 		return err
 	}
+	u.measure()
 	c.mu.Lock()
 	for _, s := range c.f.stages {
 		if b := u.appends[s.out]; b != nil {
@@ -357,7 +361,11 @@ func (c *committer) commit(ctx context.Context, u *unit) error {
 			s.waiting.Add(-1)
 		}
 		if in.left--; in.left == 0 {
+			if in.src.server == nil { // else with the answer
+				in.endSpans()
+			}
 			in.src.open--
+			in.committed()
 			in.part()
 		}
 	}
@@ -438,19 +446,20 @@ func (c *committer) settled(ctx context.Context, pumps ...*pump) {
 // what the rest of the flow can't take.
 const stageBacklog = 1 << 16
 
-// room waits until there is not too much that is not durable yet, nor, for those who read on in front of durable steps, behind them; or
-// until ctx has ended.
-func (c *committer) room(ctx context.Context, p *pump) {
+// room waits until there is not too much that is not durable yet, nor, for those who read on in front of durable steps, behind them; false
+// where ctx has ended before.
+func (c *committer) room(ctx context.Context, p *pump) (there bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.crowded(p) {
-		return
+		return true
 	}
 	stop := c.moved.wakeAfter(ctx)
 	defer stop()
 	for c.crowded(p) && ctx.Err() == nil && !c.over() {
 		c.moved.wait()
 	}
+	return !c.crowded(p)
 }
 
 // crowded says that p is to read no further now.

@@ -19,9 +19,9 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 		t.recorded.takeBack(m)
 	}
 	b := f.batches.get()
-	b.Runtime = f.r.runtime
+	b.Runtime = f.runtime
 	c := b.Append()
-	c.Key, c.Time, c.Lineage = m.Key, m.Time, m.Lineage
+	c.Key, c.Time, c.Lineage, c.Descent = m.Key, m.Time, m.Lineage, m.Descent
 	c.Meta.CopyFrom(&m.Meta)
 	c.Body = readable(b, t.orig)
 	c.Vars = append(c.Vars[:0], t.vars...)
@@ -35,13 +35,14 @@ func (x *exec) deadKept(w *work, m *penstock.Message, cause error, stepName stri
 	f.dead.sent.Add(1)
 	if !errors.Is(cause, errParked) {
 		f.stats.reject(cause, stepName)
+		x.logDead(m, cause, stepName)
 	}
 	x.end(w, []*penstock.Message{m}, fateDead)
 }
 
 // deadStore is the place of dead letters in a run that keeps no state: the store is opened with the first of them.
 type deadStore struct {
-	f    *flow
+	r    *Runner
 	name string
 }
 
@@ -50,14 +51,14 @@ func (*deadStore) Open(context.Context) error { return nil }
 
 // Write implements penstock.Sink: what it has taken is durable.
 func (d *deadStore) Write(ctx context.Context, b *penstock.Batch) error {
-	st, err := d.f.r.theStore()
+	st, err := d.r.theStore()
 	if err != nil {
 		return err
 	}
-	now := d.f.r.clock.Now().UnixNano()
+	now := d.r.clock.Now().UnixNano()
 	bundle := store.Bundle{N: len(b.Msgs), MinTime: now, MaxTime: now}
 	for _, m := range b.Msgs {
-		bundle.Data = store.AppendFrame(bundle.Data, record.Append(nil, d.f.header(m, now), m, nil))
+		bundle.Data = store.AppendFrame(bundle.Data, record.Append(nil, record.Header{Time: now, Origin: m.Lineage.Origin()}, m, nil))
 	}
 	return st.Submit(store.Bulk, func(tx store.Tx) error {
 		_, err := tx.Append(d.name, bundle)

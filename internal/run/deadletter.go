@@ -3,6 +3,7 @@ package run
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -18,13 +19,19 @@ import (
 // dead sends a message to the flow's dead letter: the body as it came, and meta.dead that
 // says why. A dead letter that can't be written stops the run: nothing is lost silently.
 func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, attempts int) {
+	cause = x.f.hide(cause)
+	x.died(m, stepName, cause)
+	if t, ok := m.Lineage.(*track); ok && t.in.src.takesJobs() && x.f.durable {
+		x.failJob(w, m, cause, stepName)
+		return
+	}
 	if x.f.dead.outlet != nil {
 		x.deadKept(w, m, cause, stepName, attempts)
 		return
 	}
-	b := &penstock.Batch{Runtime: x.f.r.runtime}
+	b := &penstock.Batch{Runtime: x.f.runtime}
 	c := b.Append()
-	c.Key, c.Pos, c.Time, c.Lineage = m.Key, m.Pos, m.Time, m.Lineage
+	c.Key, c.Pos, c.Time, c.Lineage, c.Descent = m.Key, m.Pos, m.Time, m.Lineage, m.Descent
 	c.Meta.CopyFrom(&m.Meta)
 	c.Vars = append(c.Vars, m.Vars...)
 	c.Body = m.Body
@@ -37,7 +44,7 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 	c.Body = readable(b, c.Body)
 	c.Meta.Set("dead", x.f.deadMeta(cause, stepName, attempts, m, entryFrom))
 	x.f.envelop(b, c)
-	if err := x.f.dead.write(x.ctx, b); err != nil {
+	if err := x.f.dead.write(x.ctx, b, false); err != nil {
 		x.f.fatal(&penstock.Error{Code: penstock.CodeOf(err), Op: "dead letter of " + x.f.plan.Name, Err: err, Hint: notSettled(err)})
 		x.f.log.Error("dead letter not written", "cause", cause, "error", err)
 		w.mem--
@@ -47,6 +54,7 @@ func (x *exec) dead(w *work, m *penstock.Message, cause error, stepName string, 
 		t.recorded.takeBack(m)
 	}
 	x.f.stats.reject(cause, stepName)
+	x.logDead(m, cause, stepName)
 	x.end(w, []*penstock.Message{m}, fateDead)
 }
 
@@ -90,7 +98,8 @@ func readable(b *penstock.Batch, d *jsonview.Doc) *jsonview.Doc {
 
 // deadMeta is meta.dead: error (code, message, path), step, attempts, flow, origin (the stream and the line),
 // offset (the byte at which the message begins there), entry (where it is to be given in again), held and number (with order: park, the key that
-// it holds back, and its place among those), time.
+// it holds back, and its place among those), redriven (how often it was given in
+// again before, from the first time on), identity (of the message where it is written, in flows that send to what knows its messages), trace (its identity, where the message has one), time.
 func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.Message, entry string) penstock.Value {
 	str := penstock.StringValue
 	e := errorValue(cause, stepName, attempts)
@@ -105,6 +114,15 @@ func (f *flow) deadMeta(cause error, stepName string, attempts int, m *penstock.
 	fields = append(fields, penstock.Entry{Key: str("entry"), Value: str(entry)})
 	if t, ok := m.Lineage.(*track); ok && f.parked != nil {
 		fields = append(fields, penstock.Entry{Key: str("held"), Value: str(t.heldKey)}, penstock.Entry{Key: str("number"), Value: penstock.IntValue(t.number)})
+	}
+	if t, ok := m.Lineage.(*track); ok && t.lasting != nil && t.times > 0 {
+		fields = append(fields, penstock.Entry{Key: str(timesField), Value: penstock.IntValue(t.times)})
+	}
+	if t, ok := m.Lineage.(*track); ok && f.knows {
+		fields = append(fields, penstock.Entry{Key: str(identityField), Value: str(string(t.AppendIdentity(nil, 0)))})
+	}
+	if trace := traceOf(m); !trace.IsZero() {
+		fields = append(fields, penstock.Entry{Key: str("trace"), Value: str(hex.EncodeToString(trace.TraceID[:]))})
 	}
 	fields = append(fields,
 		penstock.Entry{Key: str("time"), Value: str(f.r.clock.Now().UTC().Format(time.RFC3339Nano))},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -163,5 +164,34 @@ func TestWhatCantBeMadeDurableEndsTheRun(t *testing.T) {
 	sum, err := r.Run(ctx)
 	if !errors.Is(err, errFull) || sum.Stopped || len(src.settled) > 0 {
 		t.Errorf("%v, stopped %v, %d settled", err, sum.Stopped, len(src.settled))
+	}
+}
+
+// TestTheSourceHearsWhatDied: a message, or a part of one, or one of a group.
+func TestTheSourceHearsWhatDied(t *testing.T) {
+	odd := plan.Node{Op: &plan.Apply{Step: parsed(func(_ *penstock.Batch, m *penstock.Message) error {
+		if n, _ := m.Body.Int(m.Body.Field(0, "n", nil)); n%2 == 1 {
+			return penstock.E(penstock.Invalid, "odd", "body", "it is odd")
+		}
+		return nil
+	})}}
+	for _, order := range orders {
+		out := &noted{}
+		b := &bench{
+			flow:   &plan.Flow{Name: "f", Order: order, Concurrency: 2, Slots: 2, Nodes: next(plan.Node{Op: &plan.Split{Each: field("list"), As: -1, Index: -1}}, odd, send("out"))},
+			source: &lines{docs: []string{`{"list":[{"n":2},{"n":1},{"n":4}]}`, `{"list":[]}`, `{"list":[{"n":4}]}`, `{"list":7}`, `{`}, batch: 2},
+			sinks:  map[string]*noted{"out": out},
+		}
+		b.run(t)
+		dead := make([]bool, 5)
+		for _, o := range b.source.settled {
+			dead[o.Pos.Offset] = o.Dead
+			if o.Err != nil {
+				t.Error(o.Err)
+			}
+		}
+		if want := []bool{true, false, false, true, true}; !slices.Equal(dead, want) {
+			t.Errorf("%s: %v died, want %v", order, dead, want)
+		}
 	}
 }

@@ -30,8 +30,12 @@ func inChannel(flow string) string   { return flow + "#in" }
 type durable struct {
 	name      string
 	plan      *plan.Channel // nil: internal
-	producers atomic.Int32  // flows and steps of this run that still may send
-	sources   []*channelSource
+	entity    string        // whose events it holds, and in which part; "": it holds messages
+	part      int
+	producers atomic.Int32 // flows and steps of this run that still may send
+	sources   readers
+	takers    enders      // of a queue of jobs
+	ended     atomic.Bool // its readers were told that nobody sends any more
 	out       *outlet
 	c         *channel.Channel // nil until the store is open
 }
@@ -41,6 +45,7 @@ type outlet struct {
 	name   string
 	key    penstock.Program // what the key becomes; nil: it stays
 	handed atomic.Int64
+	jobs   *plan.JobQueue // what goes there are jobs; else nil
 }
 
 // Open implements penstock.Sink.
@@ -54,17 +59,13 @@ func (o *outlet) Write(context.Context, *penstock.Batch) error {
 // Close implements penstock.Sink.
 func (*outlet) Close(context.Context) error { return nil }
 
-// durable finds a channel of the store, or makes it known.
-func (r *Runner) durable(name string, p *plan.Channel) *durable {
-	d := r.durables[name]
-	if d == nil {
-		d = &durable{name: name, plan: p, out: &outlet{name: name}}
-		if p != nil {
-			d.out.key = p.Key
-		}
-		r.durables[name] = d
+// become gives the channel its plan; nil: it has none. Nobody may use the channel meanwhile.
+func (d *durable) become(p *plan.Channel) {
+	if d.plan = p; p != nil {
+		d.out.key, d.out.jobs = p.Key, p.Jobs
+	} else {
+		d.out.key, d.out.jobs = nil, nil
 	}
-	return d
 }
 
 // summary counts what this run sent.
@@ -81,19 +82,21 @@ func (d *durable) config() channel.Config {
 	return c
 }
 
-// release says that a sender has ended; after the last the readers see the end.
-func (d *durable) release() {
-	if d.producers.Add(-1) == 0 {
+// release says that a sender has ended; after the last the readers see the end, unless other processes send there, too.
+func (d *durable) release(others bool) {
+	if d.producers.Add(-1) == 0 && !others {
 		d.end()
 	}
 }
 
 func (d *durable) end() {
-	for _, s := range d.sources {
-		if s.group != nil {
-			s.group.End()
+	d.ended.Store(true)
+	d.sources.each(func(s *channelSource) {
+		if g := s.group.Load(); g != nil {
+			g.End()
 		}
-	}
+	})
+	d.takers.end()
 }
 
 // channelSource reads a durable channel.
@@ -103,7 +106,7 @@ type channelSource struct {
 	consumer string
 	stage    *stageNode // nil: not the reader behind a durable step
 	redrive  bool       // messages that died before: each says where it goes on
-	group    *channel.Group
+	group    atomic.Pointer[channel.Group]
 	reader   *channel.Reader
 	waits    channel.Waits
 	held     []channel.Delivery // read, and not handed on: they go on elsewhere
@@ -114,7 +117,7 @@ type channelSource struct {
 
 func (r *Runner) newChannelSource(d *durable, f *flow, consumer string) *channelSource {
 	s := &channelSource{d: d, f: f, consumer: consumer, entry: fromEntry}
-	d.sources = append(d.sources, s)
+	d.sources.add(s)
 	return s
 }
 
@@ -131,14 +134,14 @@ func (s *channelSource) Open(ctx context.Context) error {
 		name = queueGroup
 	}
 	start := channel.Start{}
-	if s.d.plan != nil {
+	if s.d.plan != nil && !s.f.later {
 		start = s.f.r.opts.From.start()
 	}
 	g, err := s.d.c.Group(ctx, name, start)
 	if err != nil {
 		return err
 	}
-	s.group = g
+	s.group.Store(g)
 	s.reader = g.Join(s.waits)
 	if p := s.stage; p != nil {
 		left, _ := g.Lag()
@@ -168,13 +171,16 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 			s.held = slices.Clone(ds[i:])
 			return nil
 		}
-		v, err := record.Parse(ds[i].Record)
+		m, ok, err := s.message(ctx, &ds[i], into)
 		if err != nil {
+			if len(into.Msgs) > 0 && s.d.entity != "" { // those before it go on; then it is its turn again
+				s.held = slices.Clone(ds[i:])
+				return nil
+			}
 			return s.damaged(ds[i].Position, err)
 		}
-		m, err := v.Message(into, s.f.plan.Vars)
-		if err != nil {
-			return s.damaged(ds[i].Position, err)
+		if !ok {
+			continue
 		}
 		m.Pos = penstock.Position{Stream: s.d.name, Offset: ds[i].Position, Next: ds[i].Position + 1}
 		s.bytes += int64(len(ds[i].Record))
@@ -196,8 +202,24 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 	return nil
 }
 
+// message makes a message of what was read; false: none comes of it.
+func (s *channelSource) message(ctx context.Context, d *channel.Delivery, into *penstock.Batch) (*penstock.Message, bool, error) {
+	if s.d.entity != "" {
+		return s.event(ctx, d.Position, d.Record, into)
+	}
+	v, err := record.Parse(d.Record)
+	if err != nil {
+		return nil, false, err
+	}
+	m, err := v.Message(into, s.f.plan.Vars)
+	return m, err == nil, err
+}
+
 // damaged is about a message that can't be read: the channel is stopped, for nothing of it may get lost.
 func (s *channelSource) damaged(pos int64, err error) error {
+	if s.d.entity != "" {
+		return err // it says which event, and what to do
+	}
 	return &penstock.Error{Code: penstock.Internal, Op: "read channel " + s.d.name, Path: journal.ID(s.d.name, pos, 0), Err: err,
 		Hint: "`penstock store check` says what else is damaged; `penstock backup restore` brings a backup back"}
 }
@@ -211,21 +233,28 @@ func (s *channelSource) Close(context.Context) error {
 		s.reader.Leave()
 		s.reader = nil
 	}
+	s.d.sources.remove(s)
 	return nil
 }
 
 // openStore opens the store of a run that keeps state, and its channels.
 func (r *Runner) openStore(ctx context.Context) error {
-	if !r.plan.Durable {
+	if !r.current().Durable {
 		return nil
 	}
 	st, err := r.theStore()
 	if err != nil {
 		return err
 	}
+	if err := r.knowStore(ctx, st); err != nil {
+		return err
+	}
 	r.hub = channel.NewHub(st, r.clock, channel.Options{})
 	var errs []error
-	for _, d := range r.durables {
+	for _, d := range r.wiring().durables {
+		if d.out.jobs != nil {
+			continue // it is no channel
+		}
 		c, err := r.hub.Open(d.config())
 		if err != nil {
 			errs = append(errs, err)
@@ -236,10 +265,10 @@ func (r *Runner) openStore(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := r.checkSteps(ctx, st); err != nil {
+	if err := r.checkSteps(ctx, st, r.list(), r.current().Known); err != nil {
 		return err
 	}
-	for _, f := range r.flows {
+	for _, f := range r.list() {
 		if err := f.restore(ctx, st); err != nil {
 			return err
 		}
@@ -268,6 +297,9 @@ func (r *Runner) theStore() (store.Store, error) {
 // restore reads what earlier runs of the flow left: positions, the state of durable steps, parked keys.
 func (f *flow) restore(ctx context.Context, st store.Store) error {
 	for _, p := range f.pumps {
+		if p.heir != nil {
+			continue // it knows
+		}
 		if err := p.restore(ctx, st); err != nil {
 			return err
 		}
@@ -278,7 +310,7 @@ func (f *flow) restore(ctx context.Context, st store.Store) error {
 		}
 		s.due.Store(s.machine.Due())
 	}
-	if f.parked != nil {
+	if f.parked != nil && (f.before == nil || f.before.parked == nil) {
 		return f.parked.load(ctx, f, st)
 	}
 	return nil
@@ -294,7 +326,7 @@ func (p *pump) restore(ctx context.Context, st store.Store) error {
 	if !p.keeps {
 		return nil
 	}
-	if p.flow.r.opts.From.anew() {
+	if !p.flow.later && p.flow.r.opts.From.anew() {
 		return p.source.(penstock.Positioned).Resume(ctx, nil)
 	}
 	var from []penstock.Position

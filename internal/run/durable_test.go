@@ -410,13 +410,19 @@ func TestASourceWaitsForWhatStandsBehindADurableStep(t *testing.T) {
 		return "{}", nil
 	})
 	r := p.runner()
-	r.flows[0].commit.backlog = backlog
+	r.lives.flows[0].commit.backlog = backlog
+	s := r.lives.flows[0].stages[0]
+	src.stopAt, src.stop = backlog+40, func() { // the source is fast: it waits until what it has given stands behind the step
+		for s.waiting.Load() <= backlog {
+			runtime.Gosched()
+		}
+		src.stop = nil
+	}
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.Run(t.Context())
 		done <- err
 	}()
-	s := r.flows[0].stages[0]
 	for s.waiting.Load() <= backlog { // nothing takes from behind the step
 		runtime.Gosched()
 	}

@@ -196,6 +196,12 @@ type bench struct {
 	callers map[string]penstock.Caller
 	dead    *noted
 	clock   penstock.Clock
+
+	runner *Runner // of a flow that is served
+	stop   func() error
+	aborts bool
+	hides  Redactor
+	made   func(*Runner) // is given the runner before it runs; nil is none
 }
 
 func (b *bench) run(t testing.TB) *Summary {
@@ -217,7 +223,7 @@ func (b *bench) try(t testing.TB, ctx context.Context) (*Summary, error) {
 		b.flow.Sources = []*plan.Endpoint{sourceEndpoint()}
 	}
 	r, err := New(&plan.Plan{Flows: []*plan.Flow{b.flow}}, Options{
-		Clock: b.clock, DeadLetters: t.TempDir(),
+		Clock: b.clock, DeadLetters: t.TempDir(), Secrets: b.hides,
 		Replace: func(_ *plan.Flow, role Role, ep *plan.Endpoint) (any, bool) {
 			switch role {
 			case RoleSource:
@@ -236,6 +242,9 @@ func (b *bench) try(t testing.TB, ctx context.Context) (*Summary, error) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if b.made != nil {
+		b.made(r)
 	}
 	return r.Run(ctx)
 }

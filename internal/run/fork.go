@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/jsonview"
 )
@@ -35,7 +36,7 @@ func (r *subResults) failed(_ *penstock.Message, err error) {
 // child makes a message for a branch: a copy that shares the body.
 func child(b *penstock.Batch, m *penstock.Message, seq int) *penstock.Message {
 	c := b.NewMessage()
-	c.Body, c.Key, c.Pos, c.Time, c.Lineage, c.Seq = m.Body, m.Key, m.Pos, m.Time, m.Lineage, uint64(seq)
+	c.Body, c.Key, c.Pos, c.Time, c.Lineage, c.Descent, c.Seq = m.Body, m.Key, m.Pos, m.Time, m.Lineage, m.Descent, uint64(seq)
 	c.Meta.CopyFrom(&m.Meta)
 	c.Vars = append(c.Vars[:0], m.Vars...)
 	return c
@@ -44,12 +45,34 @@ func child(b *penstock.Batch, m *penstock.Message, seq int) *penstock.Message {
 // branch runs a sub-program over messages and gives their ends.
 func (x *exec) branch(ctx context.Context, owner *penstock.Message, b *penstock.Batch, p *program, inherit *plan.Retry, ms []*penstock.Message) (*subResults, []*penstock.Batch, error) {
 	res := &subResults{msgs: make([]*penstock.Message, len(ms))}
-	sub := newExec(ctx, x.f, p, inherit)
-	sub.results, sub.owner = res, owner
+	sub := p.exec(ctx, x.f, inherit)
+	sub.results, sub.owner, sub.inRequest = res, owner, x.awaited()
 	sub.try, _ = ctx.Value(tryKey{}).(*attempt)
+	if x.f.r.tracer != nil {
+		sub.span, _ = ctx.Value(spanKey{}).(*observe.Span)
+	}
 	w := &work{batch: b}
 	sub.run(w, 0, ms)
+	p.spent(sub) // not where it panics: it is in the middle of something
 	return res, w.extra, res.err
+}
+
+// exec gives what runs the program once, as a branch.
+func (p *program) exec(ctx context.Context, f *flow, inherit *plan.Retry) *exec {
+	x := p.execs.get()
+	if x.prog == nil {
+		*x = *newExec(ctx, f, p, inherit)
+	}
+	x.ctx, x.inherit = ctx, inherit
+	return x
+}
+
+// spent takes x back: nothing is left in it but its memory.
+func (p *program) spent(x *exec) {
+	clear(x.before[:cap(x.before)])
+	clear(x.fails[:cap(x.fails)])
+	*x = exec{f: x.f, prog: p, buckets: x.buckets, joined: x.joined, spare: x.spare, before: x.before[:0], scratch: x.scratch[:0], fails: x.fails[:0]}
+	p.execs.put(x)
 }
 
 // fork runs parallel or forEach for each message.
@@ -66,6 +89,9 @@ func (x *exec) forkOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 			return nil, &penstock.Error{Code: penstock.Invalid, Op: n.Name, Path: "body", Err: err}
 		}
 	}
+	if op.Pick != nil {
+		return x.balanced(ctx, b, n, op, m)
+	}
 	var children []*penstock.Message
 	if op.Each == nil {
 		for i := range op.Branches {
@@ -75,6 +101,7 @@ func (x *exec) forkOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 		list := op.Each.Eval(b.Frame(m))
 		err := eachOf(list, n.Name, func(i int, v penstock.Value) error {
 			c := child(b, m, i)
+			c.Descent = m.Descent.Part(i)
 			if err := bind(b, c, op.As, op.Index, i, v); err != nil {
 				return err
 			}
@@ -90,6 +117,9 @@ func (x *exec) forkOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 			return n.subs[i]
 		}
 		return n.subs[0]
+	}
+	if op.Partial != nil {
+		return x.partial(ctx, b, n, op, m, children, prog)
 	}
 	ends := make([]*penstock.Message, len(children))
 	r := &reply{}
@@ -139,7 +169,7 @@ func (x *exec) apart(ctx context.Context, owner *penstock.Message, n *node, op *
 			}
 		}()
 		b := x.f.batches.get()
-		b.Runtime = x.f.r.runtime
+		b.Runtime = x.f.runtime
 		own := child(b, children[i], 0)
 		res, mem, err := x.branch(ctx, owner, b, prog(i), x.inner(n), []*penstock.Message{own})
 		ends[i], errs[i] = res.msgs[0], err
@@ -213,6 +243,7 @@ func (x *exec) loopOne(ctx context.Context, b *penstock.Batch, n *node, op *plan
 	r := &reply{}
 	cur := child(b, m, 0)
 	for round := 0; ; round++ {
+		cur.Descent = m.Descent.Part(round)
 		if round == op.Max {
 			return nil, &penstock.Error{Code: penstock.Unprocessable, Op: n.Name, Err: errors.New("until does not hold after the last round"), Hint: "raise max, or look at until"}
 		}

@@ -22,6 +22,7 @@ const (
 	reasonEnd      = "end"
 	reasonBound    = "bound"
 	reasonLate     = "late"
+	reasonReload   = "reload"
 )
 
 // groups is the state of one aggregate step: open groups by key, and when each is due.
@@ -41,7 +42,11 @@ type groups struct {
 	poke    chan struct{} // the earliest due time changed
 	moved   cond          // the clock completed groups
 	watched bool          // a watch runs
-	count   atomic.Int64
+	halted  bool          // the clock completes nothing for now
+	kept    bool          // the flow that follows takes over what is open
+
+	releasing bool // some that the clock completed are not sent on yet
+	count     atomic.Int64
 }
 
 func newGroups(f *flow, n *node, op *plan.Group) *groups {
@@ -232,7 +237,10 @@ func (grp *openGroup) message(f *flow, b *penstock.Batch, into step.Target) (*pe
 	m.Time = time.Unix(0, grp.lastAt).UTC()
 	d := b.NewDoc()
 	d.Reset(jsonview.JSON, append(grp.body, ']'))
-	m.Lineage = &lineages{tracks: grp.tracks, first: fmt.Sprintf("%s (first of %d)", grp.first, grp.n), orig: d}
+	l := &lineages{tracks: grp.tracks, first: fmt.Sprintf("%s (first of %d)", grp.first, grp.n), id: grp.firstID, orig: d}
+	l.live.Store(1)
+	f.groupSpan(grp, l)
+	m.Lineage = l
 	if into.Root == step.Body && len(into.Steps) == 0 {
 		m.Body = d
 		return m, nil
@@ -260,6 +268,7 @@ func (x *exec) emitHere(w *work, n *node, done []*openGroup) {
 	for _, grp := range done {
 		m, err := grp.message(x.f, w.batch, n.groups.op.Into)
 		w.mem++
+		w.isRecorded(m)
 		if err != nil {
 			x.fail(m, err)
 			continue
@@ -281,11 +290,12 @@ func (f *flow) groupWork(g *groups, done []*openGroup) *work {
 	if w.own == nil {
 		w.own = &penstock.Batch{}
 	}
-	w.own.Runtime = f.r.runtime
+	w.own.Runtime = f.runtime
 	w.in, w.batch, w.start, w.msgs = nil, w.own, g.next, w.msgs[:0]
 	for _, grp := range done {
 		m, err := grp.message(f, w.own, g.op.Into)
 		m.Seq = place(len(w.msgs))
+		w.isRecorded(m)
 		if err != nil {
 			w.early = append(w.early, failure{m: m, err: err})
 		} else {

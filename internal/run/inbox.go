@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"penstock.dev/penstock"
@@ -20,11 +21,15 @@ type inbox struct {
 	set    *keyset.Set
 	flight map[keyset.Hash][]*track // read, and not committed; with the others of the identity that came since
 	keys   []keyset.Key
+	texts  []string
 	seen   []bool
 }
 
 // identity is that of one message.
-type identity struct{ key keyset.Key }
+type identity struct {
+	key  keyset.Key
+	text string
+}
 
 func newInbox(p *pump) *inbox {
 	return &inbox{p: p, space: "inbox/" + p.ep.Name, flight: map[keyset.Hash][]*track{}}
@@ -94,18 +99,19 @@ func (b *inbox) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := f.r.clock.Now()
-	b.keys, b.seen = b.keys[:0], b.seen[:0]
+	b.keys, b.seen, b.texts = b.keys[:0], b.seen[:0], b.texts[:0]
 	some := ms[:0]
 	for _, m := range ms {
 		id, err := text(b.p.ep.ID, w.batch.Frame(m), "id of "+b.p.ep.Name)
-		if err != nil || id == "" {
+		if err != nil || id == "" && b.p.ep.Broker == "" {
 			if err == nil {
 				err = penstock.E(penstock.Invalid, "id of "+b.p.ep.Name, "", "the message has no identity")
 			}
 			w.early = append(w.early, failure{m: m, err: err})
 			continue
 		}
-		b.keys = append(b.keys, keyset.Key{Hash: keyset.Sum([]byte(id)), At: now.UnixNano()})
+		b.keys = append(b.keys, keyset.Key{Hash: keyset.SumString(id), At: now.UnixNano()})
+		b.texts = append(b.texts, id)
 		some = append(some, m)
 	}
 	var err error
@@ -118,6 +124,10 @@ func (b *inbox) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
 	kept := some[:0]
 	for i, m := range some {
 		h, t := b.keys[i].Hash, m.Lineage.(*track)
+		if b.texts[i] == "" { // another program's, who writes to the channel and gives it none: it is a message like any other
+			kept = append(kept, m)
+			continue
+		}
 		if b.seen[i] {
 			b.p.pass(m)
 			continue
@@ -128,7 +138,7 @@ func (b *inbox) fresh(w *work, ms []*penstock.Message) []*penstock.Message {
 			continue
 		}
 		b.flight[h] = nil
-		t.inbox = &identity{b.keys[i]}
+		t.inbox = &identity{b.keys[i], strings.Clone(b.texts[i])} // the text ends with the message, the track later
 		kept = append(kept, m)
 	}
 	return kept

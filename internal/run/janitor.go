@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"penstock.dev/penstock/internal/journal"
@@ -28,31 +29,62 @@ func (r *Runner) janitor(ctx context.Context) {
 	}
 }
 
-// tidy drops channels' segments, claims and journals that are over.
+// tidy drops channels' segments, claims, entries of drivers, known commands and journals that are over.
 func (r *Runner) tidy(ctx context.Context) error {
 	if _, err := r.hub.Retain(ctx, r.clock.Now()); err != nil {
 		return err
 	}
-	if err := r.tidyClaims(ctx); err != nil {
+	if err := r.tidySpace(ctx, claimSpace); err != nil {
+		return err
+	}
+	if err := r.tidyDrivers(ctx); err != nil {
+		return err
+	}
+	if err := r.tidyCommands(ctx); err != nil {
 		return err
 	}
 	return r.tidyJournal(ctx)
 }
 
-// tidyClaims deletes the bodies whose retention is over.
-func (r *Runner) tidyClaims(ctx context.Context) error {
+// tidyCommands deletes what commands of entities are known by, when its time is over: of the spaces of entities it is the only one where anything runs out.
+func (r *Runner) tidyCommands(ctx context.Context) error {
+	return r.tidySpaces(ctx, "entity/", func(name string) bool { return strings.Contains(name, "/cause#") })
+}
+
+// tidySpaces does so in the spaces whose names begin with prefix, and that is says.
+func (r *Runner) tidySpaces(ctx context.Context, prefix string, is func(name string) bool) error {
+	var spaces []store.Space
+	if err := r.store.View(ctx, func(v store.View) (err error) {
+		spaces, err = v.State().Spaces(prefix)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, s := range spaces {
+		if !strings.HasPrefix(s.Name, prefix) || !is(s.Name) {
+			continue
+		}
+		if err := r.tidySpace(ctx, s.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tidySpace deletes the entries of a space whose retention is over: bodies that wait to be claimed, what drivers keep.
+func (r *Runner) tidySpace(ctx context.Context, space string) error {
 	now := r.clock.Now().UnixNano()
 	for {
 		var due []store.Entry
 		if err := r.store.View(ctx, func(v store.View) (err error) {
-			due, err = v.State().Due(claimSpace, now, 500)
+			due, err = v.State().Due(space, now, 500)
 			return err
 		}); err != nil || len(due) == 0 {
 			return err
 		}
 		if err := r.store.Submit(store.Bulk, func(tx store.Tx) error {
 			for _, e := range due {
-				if err := tx.Delete(claimSpace, e.Key); err != nil {
+				if err := tx.Delete(space, e.Key); err != nil {
 					return err
 				}
 			}
@@ -65,7 +97,7 @@ func (r *Runner) tidyClaims(ctx context.Context) error {
 
 // tidyJournal keeps the journal within its bound: the oldest half goes when it is reached.
 func (r *Runner) tidyJournal(ctx context.Context) error {
-	limit := r.plan.Store.Journal
+	limit := r.current().Store.Journal
 	var b store.Bounds
 	if err := r.store.View(ctx, func(v store.View) (err error) {
 		b, err = v.Log().Bounds(journal.Channel)

@@ -7,6 +7,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/journal"
 	"penstock.dev/penstock/internal/mutation"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/jsonview"
 )
@@ -21,6 +22,7 @@ type work struct {
 	early   []failure         // failed before the first step (their key)
 	extra   []*penstock.Batch // memory of calls and branches, freed with the work
 	start   int               // node where the messages begin: 0, or behind a group
+	spans   []spanned         // groups among them that are recorded
 	mem     int               // messages that still need the memory
 	turn    bool              // has a turn at the gate to take or to give up
 	inTail  bool
@@ -54,22 +56,27 @@ type lane struct {
 // exec runs one program. The lane's main program has a lane; a branch's has not: there,
 // waiting is done in place.
 type exec struct {
-	f       *flow
-	ctx     context.Context
-	prog    *program
-	lane    *lane       // nil in branches
-	inherit *plan.Retry // what a node without a retry of its own does; nil: nothing
-	results *subResults // branches: where messages that reach the end go
-	buckets [][]*penstock.Message
-	joined  []bool
-	spare   [][]*penstock.Message
-	before  []*penstock.Message
-	scratch []byte
-	fails   []failure
-	owner   *penstock.Message // branches: the message of the flow that they belong to
-	try     *attempt          // branches, in a run that keeps state: the try that they belong to
-	tries   int               // of the message that is tried again; 0 at first
-	ending  []ending          // onError.order: park: what is about to end
+	f         *flow
+	ctx       context.Context
+	prog      *program
+	lane      *lane       // nil in branches
+	inherit   *plan.Retry // what a node without a retry of its own does; nil: nothing
+	results   *subResults // branches: where messages that reach the end go
+	req       *request    // requests: where messages end; else nil
+	inRequest bool        // branches: they are a part of a request
+	buckets   [][]*penstock.Message
+	joined    []bool
+	spare     [][]*penstock.Message
+	before    []*penstock.Message
+	scratch   []byte
+	fails     []failure
+	owner     *penstock.Message // branches: the message of the flow that they belong to
+	try       *attempt          // branches, in a run that keeps state: the try that they belong to
+	span      *observe.Span     // branches: what they are a part of; nil: nobody records it
+	writing   context.Context   // the span that a sink is written in; nil: ctx
+	tries     int               // of the message that is tried again; 0 at first
+	cause     error             // of the message that is tried again: why
+	ending    []ending          // onError.order: park: what is about to end
 }
 
 func newExec(ctx context.Context, f *flow, p *program, inherit *plan.Retry) *exec {
@@ -175,6 +182,10 @@ func (w *work) leaveTail(f *flow) {
 // at runs one node over ms, which it takes over.
 func (x *exec) at(w *work, pc int, ms []*penstock.Message) {
 	n := &x.prog.nodes[pc]
+	if x.req != nil && x.req.stopped() {
+		x.req.stop(ms, n.Name)
+		return
+	}
 	if n.When != nil {
 		ms = x.when(w, pc, n, ms)
 	}
@@ -183,9 +194,14 @@ func (x *exec) at(w *work, pc int, ms []*penstock.Message) {
 		return
 	}
 	n.stats.In.Add(int64(len(ms)))
+	if looks := x.f.r.looks.Load(); looks != nil {
+		x.comes(*looks, pc, n, ms)
+	}
 	fails := x.op(w, pc, n, ms)
 	if len(fails) > 0 {
-		n.stats.Errors.Add(int64(len(fails)))
+		for i := range fails {
+			n.stats.failed(fails[i].err)
+		}
 		x.failed(w, pc, n, fails)
 	}
 }
@@ -213,7 +229,9 @@ func (x *exec) when(w *work, pc int, n *node, ms []*penstock.Message) []*penstoc
 		x.put(w, n.Next, skip)
 	}
 	if fails != nil {
-		n.stats.Errors.Add(int64(len(fails)))
+		for i := range fails {
+			n.stats.failed(fails[i].err)
+		}
 		x.failed(w, pc, n, fails)
 	}
 	return kept
@@ -241,6 +259,13 @@ func test(p penstock.Program, f *penstock.Frame, op string) (bool, error) {
 // op dispatches to the node's operation: it puts what succeeds into the buckets, takes
 // ms over and returns what failed. The failures' slice is valid until the next op.
 func (x *exec) op(w *work, pc int, n *node, ms []*penstock.Message) []failure {
+	if x.traces(w) {
+		return x.traced(w, pc, n, ms)
+	}
+	return x.do(w, pc, n, ms)
+}
+
+func (x *exec) do(w *work, pc int, n *node, ms []*penstock.Message) []failure {
 	x.fails = x.fails[:0]
 	switch op := n.Op.(type) {
 	case *plan.Apply:
@@ -366,6 +391,7 @@ const (
 	fateLost                 // could not even be dead-lettered: the run stops
 	fateGrouped              // absorbed by a group, which keeps the lineage
 	fateLate                 // dropped as late
+	fateFailed               // a job: it goes back to its queue
 )
 
 // finish ends messages that reached the end of the program.
@@ -375,6 +401,13 @@ func (x *exec) finish(w *work, ms []*penstock.Message) { x.end(w, ms, fateDone) 
 func (x *exec) end(w *work, ms []*penstock.Message, ft fate) {
 	if x.results != nil { // a branch: its end is its result
 		x.results.end(ms, ft)
+		return
+	}
+	if x.req != nil {
+		if looks := x.f.r.looks.Load(); looks != nil {
+			x.ends(*looks, ms, "", fateNames[ft], nil)
+		}
+		x.req.end(ms, ft)
 		return
 	}
 	if x.lane != nil && x.f.parked != nil && ft != fateDead && ft != fateLost && !mutation.On("ends-out-of-order") {
@@ -388,6 +421,19 @@ func (x *exec) end(w *work, ms []*penstock.Message, ft fate) {
 
 func (x *exec) ended(w *work, ms []*penstock.Message, ft fate) {
 	x.f.stats.count(ft, len(ms))
+	if looks := x.f.r.looks.Load(); looks != nil && ft != fateDead {
+		x.ends(*looks, ms, "", fateNames[ft], nil)
+	}
+	if x.traces(w) {
+		x.noteEnds(w, ms, ft)
+	}
+	if ft == fateDead {
+		for _, m := range ms {
+			for _, t := range tracksOf(m.Lineage) {
+				t.dead.Store(true)
+			}
+		}
+	}
 	switch {
 	case x.f.durable:
 		for _, m := range ms {
@@ -406,5 +452,5 @@ func (x *exec) ended(w *work, ms []*penstock.Message, ft fate) {
 // journalFates is what the journal calls the fates.
 var journalFates = [...]journal.Fate{
 	fateDone: journal.Done, fateStopped: journal.Done, fateFiltered: journal.Filtered, fateDead: journal.Dead, fateLost: journal.Dead,
-	fateGrouped: journal.Absorbed, fateLate: journal.Filtered,
+	fateGrouped: journal.Absorbed, fateLate: journal.Filtered, fateFailed: journal.Refused,
 }

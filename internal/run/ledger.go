@@ -1,11 +1,14 @@
 package run
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/journal"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/jsonview"
 )
 
@@ -29,9 +32,18 @@ type intake struct {
 	last  []lasting    // … what its tracks know
 	entry entry        // where its messages begin
 
-	repeats bool // some were read before: see pump.repeat
+	since time.Time // it was read
+	spans []spanned // of its messages that are recorded
+
+	followed []int // messages of it that somebody follows
+
+	repeats bool   // some were read before: see pump.repeat
+	unique  uint64 // of a source whose messages have no identities that last: its number among all intakes of the run
 
 	numbers int64 // … of the first, if it dies
+
+	waiter waiter // of a request: who waits for the committer
+	asked  string // … what it is known by when it is asked again; "" where that is nothing
 }
 
 // track follows one source message through split, group and fan-out: refs counts the
@@ -40,6 +52,7 @@ type track struct {
 	in   *intake
 	idx  int
 	refs atomic.Int32
+	dead atomic.Bool   // it, or something made of it, was dead-lettered
 	orig *jsonview.Doc // the body as it came, for the dead letter
 	pos  penstock.Position
 	err  error // why it could not be settled well; nil normally
@@ -59,7 +72,9 @@ type lasting struct {
 	hash     uint64           // of the key, with order: per-key
 	inbox    *identity
 	fate     journal.Fate
-	redriven bool // it was dead before
+	redriven bool   // it was dead before
+	known    string // … and what it was known by then; "" if nobody has said
+	times    int64  // … and was given in again so often
 	died     bool
 	number   int64  // onError.order: park: its place among the dead of its key; 0: it was not dead
 	passed   bool   // … one in front of it is dead, and was not given in again before it
@@ -83,7 +98,10 @@ func (t *track) Origin() string {
 type lineages struct {
 	tracks []*track
 	first  string
+	id     string        // of the first, the path to it included
 	orig   *jsonview.Doc // the body as the group made it, for the dead letter
+	span   *observe.Span // nil: nobody records it
+	live   atomic.Int32  // where it is recorded: messages that hang on it
 }
 
 // Origin implements penstock.Lineage.
@@ -95,6 +113,7 @@ func retain(l penstock.Lineage, n int32) {
 	case *track:
 		l.refs.Add(n)
 	case *lineages:
+		l.live.Add(n)
 		for _, t := range l.tracks {
 			t.refs.Add(n)
 		}
@@ -107,6 +126,9 @@ func release(l penstock.Lineage) {
 	case *track:
 		l.done()
 	case *lineages:
+		if l.live.Add(-1) == 0 && l.span != nil {
+			l.span.Close(l.tracks[0].in.src.flow.r.clock.Now())
+		}
 		for _, t := range l.tracks {
 			t.done()
 		}
@@ -167,19 +189,30 @@ func (in *intake) begin(slots int, rt *penstock.Runtime) {
 			t.ready, t.early, t.repeated = false, false, false
 			t.recorded.reset()
 			t.fate = journal.Done
-			t.hash, t.inbox, t.redriven, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, false, ""
+			t.hash, t.inbox, t.redriven, t.times, t.died, t.parkKey = 0, nil, in.src == in.src.flow.redriven, 0, false, ""
+			t.known = ""
 			t.heldKey, t.number, t.passed = "", 0, false
 		}
 		t.refs.Store(1)
+		t.dead.Store(false)
 		m.Lineage = t
 		m.Seq = place(i)
-		if in.src.channel == nil {
+		switch {
+		case in.src.server != nil:
+			extendVars(m, slots)
+		case in.src.channel == nil:
 			growVars(m, slots)
-		} else {
+		default:
 			t.vars = append(t.vars[:0], m.Vars...) // as it came, for the dead letter
 		}
 	}
-	in.repeats = false
+	in.repeats, in.followed = false, in.followed[:0]
+	if !in.src.stable && in.src.channel == nil {
+		in.unique = in.src.flow.r.unique.Add(1)
+	}
+	if looks := in.src.flow.r.looks.Load(); looks != nil {
+		in.choose(*looks)
+	}
 	in.open.Store(int32(n))
 	in.free.Store(2)
 	in.count, in.left = n, n
@@ -191,6 +224,22 @@ func (in *intake) first() bool { return in.entry.at == 0 }
 
 // messageOverhead is what a message costs beside its bytes: its struct, track, headers and tape.
 const messageOverhead = 512
+
+// extendVars is growVars for a message that brings some along: its request.
+func extendVars(m *penstock.Message, slots int) {
+	n := len(m.Vars)
+	if n >= slots {
+		return
+	}
+	if cap(m.Vars) < slots {
+		own := make([]penstock.Value, slots)
+		copy(own, m.Vars)
+		m.Vars = own
+		return
+	}
+	m.Vars = m.Vars[:slots]
+	clear(m.Vars[n:])
+}
 
 func growVars(m *penstock.Message, slots int) {
 	if cap(m.Vars) < slots {
@@ -247,7 +296,7 @@ func newBudget(r *Runner, msgs int, bytes int64) *budget {
 func (b *budget) acquire(n int, bytes int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for !b.closed && b.messages > 0 && (b.messages+n > b.maxMsgs || b.bytes+bytes > b.maxBytes) {
+	for b.full(n, bytes) {
 		b.cond.wait()
 	}
 	if b.closed {
@@ -258,12 +307,42 @@ func (b *budget) acquire(n int, bytes int64) bool {
 	return true
 }
 
+// within is acquire for as long as ctx lasts.
+func (b *budget) within(ctx context.Context, n int, bytes int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.full(n, bytes) {
+		stop := b.cond.wakeAfter(ctx)
+		defer stop()
+		for b.full(n, bytes) && ctx.Err() == nil {
+			b.cond.wait()
+		}
+	}
+	if b.closed || b.full(n, bytes) {
+		return false
+	}
+	b.messages += n
+	b.bytes += bytes
+	return true
+}
+
+// full says that there is no room for so much now.
+func (b *budget) full(n int, bytes int64) bool {
+	return !b.closed && b.messages > 0 && (b.messages+n > b.maxMsgs || b.bytes+bytes > b.maxBytes)
+}
+
 func (b *budget) release(n int, bytes int64) {
 	b.mu.Lock()
 	b.messages -= n
 	b.bytes -= bytes
 	b.cond.wake()
 	b.mu.Unlock()
+}
+
+func (b *budget) summary() BudgetSummary {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return BudgetSummary{Messages: b.messages, MaxMessages: b.maxMsgs, Bytes: b.bytes, MaxBytes: b.maxBytes}
 }
 
 func (b *budget) close() {

@@ -121,7 +121,7 @@ func (f *flow) free(w *work) {
 		f.recycle(b)
 	}
 	in, n, own := w.in, w.handled, w.own
-	*w = work{own: own, msgs: w.msgs[:0], early: w.early[:0], extra: w.extra[:0]}
+	*w = work{own: own, msgs: w.msgs[:0], early: w.early[:0], extra: w.extra[:0], spans: w.spans[:0]}
 	if own != nil {
 		own.Reset()
 	}
@@ -137,9 +137,7 @@ func (g *groups) watch(ctx context.Context) {
 		done, next, any := g.expired(g.f.r.clock.Now().UnixNano())
 		if len(done) > 0 {
 			g.release(done)
-			g.mu.Lock()
-			g.moved.wake()
-			g.mu.Unlock()
+			g.released()
 			continue
 		}
 		var c <-chan time.Time

@@ -3,11 +3,14 @@ package run
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -395,8 +398,13 @@ func (l *life) play(r *Runner, fate *fateful) (err error) {
 				fate.fire()
 			}
 		case <-done:
-			if err == nil && !r.Idle() {
-				l.t.Errorf("%d goroutines count as busy at the end", r.busyN.Load())
+			for err == nil && !r.Idle() { // one may have done all its work, and not counted itself out yet
+				select {
+				case <-fate.rest:
+				case <-stuck.C:
+					l.t.Errorf("%d goroutines count as busy at the end", r.busyN.Load())
+					return err
+				}
 			}
 			return err
 		case <-stuck.C:
@@ -563,12 +571,22 @@ func (l *life) contents() (out []string) {
 	return out
 }
 
-// often is rapid.Check, so many times over: kills have to hit small gaps.
+// often is rapid.Check, so many times over: kills have to hit small gaps. A seed that is given by RAPID_SEED is the first of as many.
 func often(t *testing.T, times int, prop func(*rapid.T)) {
-	for range times {
-		if rapid.Check(t, prop); t.Failed() {
-			return
+	first, err := strconv.ParseUint(os.Getenv("RAPID_SEED"), 10, 64)
+	given := err == nil
+	for i := range times {
+		if given {
+			if err := flag.Set("rapid.seed", strconv.FormatUint(first+uint64(i), 10)); err != nil {
+				t.Fatal(err)
+			}
 		}
+		if rapid.Check(t, prop); t.Failed() {
+			break
+		}
+	}
+	if given {
+		_ = flag.Set("rapid.seed", strconv.FormatUint(first, 10))
 	}
 }
 

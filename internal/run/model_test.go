@@ -128,6 +128,7 @@ type model struct {
 	stored map[string][]*stored // by durable channel
 	passed map[string]bool      // by dedupe and key
 	mended bool                 // nothing fails
+	ends   []mmsg               // what reached the end, or was stopped
 }
 
 // stored is a message in a durable channel.
@@ -263,6 +264,7 @@ func (m *model) ended(sc scope, msg mmsg) {
 		return
 	}
 	m.total.Done++
+	m.ends = append(m.ends, msg)
 }
 
 func (m *model) dropped(sc scope, n *mnode) {

@@ -14,7 +14,7 @@ type openGroup struct {
 	body           []byte // JSON list, without the end
 	n              int
 	tracks         []*track
-	first          string
+	first, firstID string
 	meta           penstock.Meta
 	firstAt        int64
 	lastAt         int64
@@ -40,7 +40,7 @@ func (g *groups) isLate(a arrival) bool {
 
 func (g *groups) start(a arrival, m *penstock.Message) *openGroup {
 	a.key = strings.Clone(a.key) // its text ends with its message
-	grp := &openGroup{key: a.key, firstAt: a.at, lastAt: a.at, heapAt: -1, body: make([]byte, 0, 256), first: m.Lineage.Origin()}
+	grp := &openGroup{key: a.key, firstAt: a.at, lastAt: a.at, heapAt: -1, body: make([]byte, 0, 256), first: m.Lineage.Origin(), firstID: string(m.Lineage.AppendIdentity(nil, m.Descent))}
 	for _, e := range m.Meta.Entries() {
 		grp.meta.Set(e.Name, e.Value.Clone())
 	}
@@ -124,7 +124,11 @@ func (g *groups) advance(at int64) []*openGroup {
 func (g *groups) expired(now int64) (done []*openGroup, next int64, any bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.halted {
+		return nil, 0, false
+	}
 	done = g.sweep(nil, now)
+	g.releasing = len(done) > 0
 	if len(g.due) > 0 {
 		return done, g.due[0].dueAt, true
 	}
@@ -132,12 +136,15 @@ func (g *groups) expired(now int64) (done []*openGroup, next int64, any bool) {
 }
 
 // rest takes all open groups, oldest first: the sources have ended.
-func (g *groups) rest() []*openGroup {
+func (g *groups) rest() []*openGroup { return g.all(reasonEnd) }
+
+// all takes all open groups, oldest first.
+func (g *groups) all(reason string) []*openGroup {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var done []*openGroup
 	for g.age.oldest != nil {
-		done = append(done, g.take(g.age.oldest, reasonEnd))
+		done = append(done, g.take(g.age.oldest, reason))
 	}
 	return done
 }

@@ -12,6 +12,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/step"
 )
 
 func unavailable() error { return penstock.E(penstock.Unavailable, "out", "", "not now") }
@@ -277,7 +278,7 @@ func TestAStopDoesNotWaitForOpenGroups(t *testing.T) {
 			f := &plan.Flow{Name: "f", Order: order, Sources: []*plan.Endpoint{sourceEndpoint()}, Nodes: next(plan.Node{Op: &plan.Group{Idle: time.Hour}})}
 			var r *Runner
 			r, err := New(&plan.Plan{Flows: []*plan.Flow{f}}, Options{Clock: newClock(), OnIdle: func() {
-				if r.flows[0].stats.Grouped.Load() == 3 {
+				if r.lives.flows[0].stats.Grouped.Load() == 3 {
 					cancel()
 				}
 			}, Replace: func(_ *plan.Flow, role Role, _ *plan.Endpoint) (any, bool) {
@@ -293,5 +294,22 @@ func TestAStopDoesNotWaitForOpenGroups(t *testing.T) {
 				t.Errorf("%v, dead %v: %+v", err, dead.got, sum.Flows[0])
 			}
 		})
+	}
+}
+
+// Branches that write keep the order of the messages, whatever each of them takes.
+func TestBranchesWriteInOrder(t *testing.T) {
+	out := &noted{}
+	b := &bench{
+		flow: &plan.Flow{Name: "f", Order: plan.Total, Concurrency: 4, Nodes: next(plan.Node{Name: "all", Verb: "parallel", Op: &plan.Fork{
+			Into:     step.Target{Root: step.Discard},
+			Branches: []plan.Sub{{Name: "a", Nodes: next(send("out"))}},
+		}})},
+		source: &lines{docs: docs(500, `{"n":%d}`), batch: 50},
+		sinks:  map[string]*noted{"out": out},
+	}
+	b.run(t)
+	if len(out.got) != 500 || !slices.IsSortedFunc(out.got, byN) {
+		t.Errorf("%d messages, out of order", len(out.got))
 	}
 }

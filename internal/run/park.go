@@ -24,6 +24,7 @@ type parcel struct {
 	called  bool // a call came back: reply or err
 	reply   *reply
 	err     error
+	cause   error // why it is tried again
 }
 
 // chain is a key that waits: those of its messages that are away or held, in order. Only the first
@@ -163,10 +164,11 @@ func (l *lane) resume(p *parcel) {
 			x.f.stats.Retries.Add(1)
 			n.stats.Retries.Add(1)
 		}
-		x.tries = p.attempt
+		x.tries, x.cause = p.attempt, p.cause
 		fails := append([]failure(nil), x.op(w, p.pc, n, append(x.take(), p.m))...)
-		x.tries = 0
+		x.tries, x.cause = 0, nil
 		for _, f := range fails {
+			f.err = cause(f.err, p.cause)
 			x.settleFailure(w, p.pc, n, f, p.attempt)
 		}
 		x.run(w, p.pc+1, nil)
@@ -180,12 +182,12 @@ func (l *lane) resume(p *parcel) {
 func (l *lane) answered(p *parcel) {
 	x := &l.main
 	n := &x.prog.nodes[p.pc]
-	err := p.err
+	err := cause(p.err, p.cause)
 	if err == nil {
 		err = x.store(p.w, n, p.m, p.reply)
 	}
 	if err != nil {
-		n.stats.Errors.Add(1)
+		n.stats.failed(err)
 		x.settleFailure(p.w, p.pc, n, failure{m: p.m, err: err}, max(p.attempt, 1))
 	} else {
 		x.put(p.w, n.Next, append(x.take(), p.m))

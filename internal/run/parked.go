@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -220,7 +221,16 @@ type deadAt struct {
 	entry  string // from, behind <step>, at <step>
 	held   string // with order: park: the key that it holds back
 	number int64  // … and its place among those
+	times  int64  // how often it was given in again before
+	known  string // what it is known by where it is written; "" where nobody knows
 }
+
+// timesField of meta.dead counts how often a message was given in again before it died; it is there from the first time on.
+const timesField = "redriven"
+
+// identityField of meta.dead is what the message is known by, in flows that send to what knows its messages: where it is given in again, what
+// it has sent before it died is known there.
+const identityField = "identity"
 
 // deathOf reads it; a message that was not dead is to begin at the beginning.
 func deathOf(m *penstock.Message) deadAt {
@@ -231,6 +241,8 @@ func deathOf(m *penstock.Message) deadAt {
 			d.entry = v
 		case "held":
 			d.held = v
+		case identityField:
+			d.known = strings.Clone(v)
 		}
 	}
 	switch dead := m.Meta.Get("dead"); dead.Kind() {
@@ -242,17 +254,22 @@ func deathOf(m *penstock.Message) deadAt {
 				text(e.Key.Str(), e.Value.Str())
 			case e.Value.Kind() == penstock.KindInt && e.Key.Str() == "number":
 				d.number = e.Value.Int()
+			case e.Value.Kind() == penstock.KindInt && e.Key.Str() == timesField:
+				d.times = e.Value.Int()
 			}
 		}
 	case penstock.KindNode: // it was carried as JSON
 		doc, n := dead.Node()
-		for _, name := range []string{"entry", "held"} {
+		for _, name := range []string{"entry", "held", identityField} {
 			if e := doc.Field(n, name, nil); doc.Kind(e) == jsonview.String {
 				text(name, doc.Str(e, func(n int) []byte { return make([]byte, n) }))
 			}
 		}
 		if e := doc.Field(n, "number", nil); doc.Kind(e) == jsonview.Number {
 			d.number, _ = doc.Int(e)
+		}
+		if e := doc.Field(n, timesField, nil); doc.Kind(e) == jsonview.Number {
+			d.times, _ = doc.Int(e)
 		}
 	}
 	return d
@@ -378,7 +395,7 @@ type Held struct {
 
 // Let lets go of what dead letters hold back that were dropped, in a run that goes on meanwhile.
 func (r *Runner) Let(flow string, dropped []Held) {
-	for _, f := range r.flows {
+	for _, f := range r.list() {
 		if f.plan.Name == flow && f.parked != nil {
 			for _, h := range dropped {
 				f.parked.drop(parkKey(h.Entry, h.Key), h.Number)

@@ -61,7 +61,7 @@ func (p *positions) add(t *track, open bool) {
 }
 
 // places says that it matters how far the source is settled: the store keeps that, or the source is told.
-func (p *pump) places() bool { return p.keeps || p.channel == nil && !p.each() }
+func (p *pump) places() bool { return p.keeps || p.channel == nil && p.server == nil && !p.each() }
 
 // finish notes that a message is done that was left behind.
 func (p *pump) finish(t *track) {
@@ -115,13 +115,14 @@ type kept struct {
 	Next   int64    `json:"next"`
 	Line   int64    `json:"line,omitempty"`
 	Tag    uint64   `json:"tag,omitempty"`
+	Mark   string   `json:"mark,omitempty"`
 	None   bool     `json:"none,omitempty"` // nothing before the extents is done
 	Done   []extent `json:"done,omitempty"`
 }
 
 // value is what the store keeps of the stream.
 func (pr *progress) value() []byte {
-	k := kept{Offset: pr.prefix.Offset, Next: pr.prefix.Next, Line: pr.prefix.Line, Tag: pr.prefix.Tag, None: !pr.any}
+	k := kept{Offset: pr.prefix.Offset, Next: pr.prefix.Next, Line: pr.prefix.Line, Tag: pr.prefix.Tag, Mark: pr.prefix.Mark, None: !pr.any}
 	for _, s := range pr.stretches {
 		if s.open == nil {
 			k.Done = append(k.Done, extent{s.first.Offset, s.last.Next})
@@ -134,7 +135,7 @@ func (pr *progress) value() []byte {
 	}
 	b := append([]byte(nil), `{"offset":`...)
 	b = strconv.AppendInt(b, k.Offset, 10)
-	if k.Tag == 0 && !k.None && k.Done == nil { // almost always
+	if k.Tag == 0 && k.Mark == "" && !k.None && k.Done == nil { // almost always
 		b = strconv.AppendInt(append(b, `,"next":`...), k.Next, 10)
 		if k.Line != 0 {
 			b = strconv.AppendInt(append(b, `,"line":`...), k.Line, 10)
@@ -154,7 +155,7 @@ func readPosition(stream string, value []byte) (kept, penstock.Position, error) 
 	if err := json.Unmarshal(value, &k); err != nil {
 		return k, penstock.Position{}, fmt.Errorf("the stored position of %s can't be read: %w", stream, err)
 	}
-	return k, penstock.Position{Stream: stream, Offset: k.Offset, Next: k.Next, Line: k.Line, Tag: k.Tag}, nil
+	return k, penstock.Position{Stream: stream, Offset: k.Offset, Next: k.Next, Line: k.Line, Tag: k.Tag, Mark: k.Mark}, nil
 }
 
 // holds says that the message at pos is done.

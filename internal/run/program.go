@@ -4,44 +4,80 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/plan"
 )
 
 // program is a plan's nodes with their instances: what a lane runs.
 type program struct {
 	nodes []node
+	execs pool[exec] // of branches, used again
 }
 
 type node struct {
 	*plan.Node
-	step   penstock.Step // of Apply
-	sink   *sink         // of Send
-	caller *caller       // of Call
-	groups *groups       // of Group, in memory
-	stage  *stageNode    // of Group and Stage, where the run keeps state
-	subs   []*program    // of Fork and Loop
-	waits  bool          // calls out or sends somewhere inside: worth goroutines
-	stats  *NodeStats
+	step     penstock.Step // of Apply
+	sink     *sink         // of Send
+	caller   *caller       // of Call
+	groups   *groups       // of Group, in memory
+	stage    *stageNode    // of Group and Stage, where the run keeps state
+	subs     []*program    // of Fork and Loop
+	balancer *balancer     // of a Fork that picks one of its branches
+	waits    bool          // calls out or sends somewhere inside: worth goroutines
+	stats    *NodeStats
+	attrs    []observe.Attr // of its spans
 }
 
 // sink is one opened sink, or the sending end of a channel in memory. Writes are
 // exclusive, as the seam promises.
 type sink struct {
+	*delivery
 	ep     *plan.Endpoint
-	mu     sync.Mutex
-	s      penstock.Sink
-	outlet *outlet          // a durable channel: what goes there is recorded
-	flush  penstock.Flusher // nil: Write is durable by itself
-	dirty  atomic.Bool
-	sent   atomic.Int64
+	outlet *outlet       // a durable channel: what goes there is recorded
+	tx     *transactions // what it writes is part of these; else nil
+	guard  *guard
+	sent   *atomic.Int64
 }
 
-func (s *sink) write(ctx context.Context, b *penstock.Batch) error {
+// delivery is the driver's part of a sink, which may go on where its flow is replaced.
+type delivery struct {
+	mu    sync.Mutex // of s, and of setting dirty to false
+	s     penstock.Sink
+	flush penstock.Flusher // nil: Write is durable by itself
+	many  bool             // a penstock.ParallelSink
+	dirty atomic.Bool
+	inst  *instance
+}
+
+// newDelivery makes the delivery of an instance, which v is or stands for.
+func newDelivery(in *instance, v penstock.Sink) *delivery {
+	d := &delivery{s: v, inst: in}
+	d.flush, _ = v.(penstock.Flusher)
+	_, d.many = v.(penstock.ParallelSink)
+	in.delivery = d
+	return d
+}
+
+// write writes a batch. retry says that it was tried before.
+func (s *sink) write(ctx context.Context, b *penstock.Batch, retry bool) error {
+	if s.guard != nil {
+		return s.guarded(ctx, b, retry)
+	}
+	return s.through(ctx, b)
+}
+
+func (s *sink) through(ctx context.Context, b *penstock.Batch) error {
+	if s.tx != nil {
+		return s.tx.write(ctx, s, b)
+	}
+	if s.many && s.flush == nil {
+		return s.s.Write(ctx, b)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	err := s.s.Write(ctx, b)
@@ -51,17 +87,20 @@ func (s *sink) write(ctx context.Context, b *penstock.Batch) error {
 	return err
 }
 
-// flushed makes what was written durable.
+// flushed makes what was written durable. Where another does that already, it waits for it: several requests wait for one fsync.
 func (s *sink) flushed(ctx context.Context) error {
-	if s.flush == nil || !s.dirty.Swap(false) {
+	if s.flush == nil || !s.dirty.Load() {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !s.dirty.Load() {
+		return nil
+	}
 	if err := s.flush.Flush(ctx); err != nil {
-		s.dirty.Store(true)
 		return err
 	}
+	s.dirty.Store(false)
 	return nil
 }
 
@@ -69,7 +108,12 @@ func (s *sink) flushed(ctx context.Context) error {
 type caller struct {
 	ep     *plan.Endpoint
 	c      penstock.Caller
+	inst   *instance
 	window *slots
+	guard  *guard
+	flow   *flow
+	hedges bool     // a late answer is asked for once more
+	cache  *answers // nil: every message asks
 }
 
 // binder is a step that needs the run's environment (a logger).
@@ -84,7 +128,10 @@ func (f *flow) build(nodes []plan.Node) (*program, error) {
 	for i := range nodes {
 		n := &p.nodes[i]
 		n.Node = &nodes[i]
-		n.stats = f.stats.node(nodes[i].Name, nodes[i].Verb)
+		n.stats = f.nodeStats(nodes[i].Name, nodes[i].Verb)
+		if f.r.tracer != nil {
+			n.attrs = n.describe(f)
+		}
 		errs = append(errs, f.buildOp(n, i))
 	}
 	return p, errors.Join(errs...)
@@ -95,16 +142,25 @@ func (f *flow) buildOp(n *node, at int) (err error) {
 	case *plan.Apply:
 		n.step = op.Step
 		if b, ok := op.Step.(binder); ok {
-			env := f.env(f.plan.Name+"/"+n.Name, nil)
+			env := f.envOf(f.plan.Name + "/" + n.Name)
 			env.Logger = f.r.opts.Logger // what a step logs names flow and step itself
 			n.step = b.Bind(env)
 		}
 	case *plan.Send:
 		n.waits = true
-		n.sink, err = f.openSink(op.Endpoint)
+		n.sink, err = f.openSink(op.Endpoint, n.patience())
 	case *plan.Call:
 		n.waits = !op.Local
 		n.caller, err = f.openCaller(op.Endpoint, op.Window)
+		f.commands(op.Endpoint)
+		if err == nil {
+			n.caller.hedges = op.Idempotent && !op.Local && op.Endpoint.Policy != nil && op.Endpoint.Policy.Hedge != nil
+		}
+		if op.Cache != nil && err == nil {
+			n.caller.cache = newAnswers(f, op.Cache)
+			n.caller.cache.follow(f.before, n.caller)
+			n.stats.cache = n.caller.cache
+		}
 	case *plan.Stage:
 		if !f.durable {
 			return penstock.E(penstock.Internal, n.Name, n.Pos.String(), "a durable step in a run that keeps no state")
@@ -118,6 +174,9 @@ func (f *flow) buildOp(n *node, at int) (err error) {
 		n.groups = newGroups(f, n, op)
 		f.groups = append(f.groups, n.groups)
 	case *plan.Fork:
+		if op.Pick != nil {
+			n.balancer = newBalancer(op)
+		}
 		for i := range op.Branches {
 			sub, e := f.build(op.Branches[i].Nodes)
 			n.subs, err = append(n.subs, sub), errors.Join(err, e)
@@ -135,36 +194,24 @@ func (f *flow) buildOp(n *node, at int) (err error) {
 	return err
 }
 
-// instance builds what an endpoint stands for: the replacement of a test, or the driver's.
-func (f *flow) instance(role Role, ep *plan.Endpoint) (any, error) {
-	if f.r.opts.Replace != nil {
-		if v, ok := f.r.opts.Replace(f.plan, role, ep); ok {
-			return v, nil
-		}
+// openSink makes a sink. patience is how long a try may take, for one that sees to that itself.
+func (f *flow) openSink(ep *plan.Endpoint, patience time.Duration) (*sink, error) {
+	in, err := f.instance(RoleSink, ep)
+	if err == nil && in.delivery != nil && in.delivery.many && (in.patience != patience || in.total != f.total()) {
+		in, err = f.newInstance(RoleSink, ep)
 	}
-	if ep.Channel != "" {
-		return nil, nil
-	}
-	v, err := ep.Driver.Build(ep.Config, f.env(ep.Name, ep))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", ep.Pos, ep.Name, err)
-	}
-	return v, nil
-}
-
-func (f *flow) openSink(ep *plan.Endpoint) (*sink, error) {
-	v, err := f.instance(RoleSink, ep)
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{ep: ep}
-	if d := f.r.durables[ep.Channel]; v == nil && d != nil {
+	s := &sink{ep: ep, guard: f.guardOf(ep), delivery: in.delivery, sent: f.stats.sent(ep.Name)}
+	v := in.v
+	if d := f.net.durables[ep.Channel]; v == nil && d != nil {
 		d.producers.Add(1)
 		f.feedsDurable = append(f.feedsDurable, d)
 		s.outlet, v = d.out, d.out
 	}
 	if v == nil {
-		ch := f.r.channels[ep.Channel]
+		ch := f.net.channels[ep.Channel]
 		if ch == nil {
 			return nil, penstock.E(penstock.Config, ep.Name, ep.Pos.String(), "there is no channel "+ep.Channel)
 		}
@@ -172,11 +219,17 @@ func (f *flow) openSink(ep *plan.Endpoint) (*sink, error) {
 		f.feeds = append(f.feeds, ch)
 		v = &channelSink{ch: ch, flow: f}
 	}
-	var ok bool
-	if s.s, ok = v.(penstock.Sink); !ok {
-		return nil, fmt.Errorf("%s: %s is not a sink", ep.Pos, ep.Name)
+	if s.delivery == nil {
+		to, ok := v.(penstock.Sink)
+		if !ok {
+			return nil, fmt.Errorf("%s: %s is not a sink", ep.Pos, ep.Name)
+		}
+		s.delivery = newDelivery(in, to)
+		if p, ok := v.(penstock.ParallelSink); ok {
+			in.patience, in.total = patience, f.total()
+			p.Each(patience)
+		}
 	}
-	s.flush, _ = v.(penstock.Flusher)
 	f.sinks = append(f.sinks, s)
 	return s, nil
 }
@@ -185,16 +238,16 @@ func (f *flow) openSink(ep *plan.Endpoint) (*sink, error) {
 const defaultWindow = 64
 
 func (f *flow) openCaller(ep *plan.Endpoint, window int) (*caller, error) {
-	v, err := f.instance(RoleCaller, ep)
+	in, err := f.instance(RoleCaller, ep)
 	if err != nil {
 		return nil, err
 	}
 	if window <= 0 {
 		window = defaultWindow
 	}
-	c := &caller{ep: ep, window: newSlots(f.r, window)}
+	c := &caller{ep: ep, window: newSlots(f.r, window), guard: f.guardOf(ep), inst: in, flow: f}
 	var ok bool
-	if c.c, ok = v.(penstock.Caller); !ok {
+	if c.c, ok = in.v.(penstock.Caller); !ok {
 		return nil, fmt.Errorf("%s: %s is not a caller", ep.Pos, ep.Name)
 	}
 	f.callers = append(f.callers, c)
@@ -204,21 +257,25 @@ func (f *flow) openCaller(ep *plan.Endpoint, window int) (*caller, error) {
 // open connects everything that the flow writes to and asks, then its sources.
 func (f *flow) open(ctx context.Context) error {
 	for _, s := range f.sinks {
-		if err := s.s.Open(ctx); err != nil {
-			return f.opening(s.ep, err)
+		if err := s.inst.ready(ctx, s.s.Open); err != nil {
+			return err
 		}
 	}
 	for _, c := range f.callers {
-		if err := c.c.Open(ctx); err != nil {
-			return f.opening(c.ep, err)
+		if err := c.inst.ready(ctx, c.c.Open); err != nil {
+			return err
 		}
 	}
+	return f.openSources(ctx)
+}
+
+func (f *flow) openSources(ctx context.Context) error {
 	for _, p := range f.pumps {
-		if err := p.source.Open(ctx); err != nil {
-			return f.opening(p.ep, err)
+		if err := p.inst.ready(ctx, p.source.Open); err != nil {
+			return err
 		}
-		p.opened = true
 	}
+	f.traceable()
 	return nil
 }
 
@@ -226,37 +283,34 @@ func (f *flow) opening(ep *plan.Endpoint, err error) error {
 	return &penstock.Error{Code: penstock.CodeOf(err), Op: "open " + ep.Name, Path: ep.Pos.String(), Err: err}
 }
 
-// close releases everything, in the order that loses nothing: sinks complete what they
+// close releases everything that is still the flow's, in the order that loses nothing: sinks complete what they
 // have before the sources are let go.
 func (f *flow) close(ctx context.Context) error {
+	f.cancel()
+	f.unguard()
 	var errs []error
 	for _, s := range f.sinks {
-		if err := s.s.Close(ctx); err != nil {
+		if err := f.closes(ctx, s.inst, s.s.Close); err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", s.ep.Name, err))
 		}
 	}
 	for _, c := range f.callers {
-		errs = append(errs, c.c.Close(ctx))
+		errs = append(errs, f.closes(ctx, c.inst, c.c.Close))
 	}
 	for _, p := range f.pumps {
-		if p.opened {
-			errs = append(errs, p.source.Close(ctx))
+		closing := p.source.Close
+		if !p.inst.opened {
+			closing = func(context.Context) error { return nil }
 		}
+		errs = append(errs, f.closes(ctx, p.inst, closing))
 	}
 	return errors.Join(errs...)
 }
 
-// env is what a driver of this flow is built with.
-func (f *flow) env(name string, ep *plan.Endpoint) penstock.Env {
-	e := penstock.Env{
-		Name: name, Logger: f.r.opts.Logger.With("flow", f.plan.Name), Clock: f.r.clock, Runtime: f.r.runtime,
-		Shared: f.r.share, Stdin: f.r.opts.Stdin, Stdout: f.r.opts.Stdout,
-		Concurrency: f.width, Ordered: f.plan.Order != plan.None, Resumes: f.durable, Once: f.r.opts.Once,
-	}
-	if ep != nil {
-		e.Type = ep.Type
-	}
-	return e
-}
+// noListener stands where the process has no HTTP listener.
+type noListener struct{}
 
-var _ io.Closer = (*shared)(nil)
+// Mount implements penstock.Listener.
+func (noListener) Mount(r penstock.HTTPRoute) (func(), error) {
+	return nil, penstock.E(penstock.Config, r.Owner, r.Path, "this run has no HTTP listener")
+}

@@ -10,6 +10,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/mutation"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/plan"
 )
 
@@ -18,10 +19,19 @@ type pump struct {
 	flow   *flow
 	ep     *plan.Endpoint
 	source penstock.Source
-	opened bool
-	waits  bool // the source is a Waiter
+	inst   *instance
+	waits  bool    // the source is a Waiter
+	label  string  // of the source, in identities
+	stable bool    // its messages have positions that last: they are known by them
+	server *server // it is called, and does not read; else nil
+	hold   hold
+	heir   *pump // while its flow is made to take the place of another: the pump that goes on
 	spare  pool[intake]
 
+	dice  *observe.Dice // begins traces; nil: nobody records any
+	rolls bool          // its messages may begin one: else that was decided where they came from
+
+	lost     bool             // it has no connection, and must be opened before it reads
 	reopened bool             // it has lost its connection, and may read again what it read before
 	reached  map[string]int64 // mu: how far each stream was read, where the store keeps its positions
 
@@ -48,8 +58,10 @@ type pump struct {
 	inbox   *inbox             // nil: its messages have no identities
 }
 
-func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
-	p := &pump{flow: f, ep: ep, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1), through: map[uint64]*intake{}, counts: true}
+func newPump(f *flow, in *instance, s penstock.Source) *pump {
+	p := &pump{flow: f, ep: in.ep, inst: in, source: s, complete: map[uint64]fates{}, wake: make(chan struct{}, 1), through: map[uint64]*intake{}, counts: true}
+	p.label, p.stable = identityLabel(in.ep), lasts(in.ep)
+	p.hold.init(f.r)
 	if w, ok := s.(Waiter); ok {
 		w.Waits(f.r.idle, f.r.busy)
 		p.waits = true
@@ -57,45 +69,82 @@ func newPump(f *flow, ep *plan.Endpoint, s penstock.Source) *pump {
 	return p
 }
 
-// read runs the source until it ends or the run is stopped, handing works to lanes.
+// read runs the source until it ends or the run is stopped, handing works to lanes; or until another flow goes on with it.
 func (p *pump) read(ctx context.Context) error {
-	defer p.end()
-	f := p.flow
+	defer func() {
+		if !p.hold.left() {
+			p.end()
+		}
+	}()
+	if p.server != nil {
+		return p.server.serve(ctx)
+	}
 	failures := 0
-	for ctx.Err() == nil {
-		if f.durable {
-			f.commit.room(ctx, p)
-		}
-		b := f.batches.get()
-		err := p.readOnce(ctx, b)
-		if len(b.Msgs) == 0 {
-			f.recycle(b)
-		} else {
-			in := p.spare.get()
-			in.src, in.batch = p, b
-			failures = 0
-			if !p.dispatch(in) {
-				return nil
-			}
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
+	for {
+		reading, ok := p.hold.pass(ctx)
+		if !ok {
 			return nil
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, penstock.ErrDisconnected):
-			failures, p.reopened = failures+1, true
-			if !f.sleep(ctx, min(time.Duration(failures)*200*time.Millisecond, 10*time.Second)) {
-				return nil
-			}
-			if err := p.source.Open(ctx); err != nil && !errors.Is(err, penstock.ErrDisconnected) {
-				return f.opening(p.ep, err)
-			}
-		default:
-			return &penstock.Error{Code: penstock.CodeOf(err), Op: "read " + p.ep.Name, Path: p.ep.Label, Err: err}
+		}
+		if over, err := p.readNext(reading, &failures); over {
+			return err
 		}
 	}
+}
+
+// readNext reads once. It says whether there is no more.
+func (p *pump) readNext(ctx context.Context, failures *int) (over bool, err error) {
+	f := p.flow
+	if f.tx != nil {
+		return f.tx.read(ctx, p)
+	}
+	if p.lost {
+		if err := p.reopen(ctx, failures); err != nil || p.lost {
+			return err != nil, err
+		}
+	}
+	if f.durable {
+		f.commit.room(ctx, p)
+	}
+	b := f.batches.get()
+	err = p.readOnce(ctx, b)
+	if len(b.Msgs) == 0 {
+		f.recycle(b)
+	} else {
+		in := p.spare.get()
+		in.src, in.batch = p, b
+		*failures = 0
+		if !p.dispatch(in) {
+			return true, nil
+		}
+	}
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, io.EOF):
+		return true, nil
+	case ctx.Err() != nil:
+		return false, nil //nolint:nilerr // it was interrupted, which is no error
+	case errors.Is(err, penstock.ErrDisconnected):
+		p.lost, p.reopened = true, true
+		return false, nil
+	}
+	return true, &penstock.Error{Code: penstock.CodeOf(err), Op: "read " + p.ep.Name, Path: p.ep.Label, Err: err}
+}
+
+// reopen tries once, after a pause, to open the source that lost its connection. What may pass by itself is tried again.
+func (p *pump) reopen(ctx context.Context, failures *int) error {
+	*failures++
+	if !p.flow.sleep(ctx, min(time.Duration(*failures)*200*time.Millisecond, 10*time.Second)) {
+		return nil
+	}
+	err := p.source.Open(ctx)
+	if p.lost = err != nil; !p.lost || ctx.Err() != nil {
+		return nil //nolint:nilerr // it was interrupted, which is no error
+	}
+	if !errors.Is(err, penstock.ErrDisconnected) && !penstock.CodeOf(err).Transient() {
+		return p.flow.opening(p.ep, err)
+	}
+	p.flow.log.Warn("not connected", "from", p.ep.Name, "tries", *failures, "error", err)
 	return nil
 }
 
@@ -112,7 +161,7 @@ func (p *pump) readOnce(ctx context.Context, into *penstock.Batch) error {
 // channels in memory is still worked on, until those who send to them have ended. Where flows feed one
 // another in a circle nobody would end first, so those stop with the sources.
 func (p *pump) until(reading context.Context) context.Context {
-	if s, ok := p.source.(*subscription); ok && !s.ch.circle {
+	if s, ok := p.source.(*subscription); ok && !s.ch.circle.Load() {
 		return p.flow.ctx
 	}
 	return reading
@@ -122,12 +171,14 @@ func (p *pump) until(reading context.Context) context.Context {
 // run was aborted.
 func (p *pump) dispatch(in *intake) bool {
 	f := p.flow
-	in.begin(f.plan.Slots, f.r.runtime)
+	in.entry = fromEntry
+	if p.channel != nil {
+		in.entry = p.channel.entry
+	}
+	in.begin(f.plan.Slots, f.runtime)
+	p.begun(in)
 	if p.channel != nil {
 		in.bytes += p.channel.bytes
-		in.entry = p.channel.entry
-	} else {
-		in.entry = fromEntry
 	}
 	if !f.budget.acquire(in.count, in.bytes) {
 		return false
@@ -141,9 +192,12 @@ func (p *pump) dispatch(in *intake) bool {
 	if p.keeps && !p.each() {
 		p.repeat(in)
 	}
-	if p == f.redriven && f.parked != nil {
+	if p == f.redriven {
 		for i, at := range p.channel.deaths {
-			f.parked.again(&in.tracks[i], at)
+			in.tracks[i].times, in.tracks[i].known = at.times+1, at.known
+			if f.parked != nil {
+				f.parked.again(&in.tracks[i], at)
+			}
 		}
 	}
 	if f.plan.Delivery == plan.AtMostOnce && !mutation.On("at-most-once-late") {
@@ -254,7 +308,7 @@ func (p *pump) byKey(in *intake) bool {
 			if w.own == nil {
 				w.own = &penstock.Batch{}
 			}
-			w.own.Runtime = f.r.runtime
+			w.own.Runtime = f.runtime
 			w.in, w.batch, w.msgs = in, w.own, w.msgs[:0]
 			parts[l] = w
 			n++

@@ -41,9 +41,9 @@ func (r *Runner) Await(ctx context.Context, c <-chan time.Time) bool {
 	}
 }
 
-// Waiter is a replaced source that says itself when it waits. It calls idle when Read begins to
+// Waiter is a replaced source, or server, that says itself when it waits. It calls idle when Read, or Serve, begins to
 // wait, and whoever wakes it calls busy beforehand. Any other source counts as waiting all
-// through Read.
+// through Read, any other server all through Serve but for its requests; those of a Waiter are counted by who makes them.
 type Waiter interface {
 	Waits(idle, busy func())
 }
@@ -138,6 +138,17 @@ func (s *slots) take(done <-chan struct{}) bool {
 		s.give()
 	}
 	return false
+}
+
+// within is take for as long as ctx lasts. Its end is only asked for where there is something to wait for.
+func (s *slots) within(ctx context.Context) bool {
+	s.mu.Lock()
+	free := s.free > 0
+	if free {
+		s.free--
+	}
+	s.mu.Unlock()
+	return free || s.take(ctx.Done())
 }
 
 // give gives a slot back.

@@ -17,6 +17,7 @@ func (f *flow) runDurable(reading context.Context) error {
 	}
 	f.r.busy()
 	go func() {
+		defer close(f.commit.done) // after the run has heard of what went wrong
 		defer f.guard("commit")
 		if err := f.commit.run(f.ctx); err != nil {
 			f.r.abort(err)
@@ -39,6 +40,14 @@ func (f *flow) runDurable(reading context.Context) error {
 		}()
 	}
 	f.r.all(len(first), func(i int) { f.pump(reading, first[i]) })
+	if f.r.opts.Part == Back && !f.r.opts.Once { // what comes in goes to others
+		f.r.idle()
+		select {
+		case <-reading.Done():
+		case <-f.ctx.Done():
+		}
+		f.r.busy()
+	}
 	f.end(reading, f.redriven, ended, first...)
 	for _, s := range f.stages {
 		if reading.Err() == nil && f.ctx.Err() == nil {
@@ -68,7 +77,10 @@ func (f *flow) end(reading context.Context, p *pump, ended map[*pump]chan struct
 	if p == nil {
 		return
 	}
-	if g := p.channel.group; g != nil && reading.Err() == nil {
+	if p == f.redriven {
+		f.awaitRedrivers(reading)
+	}
+	if g := p.channel.group.Load(); g != nil && reading.Err() == nil {
 		g.End()
 	}
 	f.r.idle()

@@ -26,12 +26,15 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		return
 	}
 	patience := n.patience()
-	ctx, cancel := x.f.timeout(x.ctx, patience)
+	if n.sink.many {
+		patience = 0 // it bounds each of its requests
+	}
+	ctx, cancel := x.f.timeout(x.context(), patience)
 	defer cancel()
 	b := w.batch
 	own := b.Msgs
 	b.Msgs = out
-	err := n.sink.write(ctx, b)
+	err := n.sink.write(ctx, b, x.tries > 1)
 	b.Msgs = own
 	var each *penstock.BatchError
 	switch {
@@ -71,7 +74,7 @@ func (x *exec) send(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		case e == nil:
 			sent = append(sent, m)
 		case each != nil && penstock.CodeOf(e).Transient():
-			x.fails = append(x.fails, failure{m: m, err: e, behind: stuck[key]})
+			x.fails = append(x.fails, failure{m: m, err: e, behind: stuck[key] || errors.Is(e, errBehind)})
 			if stuck == nil {
 				stuck = map[string]bool{}
 			}
@@ -98,7 +101,7 @@ func (x *exec) hasFailed(m *penstock.Message) bool {
 // outgoing makes the messages that are sent: the flow's own, or copies with the body and
 // key that the step gives. mapped says that they are copies.
 func (x *exec) outgoing(w *work, op *plan.Send, ms []*penstock.Message, fail func(*penstock.Message, error)) (out []*penstock.Message, mapped bool) {
-	if op.Body == nil && op.Key == nil {
+	if op.Body == nil && op.Key == nil && op.Rekey == nil {
 		return ms, false
 	}
 	out = x.take()
@@ -124,6 +127,14 @@ func (x *exec) outgoing(w *work, op *plan.Send, ms []*penstock.Message, fail fun
 			}
 			c.Key = key
 		}
+		if op.Rekey != nil {
+			key, err := text(op.Rekey, w.batch.Frame(c), "key of channel "+op.Endpoint.Broker)
+			if err != nil {
+				fail(m, err)
+				continue
+			}
+			c.Key = key
+		}
 		out = append(out, c)
 	}
 	return out, true
@@ -139,17 +150,19 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 	}
 	// The copy leaves the flow: it has memory of its own, and nobody waits for it.
 	b := x.f.batches.get()
-	b.Runtime = x.f.r.runtime
+	b.Runtime = x.f.runtime
 	for _, m := range out {
 		c := b.Append()
 		copyOut(b, c, m)
 		for _, v := range m.Vars {
 			c.Vars = append(c.Vars, v.Clone())
 		}
+		c.Lineage = departed(m)
 	}
 	if mapped {
 		x.give(out)
 	}
+	ctx := x.context()
 	x.f.tapSlots.take(nil) // a stalled tap holds the flow, it doesn't fill the memory
 	x.f.r.busy()
 	x.f.outstanding(1)
@@ -160,7 +173,7 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 		defer x.f.recycle(b)
 		defer x.f.guard(n.Name)
 		count := len(b.Msgs)
-		err := n.sink.write(x.ctx, b)
+		err := n.sink.write(ctx, b, false)
 		var each *penstock.BatchError
 		switch {
 		case err == nil:
@@ -182,7 +195,7 @@ func (x *exec) tap(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
 // untapped counts and logs what a tap could not send.
 func (x *exec) untapped(n *node) func(*penstock.Message, error) {
 	return func(_ *penstock.Message, err error) {
-		n.stats.Errors.Add(1)
+		n.stats.failed(err)
 		x.f.stats.Lost.Add(1)
 		x.f.log.Warn("not sent", "step", n.Name, "error", err)
 	}
@@ -193,7 +206,7 @@ func copyOut(b *penstock.Batch, c, m *penstock.Message) {
 	m.Body.CloneInto(c.Body, b.Arena().Alloc)
 	c.Key = strings.Clone(m.Key)
 	c.Time = m.Time
-	c.Pos = m.Pos
+	c.Pos, c.Lineage = m.Pos, nil
 	for _, e := range m.Meta.Entries() {
 		c.Meta.Set(e.Name, e.Value.Clone())
 	}
@@ -202,6 +215,10 @@ func copyOut(b *penstock.Batch, c, m *penstock.Message) {
 // recordSend sends to a durable channel: what is sent is recorded, and written in the transaction that settles the
 // source message. If the message dies, it is taken back, but for what a wire tap (wait: false) has seen.
 func (x *exec) recordSend(w *work, n *node, op *plan.Send, ms []*penstock.Message) {
+	if op.Job != nil {
+		x.enqueue(w, n, op, ms)
+		return
+	}
 	o, now := n.sink.outlet, x.f.now()
 	kept := ms[:0]
 	mapped := op.Body != nil || op.Key != nil

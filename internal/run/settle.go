@@ -17,7 +17,7 @@ type fates struct {
 
 // each says that the source hears of every message, and not of how far it is settled.
 func (p *pump) each() bool {
-	return p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each
+	return p.server == nil && p.ep.Driver != nil && p.ep.Driver.Spec.Settle == penstock.Each
 }
 
 // fates sums up an intake: the last outcome of each stream.
@@ -36,10 +36,16 @@ func (in *intake) fates() fates {
 // completed takes an intake whose messages have all ended. Its ledger is free at once: what
 // the source has to hear is noted.
 func (p *pump) completed(in *intake) {
+	if p.flow.tx != nil {
+		p.flow.tx.completed(in)
+		return
+	}
+	in.over(len(in.tracks))
+	in.endSpans()
 	p.mu.Lock()
 	if p.each() {
 		for i := range in.tracks {
-			p.ready = append(p.ready, penstock.Outcome{Pos: in.tracks[i].pos, Err: in.tracks[i].err})
+			p.ready = append(p.ready, penstock.Outcome{Pos: in.tracks[i].pos, Err: in.tracks[i].err, Dead: in.tracks[i].dead.Load()})
 		}
 		p.standFor += len(in.tracks)
 		p.intakes++
@@ -86,7 +92,7 @@ func (p *pump) settle(ctx context.Context) error {
 	var told []penstock.Outcome
 	for {
 		finished, any := p.finished()
-		if wait := flushEvery - time.Since(last); any && !finished && !p.each() && wait > 0 {
+		if wait := flushEvery - time.Since(last); any && !finished && !p.each() && wait > 0 && !p.flow.leaving.Load() {
 			p.linger(wait)
 			last = time.Time{}
 			continue
@@ -117,6 +123,10 @@ func (p *pump) settle(ctx context.Context) error {
 		case <-p.wake:
 		case <-p.flow.abort:
 			return nil
+		case <-p.flow.gone: // nothing more will be ready before another flow goes on
+			if _, any := p.finished(); !any {
+				return nil
+			}
 		}
 	}
 }
@@ -141,6 +151,8 @@ func (p *pump) linger(d time.Duration) {
 		case <-t.C:
 			return
 		case <-p.wake:
+		case <-p.flow.gone:
+			return
 		case <-p.flow.abort:
 			return
 		}

@@ -82,6 +82,7 @@ func (x *exec) split(w *work, pc int, n *node, op *plan.Split, ms []*penstock.Me
 		start := len(out)
 		err := eachOf(op.Each.Eval(w.batch.Frame(m)), n.Name, func(i int, v penstock.Value) error {
 			c := child(w.batch, m, 0)
+			c.Descent = m.Descent.Part(i)
 			if err := bind(w.batch, c, op.As, op.Index, i, v); err != nil {
 				return err
 			}

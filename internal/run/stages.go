@@ -55,10 +55,10 @@ func (f *flow) addStage(n *node, at int) {
 			s.machine = stage.NewWindow(spec, name)
 		}
 	}
-	d := f.r.durable(name, nil)
+	d := f.net.internal(name, f.r.wiring())
 	s.out = d.out
 	src := f.r.newChannelSource(d, f, name)
-	s.pump = newPump(f, &plan.Endpoint{Name: name, Channel: name, Pos: n.Pos, Label: "behind " + n.Name}, src)
+	s.pump = newPump(f, f.inner(&plan.Endpoint{Name: name, Channel: name, Pos: n.Pos, Label: "behind " + n.Name}), src)
 	s.pump.channel, s.pump.stage, s.pump.counts = src, s, false
 	src.entry, src.stage = s.behind(), s
 	n.stage = s

@@ -28,16 +28,16 @@ func (s *stageNode) keyed() string {
 
 // checkSteps holds the durable steps of the plan against those that the store knows. One that was renamed, or that is keyed
 // otherwise, and has left something behind, is refused: it would be orphaned silently.
-func (r *Runner) checkSteps(ctx context.Context, st store.Store) error {
+func (r *Runner) checkSteps(ctx context.Context, st store.Store, all []*flow, names []string) error {
 	now := map[string]*stageNode{}
 	flows := map[string]bool{}
-	for _, f := range r.flows {
+	for _, f := range all {
 		flows[f.plan.Name] = true
 		for _, s := range f.stages {
 			now[s.space] = s
 		}
 	}
-	for _, name := range r.plan.Known {
+	for _, name := range names {
 		if !flows[name] {
 			flows[name] = false // known, and not part of this run
 		}

@@ -37,6 +37,8 @@ type unit struct {
 	frame   []byte
 
 	identities map[*pump][]*identity // for inboxes
+
+	noted bool // a request is in the journal: nothing else of it may be written
 }
 
 // fromStore says that nothing in the unit came from outside of the store.
@@ -126,7 +128,7 @@ func (u *unit) urgent() bool {
 		return true
 	}
 	for _, t := range u.tracks {
-		if p := t.in.src; !p.keeps && p.channel == nil {
+		if p := t.in.src; !p.keeps && p.channel == nil && (p.server == nil || t.inbox != nil) { // nobody waits for a note about a request
 			return true
 		}
 	}
@@ -135,13 +137,16 @@ func (u *unit) urgent() bool {
 
 // writes says that there is something to write to the store.
 func (u *unit) writes() bool {
-	return len(u.order) > 0 || len(u.changes) > 0 || len(u.acks) > 0
+	return len(u.order) > 0 || len(u.changes) > 0 || len(u.acks) > 0 || u.noted
 }
 
 // take adds a message that is done: what it recorded, and its place.
 func (u *unit) take(t *track) {
 	u.tracks = append(u.tracks, t)
 	r := &t.recorded
+	if t.err != nil && t.in.src.takesJobs() {
+		r.ops = r.ops[:0] // the job is done again as a whole
+	}
 	for i := range r.ops {
 		o := &r.ops[i]
 		rec := r.bytes(o.record)
@@ -161,12 +166,13 @@ func (u *unit) take(t *track) {
 	}
 	u.note(t)
 	p := t.in.src
+	u.noted = u.noted || p.server != nil
 	switch {
 	case t.early:
 	case p.channel != nil:
 		u.ack(p, t.pos.Offset)
 	case p.each():
-		u.fates[p] = append(u.fates[p], penstock.Outcome{Pos: t.pos, Err: t.err})
+		u.fates[p] = append(u.fates[p], penstock.Outcome{Pos: t.pos, Err: t.err, Dead: t.dead.Load()})
 	}
 	if t.inbox != nil {
 		u.identities[p] = append(u.identities[p], t.inbox)
@@ -257,6 +263,12 @@ func (u *unit) prepare(ctx context.Context) error {
 func (u *unit) write(tx store.Tx) error {
 	now := u.c.f.r.clock.Now().UnixNano()
 	for _, o := range u.order {
+		if o.jobs != nil {
+			if err := u.appends[o].enqueue(tx, u.c.f.r.opts.Jobs, o.jobs.Name, now); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := u.appends[o].write(tx, o.name, now); err != nil {
 			return err
 		}
@@ -277,7 +289,7 @@ func (u *unit) write(tx store.Tx) error {
 		if mutation.On("acknowledgement-missing") {
 			break
 		}
-		if err := p.channel.group.Ack(tx, ranges); err != nil {
+		if err := p.channel.group.Load().Ack(tx, ranges); err != nil {
 			return err
 		}
 	}
@@ -298,7 +310,7 @@ func (u *unit) base(name string) (int64, bool) {
 func (u *unit) settle(ctx context.Context) error {
 	f := u.c.f
 	for p, ranges := range u.acks {
-		p.channel.group.Acked(ranges)
+		p.channel.group.Load().Acked(ranges)
 	}
 	for _, key := range u.leave {
 		f.parked.leave(key)
@@ -333,7 +345,26 @@ func (u *unit) settle(ctx context.Context) error {
 	for _, o := range u.order {
 		o.handed.Add(int64(u.appends[o].n))
 	}
+	u.wakeTakers(ctx)
 	return nil
+}
+
+// measure counts how long its messages took. Those of one intake mostly follow one another.
+func (u *unit) measure() {
+	var in *intake
+	n := 0
+	for _, t := range u.tracks {
+		if t.in != in {
+			if n > 0 {
+				in.over(n)
+			}
+			in, n = t.in, 0
+		}
+		n++
+	}
+	if n > 0 {
+		in.over(n)
+	}
 }
 
 // reset empties u for the next transaction, and keeps its memory.
@@ -347,6 +378,7 @@ func (u *unit) reset() {
 	clear(u.acks)
 	clear(u.fates)
 	u.leave = u.leave[:0]
+	u.noted = false
 	u.journal.Reset(u.c.f.plan.Name)
 	u.intakes, u.count, u.bytes = u.intakes[:0], 0, 0
 	u.tracks, u.order, u.changes = u.tracks[:0], u.order[:0], u.changes[:0]
@@ -418,7 +450,7 @@ func (o *stageOutput) Reject(i int, cause error) {
 
 // Count implements stage.Output.
 func (o *stageOutput) Count(what stage.Counted, n int) {
-	st := &o.u.c.f.stats
+	st := o.u.c.f.stats
 	switch what {
 	case stage.Groups:
 		st.Groups.Add(int64(n))
@@ -449,7 +481,7 @@ func (u *unit) reject(rec []byte, t *track, cause error, stepName string) error 
 	f := u.c.f
 	b := f.batches.get()
 	defer f.recycle(b)
-	b.Runtime = f.r.runtime
+	b.Runtime = f.runtime
 	v, err := record.Parse(rec)
 	if err != nil {
 		return err
@@ -462,7 +494,7 @@ func (u *unit) reject(rec []byte, t *track, cause error, stepName string) error 
 	m.Meta.Set("dead", f.deadMeta(cause, stepName, 1, m, "at "+stepName))
 	if f.dead.outlet == nil {
 		f.envelop(b, m)
-		return f.dead.write(f.ctx, b)
+		return f.dead.write(f.ctx, b, false)
 	}
 	u.append(f.dead.outlet, record.Append(nil, f.header(m, f.now()), m, f.plan.Vars))
 	return nil

@@ -48,6 +48,7 @@ func meet(a, b *types.Type) *types.Type {
 		if n.Layout == "" {
 			n.Layout = b.Layout
 		}
+		n.Date = a.Date || b.Date
 	case types.Object:
 		meetObjects(&n, a, b)
 	}

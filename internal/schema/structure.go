@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"time"
+
 	"slices"
 
 	"penstock.dev/penstock/internal/algebra"
@@ -105,7 +107,7 @@ func (r *reader) number(p place, name string) *types.Type {
 func (r *reader) string(p place) *types.Type {
 	layout := r.text(p, "x-layout")
 	if layout != "" {
-		return &types.Type{Kind: types.Timestamp, Layout: layout}
+		return &types.Type{Kind: types.Timestamp, Layout: layout, Date: r.text(p, "format") == "date"}
 	}
 	if r.text(p, "contentEncoding") == "base64" {
 		return types.BytesType
@@ -114,7 +116,7 @@ func (r *reader) string(p place) *types.Type {
 	case "date-time":
 		return types.TimestampType
 	case "date":
-		return &types.Type{Kind: types.Timestamp, Layout: "2006-01-02"}
+		return &types.Type{Kind: types.Timestamp, Layout: time.DateOnly, Date: true}
 	case "duration":
 		return types.DurationType
 	case "decimal":

@@ -129,6 +129,7 @@ func (a *Aggregate) add(out Output, i int, it *Item, at int64) error {
 		g.body = append(g.body, ',')
 	}
 	g.body = appendElement(g.body, v)
+	g.linked(v)
 	a.groups.bytes += int64(len(g.body) - before)
 	g.n++
 	g.firstAt, g.lastAt = min(g.firstAt, at), max(g.lastAt, at)

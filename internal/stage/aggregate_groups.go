@@ -9,6 +9,7 @@ type openGroup struct {
 	head   []byte // record of the first message, without a body
 	body   []byte // JSON list of the bodies, without the end
 	n      int
+	traces []string // traceparents of messages that are recorded; they are not stored, and gone after a restart
 	// What is stored of it: its pieces, and their bytes.
 	parts  []part
 	logged int64
@@ -43,7 +44,7 @@ func (gs *groups) begin(key string, at int64) *openGroup {
 	} else {
 		g = &openGroup{}
 	}
-	*g = openGroup{key: strings.Clone(key), number: gs.next, head: g.head[:0], body: g.body[:0], parts: g.parts[:0], firstAt: at, lastAt: at, heapAt: -1}
+	*g = openGroup{key: strings.Clone(key), number: gs.next, head: g.head[:0], body: g.body[:0], parts: g.parts[:0], traces: g.traces[:0], firstAt: at, lastAt: at, heapAt: -1}
 	gs.next++
 	gs.insert(g)
 	return g

@@ -1,9 +1,11 @@
 package stage
 
 import (
+	"strings"
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/jsonview"
 )
@@ -43,5 +45,24 @@ func (g *openGroup) appendGroup(dst []byte, why reason, now, at int64) ([]byte, 
 		{Key: countName, Value: penstock.IntValue(int64(g.n))},
 		{Key: reasonName, Value: penstock.StringValue(string(why))},
 	}})}}
+	if len(g.traces) > 0 {
+		d.Meta = append(d.Meta, penstock.MetaEntry{Name: observe.LinksHeader, Value: penstock.StringValue(strings.Join(g.traces, " "))}, penstock.MetaEntry{Name: "traceparent"})
+	}
 	return d.Append(dst), nil
+}
+
+// linked notes the trace of a message that is recorded: the group's message links to it.
+func (g *openGroup) linked(v record.View) {
+	if len(g.traces) >= observe.MaxLinks {
+		return
+	}
+	for name, value := range v.Meta() {
+		if name != "traceparent" || value.Kind() != penstock.KindString {
+			continue
+		}
+		if t, ok := penstock.ParseTraceparent(value.Str()); ok && t.Sampled() {
+			g.traces = append(g.traces, t.Traceparent())
+		}
+		return
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -252,27 +253,30 @@ func (r *logReader) entry(e store.Entry) error {
 }
 
 func (r *logReader) piece(v []byte, entry uint64) (rest []byte, err error) {
-	c := cutter{rest: v}
-	id := c.uvarint()
+	c := record.Fields{Rest: v}
+	id := c.Uvarint()
 	number := id >> 1
 	r.next = max(r.next, number+1)
 	if id&1 != 0 {
 		delete(r.groups, number)
-		return c.rest, c.err
+		return c.Rest, nil
 	}
 	s := r.groups[number]
 	if s == nil {
 		s = &stored{g: &openGroup{number: number, heapAt: -1}}
 		r.groups[number] = s
 	}
-	p := storedPiece{place: int(c.uvarint()), entry: entry, n: int(c.uvarint()), firstAt: c.varint(), lastAt: c.varint()}
+	p := storedPiece{place: int(c.Uvarint()), entry: entry, n: int(c.Uvarint()), firstAt: c.Varint(), lastAt: c.Varint()}
 	if p.place == 0 {
-		s.g.key, s.g.head = string(c.bytes()), slices.Clone(c.bytes())
+		s.g.key, s.g.head = string(c.Bytes()), slices.Clone(c.Bytes())
 	}
-	p.body = c.bytes()
-	p.size = len(v) - len(c.rest)
+	p.body = c.Bytes()
+	p.size = len(v) - len(c.Rest)
+	if c.Bad {
+		return nil, errDamaged
+	}
 	s.pieces = append(s.pieces, p)
-	return c.rest, c.err
+	return c.Rest, nil
 }
 
 // open gives the groups that are open, in the order in which they began.
@@ -298,42 +302,4 @@ func (r *logReader) open() ([]*openGroup, error) {
 	}
 	slices.SortFunc(gs, func(a, b *openGroup) int { return cmp.Compare(a.number, b.number) })
 	return gs, nil
-}
-
-// cutter cuts values off; after an error everything is zero.
-type cutter struct {
-	rest []byte
-	err  error
-}
-
-func (c *cutter) fail() { c.rest, c.err = nil, errDamaged }
-
-func (c *cutter) uvarint() uint64 {
-	n, w := binary.Uvarint(c.rest)
-	if w <= 0 {
-		c.fail()
-		return 0
-	}
-	c.rest = c.rest[w:]
-	return n
-}
-
-func (c *cutter) varint() int64 {
-	n, w := binary.Varint(c.rest)
-	if w <= 0 {
-		c.fail()
-		return 0
-	}
-	c.rest = c.rest[w:]
-	return n
-}
-
-func (c *cutter) bytes() []byte {
-	b, rest, err := cutBytes(c.rest)
-	if err != nil {
-		c.fail()
-		return nil
-	}
-	c.rest = rest
-	return b
 }

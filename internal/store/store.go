@@ -2,7 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"penstock.dev/penstock/internal/observe"
 )
 
 // Class is the turn that a transaction takes at the one writer (two weighted classes: small before bulk).
@@ -18,12 +21,21 @@ const (
 // shortened. A view that takes longer is cancelled.
 const MaxView = time.Second
 
+// ErrAway is in the errors of a store whose server did not answer, or cut a connection: what failed with it is to be begun again, from what is durable, also
+// where the store can be used again already.
+var ErrAway = errors.New("the server of the store was away")
+
 // Store is an open store. It is safe for concurrent use.
 type Store interface {
 	// Submit queues a transaction and returns at once. f runs later, on the goroutine of the one writer, together with
 	// whatever else is queued (group commit); transactions of one class run in the order in which they were
 	// submitted. If f returns an error, what it wrote is undone and its Commit ends with that error; the others in
 	// the group are not affected. f must be quick, must not wait for anything, and must not use its Tx afterwards.
+	//
+	// f may run more than once, also where it ended with an error; only its last run counts. So it reads and writes its
+	// Tx and assigns results, and changes nothing else: what it counts, it counts from 0. A driver whose store is shared by
+	// several processes runs it again when it turns out what it reads, or that another process was there first. It may end a run in
+	// the middle, by a panic that it catches: f must not recover.
 	//
 	// An error of the disk ends the store: this transaction and all that follow fail with an error of code
 	// unavailable, and only opening it again tells what is durable.
@@ -34,10 +46,18 @@ type Store interface {
 	// Commit that made it is done. f runs on the writer's goroutine: it must not wait, and must not change the
 	// segment. cancel ends it.
 	Notify(channel string, f func(Segment)) (cancel func())
-	// Stats counts, and measures.
-	Stats() Stats
+	Described
 	// Close commits what is queued and releases the store.
 	Close() error
+}
+
+// Described is what a store tells of itself.
+type Described interface {
+	// Stats counts, and measures.
+	Stats() Stats
+	// Parts is into how many parts the store is divided: see [InPart]. It was decided when the store was made, and is never
+	// changed.
+	Parts() int
 }
 
 // Stats are a store's counts since it was opened, and its sizes.
@@ -51,6 +71,8 @@ type Stats struct {
 	WALBytes     int64         `json:"walBytes"`
 	FreeBytes    int64         `json:"freeBytes"` // pages in the file that can be used again
 	DiskFree     int64         `json:"diskFree"`
+	// Durations counts how long commits took, from begin to durable; nil where nobody measures.
+	Durations *observe.Histogram `json:"-"`
 }
 
 // Commit is a transaction that was submitted.

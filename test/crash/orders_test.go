@@ -71,7 +71,7 @@ func (s *scenario) copyExample() {
 	if err := os.CopyFS(s.project, os.DirFS(example)); err != nil {
 		s.t.Fatal(err)
 	}
-	path := filepath.Join(s.project, "intake.yaml")
+	path := filepath.Join(s.project, "base", "intake.yaml")
 	old, err := os.ReadFile(path)
 	if err != nil {
 		s.t.Fatal(err)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -15,28 +16,36 @@ import (
 func main() {
 	each := flag.Duration("time", 3*time.Second, "how long each target runs")
 	match := flag.String("run", "", "only targets whose name contains this")
+	parts := flag.Int("parts", 1, "run only one part of so many of the targets")
+	turn := flag.Int("turn", 0, "which part: any number, such as that of a change; the next number is the next part")
 	flag.Parse()
-	failed := 0
+	failed, ran := 0, 0
 	targets, err := list()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "gofuzz:", err)
 		os.Exit(1)
 	}
-	for _, t := range targets {
-		if !strings.Contains(t.name, *match) {
+	for i, t := range targets {
+		if !strings.Contains(t.name, *match) || (i+*turn)%max(1, *parts) != 0 {
 			continue
 		}
+		ran++
 		fmt.Printf("fuzz %s %s for %s\n", t.pkg, t.name, *each)
 		cmd := exec.CommandContext(context.Background(), "go", "test", "-run", "^$", "-fuzz", "^"+t.name+"$", "-fuzztime", each.String(), t.pkg)
-		if out, err := cmd.CombinedOutput(); err != nil {
+		if out, err := cmd.CombinedOutput(); err != nil && !onlyLate(out) {
 			failed++
 			fmt.Printf("%s\n%s %s: %v\n", out, t.pkg, t.name, err)
 		}
 	}
-	fmt.Printf("%d fuzz targets, %d failed\n", len(targets), failed)
+	fmt.Printf("%d of %d fuzz targets, %d failed\n", ran, len(targets), failed)
 	if failed > 0 {
 		os.Exit(1)
 	}
+}
+
+// onlyLate says that a target failed because a worker was at work when the time was up, and found nothing: https://go.dev/issue/75804.
+func onlyLate(out []byte) bool {
+	return bytes.Contains(out, []byte("context deadline exceeded")) && !bytes.Contains(out, []byte("Failing input written"))
 }
 
 type target struct{ pkg, name string }

@@ -20,26 +20,56 @@ var (
 	conform   = suite{"store/sqlite", "^TestConform$"}
 	channels  = suite{"store/channel", "^TestModel$"}
 	retention = suite{"store/channel", "^TestRetainKeepsWhatTheSlowestGroupNeeds$"}
+	mishaps   = suite{"flowtest", "^TestMishapsAreHeldToTheDelivery$"}
 	disk      = suite{"store/sqlite", "^TestDiskErrors$"}
+	pgConform = suite{"store/postgres", "^TestConform$"}
+	pgAppend  = suite{"store/postgres", "^TestReplicasAppend$"}
+	pgTurns   = suite{"store/postgres", "^TestReplicasAlternate$"}
+	pgOutcome = suite{"store/postgres", "^TestOutcomeThatIsNone$"}
+	pgLeases  = suite{"store/postgres", "^TestLeases$"}
+	oneHolder = suite{"store/lease", "^TestAtMostOneHolder$"}
 )
 
 // bugs are all that there are; a test holds the list against the source.
 var bugs = []bug{
+	// The store on PostgreSQL.
+	{"pg-no-part-lock", "transactions don't lock the parts that they read and write", []suite{pgAppend}},
+	{"pg-version-stays", "a commit does not count the version of its parts up, so that others go by what they remember", []suite{pgTurns}},
+	{"pg-stale-kept", "what is remembered of a part is kept although another process has changed it", []suite{pgTurns}},
+	{"pg-gap-not-told", "what others have appended before a segment of this process is not told", []suite{pgAppend}},
+	{"pg-wake-lost", "nobody looks for what others have appended", []suite{pgAppend}},
+	{"pg-acknowledged-before-commit", "commits are done before the server has them", []suite{pgOutcome}},
+	{"pg-outcome-guessed", "a commit whose answer was lost is taken for durable", []suite{pgOutcome}},
+	{"pg-failed-not-undone", "what a failing transaction wrote is committed with its group", []suite{pgConform}},
+	{"pg-drop-partly-unread", "drop takes a segment of which a part is still to be read", []suite{pgConform}},
+	{"pg-no-fence", "a transaction of a replica that has lost its lease is committed", []suite{{"store/postgres", "^TestZombie$"}}},
+	{"pg-lease-taken-while-held", "a part is taken from a replica whose lease holds", []suite{pgLeases}},
+	{"pg-lease-epoch-stays", "who takes a part gets the epoch of the last lease", []suite{pgLeases}},
+	{"pg-lease-renewed-after-expiry", "a lease that has run out is renewed", []suite{pgLeases}},
+	{"pg-fail-over-not-noticed", "what was read from a server counts at the one that takes its place, which may lack it", []suite{{"store/postgres", "^TestFailOverThatLosesWhatWasRead$"}}},
+	{"pg-lost-not-noticed", "nobody notices that the server has fewer messages than were read from it", []suite{{"store/postgres", "^TestAChannelThatIsShorter$"}}},
+	{"pg-volatile-taken", "a server that does not wait for the disk is taken", []suite{{"store/postgres", "^TestRefusesWhatIsNotDurable$"}}},
+
 	// Positions and acknowledgements.
 	{"settled-before-commit", "sources hear that their messages are done before the transaction", []suite{model}},
-	{"settled-before-state", "positions are committed first, and what durable steps keep in a transaction after that", []suite{killed, model}},
+	{"settled-before-state", "positions are committed first, and what durable steps keep in a transaction after that", []suite{mishaps, killed, model}},
 	{"position-ahead", "the position moves past a message that waits for its retry", []suite{killed, model}},
-	{"acknowledgement-missing", "what was read from a channel is not acknowledged in the transaction", []suite{killed}},
+	{"acknowledgement-missing", "what was read from a channel is not acknowledged in the transaction", []suite{mishaps, killed}},
 	{"cursor-skips", "a group's cursor jumps over messages that are not acknowledged yet", []suite{channels}},
 	{"straggler-twice", "what a message that came late recorded is written twice", []suite{killed}},
 	{"straggler-overtaken", "messages of a key don't wait behind one that is late", []suite{model}},
 	{"inbox-row-missing", "the identity of a message is not stored with what was made of it", []suite{{"run", "^TestAnIdentityIsWorkedOnOnce$"}}},
 	{"at-most-once-late", "at-most-once settles messages after the work, not before", []suite{{"run", "^TestAtMostOnceSettlesWhatItReads$"}}},
 
+	// Transactions of brokers.
+	{"epoch-not-drained", "a transaction is committed while messages that it counts as done are in flight", []suite{{"run", "^TestTransactionAwaitsRetries$"}}},
+	{"epoch-without-positions", "a transaction has what was written, and not how far its sources were read", []suite{{"run", "^TestTransactionHoldsWhatWasReadAndMade$"}, {"flowtest", "^TestMishapsOfTransactions$"}}},
+	{"undone-not-read-again", "sources read on where they are when what they have read was undone", []suite{{"run", "^TestTransactionIsUndone$"}}},
+
 	// Durable steps.
-	{"emission-apart", "what a durable step emits has a transaction of its own", []suite{model}},
-	{"key-final-early", "the state of a durable step (a dedupe's key) is stored before the rest of the transaction", []suite{model}},
-	{"deleted-before-emission", "what is stored of a group is deleted before the group is emitted", []suite{model}},
+	{"emission-apart", "what a durable step emits has a transaction of its own", []suite{mishaps, model}},
+	{"key-final-early", "the state of a durable step (a dedupe's key) is stored before the rest of the transaction", []suite{mishaps, model}},
+	{"deleted-before-emission", "what is stored of a group is deleted before the group is emitted", []suite{mishaps, model}},
 	{"key-not-put", "the keys of a dedupe and of an inbox are kept in memory only", []suite{{"stage", "^TestDedupe"}, {"store/keyset", "^TestModel$"}, model}},
 	{"delay-early", "a delay lets messages go a minute early", []suite{{"stage", "^TestDelay"}}},
 	{"delay-lost-at-restart", "a delay forgets what it holds when it starts again", []suite{{"stage", "^TestDelay"}}},
@@ -50,6 +80,12 @@ var bugs = []bug{
 	{"ends-out-of-order", "with onError.order: park a message ends before one of its key in front of it that may die", []suite{{"run", "^TestWhatEndsEarlierIsHeldBehindWhoDiesLaterOn$"}}},
 	{"parked-freed-early", "a key is free while dead letters of it that were given in again are on their way", []suite{{"run", "^TestAKeyIsHeldUntilAllThatWereGivenInAgainAreThrough$"}}},
 	{"redrive-loses", "redrive acknowledges dead letters without appending them", []suite{{"control/operate", "^TestRedrive"}}},
+
+	// Requests.
+	{"answered-before-commit", "a request is answered before what it recorded is durable", []suite{{"run", "^TestKeptBeforeTheAnswer$"}}},
+	{"answered-before-flush", "a request is answered before the sinks have made durable what it sent", []suite{{"run", "^TestARequestComesToWhatAMessageWould$"}}},
+	{"refused-keeps-writes", "a request that fails leaves what it wrote to channels", []suite{{"run", "^TestAllOfARequestOrNothing$"}, {"run", "^TestARequestComesToWhatAMessageWould$"}}},
+	{"twin-not-awaited", "a request is worked on while another one of its identity is", []suite{{"run", "^TestTwinsAtTheSameTime$"}}},
 
 	// Channels.
 	{"given-to-two-readers", "a reader that joins is given what another one has", []suite{channels}},
@@ -66,4 +102,51 @@ var bugs = []bug{
 	{"failed-commit-ignored", "an error of COMMIT, as of a failed fsync, is ignored", []suite{disk}},
 	{"failed-not-undone", "what a failed transaction wrote is committed with the others of its group", []suite{conform}},
 	{"damage-served", "a segment whose checksum is wrong is given to readers", []suite{{"store/sqlite", "^TestDamage$"}}},
+
+	// Leases.
+	{"lease-no-fence", "a transaction of who drives a part does not test the lease", []suite{{"store/lease", "^TestAZombiesWritesAreRefused$"}, {"store/lease", "^TestConform$"}, oneHolder}},
+	{"lease-epoch-stays", "a part that is taken over keeps its epoch", []suite{{"store/lease", "^TestEpochsGrow$"}, oneHolder}},
+	{"lease-taken-while-held", "a part is taken whose lease holds", []suite{{"store/lease", "^TestConform$"}}},
+	{"lease-renewed-after-expiry", "a lease is renewed that has run out", []suite{{"store/lease", "^TestALeaseThatRanOutIsNotRenewed$"}, {"store/lease", "^TestConform$"}}},
+	{"lease-drives-on", "a replica whose lease is lost goes on driving", []suite{{"store/lease", "^TestDrivingStopsBeforeTheLeaseEnds$"}, {"store/lease", "^TestAReplicaWithoutItsStoreStopsDriving$"}}},
+	{"lease-released-without-drain", "a part is handed over before its flows have finished what is in flight", []suite{{"store/lease", "^TestAGracefulStopHandsOverAfterTheDrain$"}}},
+
+	// Jobs.
+	{"job-no-fence", "a worker whose lease ran out completes a job that another one holds", []suite{{"jobs", "^TestFence$"}, {"jobs", "^TestAtMostOneHolder$"}}},
+	{"job-lease-short", "a job is given to another before its lease has run out", []suite{{"jobs", "^TestFence$"}}},
+	{"job-heartbeat-idle", "a heartbeat does not extend the lease", []suite{{"jobs", "^TestHeartbeat$"}}},
+	{"job-unique-early", "what a job is unique by is free as soon as a worker has the job", []suite{{"jobs", "^TestUnique$"}}},
+	{"job-priority-inverted", "jobs of the lowest priority go first", []suite{{"jobs", "^TestPriorityGoesFirst$"}}},
+	{"job-unfair", "keys don't take turns", []suite{{"jobs", "^TestKeysTakeTurns$"}}},
+	{"job-delayed-early", "a delayed job may run at once", []suite{{"jobs", "^TestDelayedJobsWait$"}}},
+	{"job-key-stays-full", "jobs that wait behind the limit of their key stay there when one of it is done", []suite{{"jobs", "^TestBounds$"}}},
+	{"job-wake-lost", "who waits for jobs is not told that one was enqueued", []suite{{"jobs", "^TestWhoWaitsIsWoken$"}}},
+	{"job-dies-silently", "a job that failed for good leaves no dead letter", []suite{{"jobs", "^TestDead$"}}},
+	{"job-clock-back", "a lease of a clock that was ahead holds until the time that it had", []suite{{"jobs", "^TestClockSetBack$"}}},
+	// Entities.
+	{"expected-version-ignored", "a command is done to another version than the one that it expects", []suite{{"entity", "^TestAnExpectedVersionIsTested$"}}},
+	{"conflict-not-tested", "events are appended though the entity has changed since they were made", []suite{{"entity", "^TestEntitiesDoWhatTheModelDoes$"}}},
+	{"cause-not-looked-for", "a command that was done is done again", []suite{{"entity", "^TestTheSameCommandIsDoneOnce$"}}},
+	{"cause-not-stored", "what a command is known by is not stored with its events", []suite{{"entity", "^TestTheSameCommandIsDoneOnce$"}}},
+	{"asked-again-is-new", "what a caller says of its request, an idempotency key, is not what its commands are known by", []suite{{"control", "^TestACommandThatIsAskedForAgainIsDoneOnce$"}}},
+	{"snapshot-of-the-wrong-version", "a snapshot holds the state before the command that it is made after", []suite{{"entity", "^TestCommandsMakeEventsAndStates$"}}},
+	{"snapshot-of-other-code", "a snapshot is used that another configuration has made", []suite{{"entity", "^TestOldEventsUnderNewCode$"}}},
+	{"unreadable-event-skipped", "an event that no code knows, or whose upcast fails, is skipped", []suite{{"entity", "^TestOldEventsUnderNewCode$"}}},
+	{"hash-skips-the-head", "the hash of an event does not cover its layout and time", []suite{{"entity", "^TestEachChangedByteBreaksTheChain$"}}},
+	{"chain-not-compared", "events are not held to the hash of those before them", []suite{{"entity", "^TestEachChangedByteBreaksTheChain$"}}},
+	{"commands-out-of-order", "commands of one entity are given to it side by side", []suite{{"run", "^TestCommandsOfAnEntityKeepTheOrderOfTheirMessages$"}}},
+	{"key-not-erased", "erasing a subject leaves the key that its fields are encrypted with", []suite{{"entity", "^TestASubjectIsErased$"}}},
+
+	// Views.
+	{"view-position-ahead", "how far a view has come is stored in a transaction of its own, before its rows", []suite{{"entity/view", "^TestRowsAndPositionAreOneTransaction$"}}},
+	{"view-skips-errors", "a view passes over an event that it can't fold", []suite{{"entity/view", "^TestAViewThatThrowsStops$"}}},
+	{"view-switches-early", "rows that are built anew are read before they have caught up", []suite{{"entity/view", "^TestRebuildCatchesUpBeforeItSwitches$"}}},
+	{"view-checksum-keys-only", "the checksum of rows covers their keys alone", []suite{{"entity/view", "^TestChecksumsTellRowsApart$"}}},
+	{"view-null-stays", "a field that an event removes stays in its row", []suite{{"entity/view", "^TestViewIsWhatTheEventsComeTo$"}}},
+	{"view-two-writers", "a view's rows are written though another process has brought them further", []suite{{"entity/view", "^TestWhoIsBehindWritesNothing$"}}},
+	{"view-channel-shortened", "a channel does not keep what a view has not read", []suite{{"entity/view", "^TestAChannelKeepsWhatItsViewsHaveNotRead$"}}},
+	{"view-sql-behind", "rows in a database are taken to be written though somebody else has brought them elsewhere", []suite{{"entity/view", "^TestWhoIsBehindWritesNoRowsElsewhere$"}}},
+	{"view-sql-shortened-early", "a channel is let go of before the rows of its events are in the database", []suite{{"entity/view", "^TestADatabaseThatIsAwayIsWaitedFor$"}}},
+	{"view-asof-forgets", "rows as of then are made of what is left of the events, whatever they were made of", []suite{{"entity/view", "^TestRowsAsOfWhatIsGone$"}}},
+	{"view-stays-erased", "rows that hold what was erased are not made anew", []suite{{"entity/view", "^TestAnErasedSubjectLeavesTheRows$"}}},
 }

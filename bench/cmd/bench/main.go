@@ -48,6 +48,7 @@ type options struct {
 	under    string // where the temporary folder is made
 	out      string // file for the report
 	store    cases.StoreEnv
+	http     cases.HTTPEnv
 	peers    bool // the store's peer is measured, too
 }
 
@@ -65,6 +66,8 @@ func parse(args []string, peer string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.out, "out", "", "`file` for the report, beside standard output")
 	flags.BoolVar(&o.store.Quick, "quick", false, "small sizes in the store's cases (1 GB in the place of 10, 200,000 messages of 10 million): to see that they work")
 	flags.DurationVar(&o.store.Soak, "soak", time.Minute, "how `long` store-soak lasts")
+	flags.Int64Var(&o.store.Events, "events", 10_000_000, "`number` of events that the store of events-many holds")
+	flags.DurationVar(&o.http.Duration, "http-duration", 5*time.Second, "how `long` each run of an HTTP case lasts")
 	flags.BoolVar(&o.peers, "jetstream", true, "build and measure JetStream beside store-publishers")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -105,6 +108,9 @@ func names() []string {
 	}
 	out = append(out, "cold-start", "check")
 	for _, c := range cases.StoreCases() {
+		out = append(out, c.Name)
+	}
+	for _, c := range slices.Concat(cases.HTTPCases(), cases.ServiceCases()) {
 		out = append(out, c.Name)
 	}
 	return append(out, "expression")
@@ -185,6 +191,8 @@ func measure(ctx context.Context, o options, r *report.Results, say func(string)
 		}
 	}
 	measureStore(ctx, o, r, say, skip)
+	r.HTTP = measureHTTP(ctx, o, cases.HTTPCases(), say, skip)
+	r.Services = measureHTTP(ctx, o, cases.ServiceCases(), say, skip)
 	if o.measured["expression"] && ctx.Err() == nil {
 		var err error
 		if r.Expression, err = exprbench.Measure(o.rounds); err != nil {
@@ -219,6 +227,35 @@ func measureStore(ctx context.Context, o options, r *report.Results, say func(st
 		}
 		r.Store = append(r.Store, outcome)
 	}
+}
+
+// measureHTTP runs the cases of HTTP, or of services.
+func measureHTTP(ctx context.Context, o options, all []cases.HTTPCase, say func(string), skip func(string, error)) (out []cases.HTTPOutcome) {
+	var err error
+	for _, c := range all {
+		if !o.measured[c.Name] || o.env.Penstock == "" || ctx.Err() != nil {
+			continue
+		}
+		for _, program := range []struct {
+			path    *string
+			command string
+		}{{&o.http.Load, "./cmd/httpload"}, {&o.http.Copy, "./cmd/pgcopy"}, {&o.http.Bare, "./cmd/kafkacopy"}, {&o.http.Generic, "./cmd/codeccopy"}, {&o.http.BarePulsar, "./cmd/pulsarcopy"}} {
+			if *program.path != "" {
+				continue
+			}
+			if *program.path, err = built(ctx, ".", program.command, o.env.Temp); err != nil {
+				skip(program.command, err)
+				return out
+			}
+		}
+		outcome, err := c.Run(ctx, o.env, o.http, o.rounds, say)
+		if err != nil {
+			skip(c.Name, err)
+			continue
+		}
+		out = append(out, outcome)
+	}
+	return out
 }
 
 // ours is the path of our binary, built if need be.

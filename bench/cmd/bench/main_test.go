@@ -12,8 +12,9 @@ func TestOnly(t *testing.T) {
 		want  string // the cases, or
 		fault string
 	}{
-		{[]string{"-only", "store"}, "store-publishers store-flow store-aggregate store-dedupe store-small store-behind store-restart store-soak", ""},
+		{[]string{"-only", "store"}, "store-publishers store-flow store-aggregate store-dedupe store-small store-behind store-restart store-soak events events-many view jobs takeover", ""},
 		{[]string{"-only", "store-soak,check", "-soak", "1h"}, "check store-soak", ""},
+		{[]string{"-only", "pulsar,kafka"}, "kafka pulsar", ""},
 		{[]string{}, strings.Join(names(), " "), ""},
 		{[]string{"-only", "stores"}, "", "there is no case"},
 		{[]string{"-rounds", "0"}, "", "at least 1 round"},

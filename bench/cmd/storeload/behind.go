@@ -11,12 +11,11 @@ import (
 	"penstock.dev/penstock/bench/load"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
-	"penstock.dev/penstock/internal/store/sqlite"
 )
 
 // behind measures live publishers beside a consumer that begins -messages behind them, until it has caught up or the time is over;
 // with -alone the publishers only. The consumer acknowledges what it has in transactions, as flows do.
-func behind(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error {
+func behind(ctx context.Context, db store.Store, s settings, r *load.Result) error {
 	hub := channel.NewHub(db, penstock.SystemClock{}, channel.Options{})
 	defer hub.Close()
 	c, err := hub.Open(channel.Config{Name: s.channel})
@@ -70,7 +69,7 @@ func behind(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) erro
 const inFlight = 4
 
 // consume reads a group in order from a position until it has everything, or ctx ends.
-func consume(ctx context.Context, db *sqlite.DB, c *channel.Channel, g *channel.Group, next int64) (had int64, err error) {
+func consume(ctx context.Context, db store.Store, c *channel.Channel, g *channel.Group, next int64) (had int64, err error) {
 	type ack struct {
 		done *store.Commit
 		what []channel.Range

@@ -12,11 +12,10 @@ import (
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
 	"penstock.dev/penstock/internal/store/keyset"
-	"penstock.dev/penstock/internal/store/sqlite"
 )
 
 // fill appends -messages to a channel, ten thousand at a time, and, where a -group is named, puts it -left messages before the end.
-func fill(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error {
+func fill(ctx context.Context, db store.Store, s settings, r *load.Result) error {
 	const size = 10_000
 	var window []*store.Commit
 	began := time.Now()
@@ -73,7 +72,7 @@ func fill(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error 
 }
 
 // verify fails unless a channel has had -messages, and the group has acknowledged them all.
-func verify(ctx context.Context, db *sqlite.DB, s settings, _ *load.Result) error {
+func verify(ctx context.Context, db store.Store, s settings, _ *load.Result) error {
 	return db.View(ctx, func(v store.View) error {
 		b, err := v.Log().Bounds(s.channel)
 		if err != nil {
@@ -132,7 +131,7 @@ func (p *puts) write(space string) func(store.Tx) error {
 const keysInFlight = 1
 
 // keys puts the keys k0, k1, … into the state of a dedupe step with a window of a day.
-func keys(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error {
+func keys(ctx context.Context, db store.Store, s settings, r *load.Result) error {
 	if s.space == "" {
 		return errors.New("-space is missing")
 	}

@@ -23,6 +23,13 @@ func TestParts(t *testing.T) {
 		{[]string{"publishers", "-for", "20ms", "-publishers", "4"}, `"rate"`, ""},
 		{[]string{"small", "-for", "20ms"}, `"p99"`, ""},
 		{[]string{"small", "-for", "20ms", "-alone", "-channel", "x"}, "", "acknowledged"}, // channel events has those of before, too
+		{[]string{"events", "-for", "50ms", "-publishers", "64"}, `"batched"`, ""},
+		{[]string{"history", "-events", "1000"}, "", "were acknowledged"}, // those of before are there, too
+		{[]string{"history", "-events", "1000", "-alone"}, `"filled"`, ""},
+		{[]string{"append", "-for", "20ms", "-keys", "10"}, `"append to a new one"`, ""},
+		{[]string{"view"}, "", "moves"}, // those of before were of other amounts
+		{[]string{"jobs", "-jobs", "500", "-for", "50ms"}, `"enqueued singly"`, ""},
+		{[]string{"jobs", "-postgres", "postgres://127.0.0.1:1/x"}, "", "not both"},
 		{[]string{"fill", "-messages", "12345", "-group", "f/from", "-left", "5"}, `"filled"`, ""},
 		{[]string{"verify", "-messages", "12345", "-group", "f/from"}, "", "has not had all"},
 		{[]string{"verify", "-messages", "12344", "-group", "f/from"}, "", "has had 12345"},
@@ -36,6 +43,12 @@ func TestParts(t *testing.T) {
 		out, err := do(c.args...)
 		if c.fault == "" && (err != nil || !strings.Contains(out, c.want)) || c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
 			t.Errorf("%v: %s, %v", c.args, out, err)
+		}
+	}
+	path = filepath.Join(t.TempDir(), "view.db")
+	for range 2 { // the second finds the events of the first
+		if out, err := do("view", "-events", "5432", "-keys", "70"); err != nil || !strings.Contains(out, `"rows","unit":"","value":70}`) {
+			t.Errorf("view: %s, %v", out, err)
 		}
 	}
 	if err := run(context.Background(), []string{"nothing"}, io.Discard); err == nil {

@@ -10,7 +10,6 @@ import (
 	"penstock.dev/penstock/bench/load"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
-	"penstock.dev/penstock/internal/store/sqlite"
 	"penstock.dev/penstock/jsonview"
 )
 
@@ -21,7 +20,7 @@ func message(dst []byte, i int64) []byte {
 }
 
 // publisher sends message i to a channel, one a transaction, and waits until it is durable.
-func publisher(ctx context.Context, db *sqlite.DB, channel string) func(int, int64) error {
+func publisher(ctx context.Context, db store.Store, channel string) func(int, int64) error {
 	return func(_ int, i int64) error {
 		now := time.Now().UnixNano()
 		b := store.Bundle{N: 1, MinTime: now, MaxTime: now, Data: store.AppendFrame(nil, message(nil, i))}
@@ -39,7 +38,7 @@ func publishing(r *load.Result, prefix string, p load.Publishing) {
 }
 
 // publishers measures single messages, and counts what the channel holds then.
-func publishers(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error {
+func publishers(ctx context.Context, db store.Store, s settings, r *load.Result) error {
 	send := publisher(ctx, db, "bench")
 	warm, err := load.Publish(s.publishers, 0, s.lasts/5, s.pace, send)
 	if err != nil {
@@ -58,7 +57,7 @@ func publishers(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) 
 }
 
 // holds reads a channel and counts its messages.
-func holds(ctx context.Context, db *sqlite.DB, channel string, want int64) error {
+func holds(ctx context.Context, db store.Store, channel string, want int64) error {
 	var n, next int64
 	for {
 		var all []store.Segment
@@ -92,7 +91,7 @@ const sagas = 16
 
 // small measures transactions as a saga makes them: read its state, write it, append an event; beside a flow that appends bundles of
 // a thousand messages, four on their way at a time.
-func small(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error {
+func small(ctx context.Context, db store.Store, s settings, r *load.Result) error {
 	over := make(chan struct{})
 	var (
 		beside sync.WaitGroup
@@ -141,7 +140,7 @@ func small(ctx context.Context, db *sqlite.DB, s settings, r *load.Result) error
 }
 
 // saturate appends bundles of a thousand messages, four on their way at a time, until over is closed.
-func saturate(ctx context.Context, db *sqlite.DB, channel string, over <-chan struct{}) error {
+func saturate(ctx context.Context, db store.Store, channel string, over <-chan struct{}) error {
 	b := bundle(0, 1000)
 	var window []*store.Commit
 	for {

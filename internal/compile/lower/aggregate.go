@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"slices"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/algebra"
 	"penstock.dev/penstock/internal/diag"
@@ -59,7 +61,9 @@ func groupScope(start, before *scope.Scope) *scope.Scope {
 		}
 	}
 	m.Fields = append(m.Fields, scope.Field{Name: "aggregate", Type: groupMeta})
-	return start.With(m)
+	after := start.With(m)
+	after.Roots = slices.DeleteFunc(after.Roots, func(r scope.Root) bool { return r.Name == requestRoot }) // of which of them?
+	return after
 }
 
 func (b *builder) keyType(t *types.Type, e penstock.Expr) { KeyType(b.diags(), t, e) }

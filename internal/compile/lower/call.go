@@ -11,11 +11,6 @@ func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
 	t := &v.Target
 	ep, reply := b.f.o.World.Caller(Use{Target: t, Name: b.f.o.Name + "/" + b.f.names[s], Scope: b.state.sc, Exprs: b.exprs(), Dry: b.f.dry > 0}, b.diags())
 	typ := orDyn(reply.Type)
-	if !t.Schema.IsZero() {
-		if schema := b.f.o.World.Schema(t.Schema, b.diags()); schema != nil {
-			typ = schema.Type
-		}
-	}
 	if reply.Maybe {
 		typ = types.OptionalOf(typ)
 	}
@@ -26,6 +21,7 @@ func (b *builder) lowerCall(s *resource.Step, v *resource.Call) {
 				"no connector of this version takes `%s` beside a call", option)
 		}
 	}
+	op.Cache = b.cache(t, ep, reply)
 	label := t.Connector
 	if ep != nil {
 		label = ep.Label

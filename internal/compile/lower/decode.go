@@ -16,6 +16,10 @@ func (b *builder) lowerDecode(s *resource.Step, v *resource.DecodeBody) {
 			t = schema.Type
 		}
 	}
+	if v.CloudEvent != nil {
+		b.lowerReadEvent(s, t)
+		return
+	}
 	body := unwrap(b.state.body())
 	switch body.Kind {
 	case types.Dyn, types.String, types.Bytes, types.Union, types.Never:

@@ -1,6 +1,8 @@
 package lower
 
 import (
+	"slices"
+
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
 	"penstock.dev/penstock/internal/expr"
@@ -18,6 +20,8 @@ type Exprs struct {
 	Cover   *plan.Coverage // nil doesn't count
 	// Volatile is set by an expression that reads now or uuid(); nil isn't.
 	Volatile *bool
+	// Asked is set by an expression that reads `request`; nil isn't.
+	Asked *bool
 }
 
 // Expr compiles a CEL expression.
@@ -29,7 +33,7 @@ func (x Exprs) Expr(e penstock.Expr, sc *scope.Scope, want *types.Type) *expr.Co
 	if c == nil {
 		return &expr.Compiled{Type: orDyn(want), Source: e.Source, Pos: e.Pos}
 	}
-	x.count(c.Typed, c.Total, c.Volatile)
+	x.count(c.Reads, c.Typed, c.Total, c.Volatile)
 	return c
 }
 
@@ -51,7 +55,7 @@ func (x Exprs) Template(t penstock.Template, sc *scope.Scope, place expr.Place) 
 	if c == nil {
 		return &expr.Compiled{Type: types.DynType, Source: t.Source, Pos: t.Pos}
 	}
-	x.count(c.Typed, c.Total, c.Volatile)
+	x.count(c.Reads, c.Typed, c.Total, c.Volatile)
 	return c
 }
 
@@ -61,11 +65,14 @@ func (x Exprs) Tree(t penstock.Tree, sc *scope.Scope) *expr.CompiledTree {
 	if c == nil {
 		return &expr.CompiledTree{Type: types.DynType}
 	}
-	x.count(c.Typed, c.Total, c.Volatile)
+	x.count(c.Reads, c.Typed, c.Total, c.Volatile)
 	return c
 }
 
-func (x Exprs) count(typed, total int, volatile bool) {
+func (x Exprs) count(reads [][]string, typed, total int, volatile bool) {
+	if x.Asked != nil && !*x.Asked {
+		*x.Asked = slices.ContainsFunc(reads, func(path []string) bool { return len(path) > 0 && path[0] == requestRoot })
+	}
 	if volatile && x.Volatile != nil {
 		*x.Volatile = true
 	}

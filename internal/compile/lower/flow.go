@@ -26,6 +26,8 @@ type Flow struct {
 	cut     bool // it was said that steps are not reached
 	// volatile says that an expression of the node that is placed next reads now or uuid().
 	volatile bool
+	asked    bool // an expression reads `request`
+	modules  modules
 }
 
 // NewFlow begins a flow. Steps are all its steps, for their names.
@@ -39,8 +41,25 @@ func NewFlow(o Options, steps []resource.Step) *Flow {
 		{Name: "params", Source: scope.Params, Fields: o.Params},
 		{Name: "now", Source: scope.Now, Type: types.TimestampType},
 	}}
+	if o.Request != nil {
+		f.start.Roots = append(f.start.Roots, scope.Root{Name: requestRoot, Source: scope.Slot, Slot: f.slot(requestSlot), Type: o.Request})
+	}
 	f.nameSteps(steps)
 	return f
+}
+
+// The root `request`, and the name of its slot: no variable, nor anything of a step, can have that.
+const (
+	requestRoot = "request"
+	requestSlot = "/request"
+)
+
+// RequestSlot is the slot of `request`, -1 where nothing reads it. It is known once everything is lowered.
+func (f *Flow) RequestSlot() int {
+	if !f.asked {
+		return -1
+	}
+	return f.slot(requestSlot)
 }
 
 // Scope is what expressions in front of the first step may speak of.
@@ -49,6 +68,9 @@ func (f *Flow) Scope() *scope.Scope { return f.start }
 // Exprs compiles the flow's expressions.
 func (f *Flow) Exprs() Exprs {
 	x := Exprs{Profile: f.o.Profile, Diags: f.o.Diags, Volatile: &f.volatile}
+	if f.o.Request != nil {
+		x.Asked = &f.asked
+	}
 	if f.dry == 0 {
 		x.Cover = &f.cover
 	}
@@ -62,6 +84,9 @@ func (f *Flow) Coverage() plan.Coverage { return f.cover }
 // by the step's name and its own (lines/as). No two are the same, and none depends on the layout of the file but for
 // steps without a name.
 func (f *Flow) Vars() []string {
+	if _, request := f.slots[requestSlot]; request && !f.asked && f.n == 1 {
+		return nil
+	}
 	out := make([]string, f.n)
 	for name, slot := range f.slots {
 		out[slot] = name
@@ -101,6 +126,8 @@ type Result struct {
 	Output *types.Type // of the body at the end; never where no message gets there
 	// Lost is set when messages reach the end that were sent nowhere on their way.
 	Lost bool
+	// End is what may be spoken of at the end.
+	End *scope.Scope
 	// Windows are samples with a window and a name, by their node: what they are in a run that keeps state.
 	Windows map[int]*plan.Stage
 }
@@ -118,7 +145,7 @@ func (f *Flow) Lower(first []plan.Node, steps []resource.Step, to *resource.Targ
 	if to != nil {
 		b.finalTo(to)
 	}
-	r := Result{Output: b.state.body(), Lost: to == nil && !b.state.dead && !b.state.sent}
+	r := Result{Output: b.state.body(), End: b.state.sc, Lost: to == nil && !b.state.dead && !b.state.sent}
 	if b.state.dead {
 		r.Output = types.NeverType
 	}
@@ -157,6 +184,13 @@ func (f *Flow) nameSteps(steps []resource.Step) {
 	}
 }
 
+// StepNames are the names of steps, as a flow of them has them.
+func StepNames(steps []resource.Step) map[*resource.Step]string {
+	f := &Flow{o: Options{Diags: &diag.List{}}, names: map[*resource.Step]string{}}
+	f.nameSteps(steps)
+	return f.names
+}
+
 // walk visits every step, also those that are nested in others, in the order of the file.
 func walk(steps []resource.Step, visit func(*resource.Step)) {
 	for i := range steps {
@@ -192,6 +226,12 @@ func Below(s *resource.Step) [][]resource.Step {
 		return [][]resource.Step{v.Steps}
 	case *resource.Loop:
 		return [][]resource.Step{v.Steps}
+	case *resource.LoadBalance:
+		var out [][]resource.Step
+		for i := range v.Targets.Entries {
+			out = append(out, v.Targets.Entries[i].Value)
+		}
+		return out
 	}
 	return nil
 }

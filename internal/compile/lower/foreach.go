@@ -14,8 +14,13 @@ func (b *builder) lowerForEach(s *resource.Step, v *resource.ForEach) {
 	sub, end, _ := b.branch("forEach", "", v.Steps, start)
 	b.emit(s, &plan.Fork{
 		Branches: []plan.Sub{sub}, Each: each.Program, As: as, Index: index,
-		Concurrency: max(v.Concurrency, 1), Into: b.target(into(s)),
+		Concurrency: max(v.Concurrency, 1), Into: b.target(into(s)), Partial: partialOf(s, nil),
 	}, v.Each.Source)
 	b.next()
-	b.state = b.put(b.state, into(s), types.ListOf(result(end)))
+	b.state.sent = b.state.sent || end.sent
+	typ := types.ListOf(result(end))
+	if s.Partial != nil {
+		typ = okFailed(typ, types.ListOf(elementFailure))
+	}
+	b.state = b.put(b.state, into(s), typ)
 }

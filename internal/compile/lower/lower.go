@@ -22,10 +22,20 @@ type World interface {
 	Schema(ref resource.Ref, l *diag.List) *Schema
 	// Codec completes a format for records of type t, nil after a finding, and says what a decode step makes with it.
 	Codec(f *penstock.Format, t *types.Type, l *diag.List) (penstock.Codec, *types.Type)
+	// Neighbour reads the bytes of a file beside the resource, or base64 in it; nil after a finding. what names it in messages.
+	Neighbour(n *resource.Neighbour, what string, l *diag.List) []byte
 	// Sink makes the endpoint that a `to` sends to; nil after a finding.
 	Sink(u Use, l *diag.List) *plan.Endpoint
 	// Caller makes the endpoint that a `call` asks, and says what it answers; nil after a finding.
 	Caller(u Use, l *diag.List) (*plan.Endpoint, Reply)
+	// Redriven says that a flow gives in the dead letters of another.
+	Redriven(flow resource.Ref, by string, l *diag.List)
+	// Entity finds an Entity resource; nil after a finding.
+	Entity(ref resource.Ref, l *diag.List) *plan.Entity
+	// View says what may be asked of a view; nil after a finding.
+	View(ref resource.Ref, l *diag.List) *View
+	// Queue makes the endpoint by which data of a type is enqueued in a JobQueue; nil after a finding.
+	Queue(ref resource.Ref, name string, data *types.Type, l *diag.List) *plan.Endpoint
 	// Sent says that a flow sends messages of a type to a channel.
 	Sent(channel string, s Sent)
 }
@@ -35,6 +45,7 @@ type Schema struct {
 	Name  string
 	Type  *types.Type
 	Check step.Validator
+	Text  penstock.SchemaText
 }
 
 // Use is one place where a flow uses a target.
@@ -52,6 +63,9 @@ type Reply struct {
 	Type *types.Type // dyn if nothing is known
 	// Maybe says that there may be no answer: a keyed look-up that misses.
 	Maybe bool
+	// Parts and Trees are what the driver's configuration computes for a message.
+	Parts []penstock.Program
+	Trees []penstock.Mapping
 }
 
 // Sent is what a flow sends to a channel.
@@ -73,4 +87,6 @@ type Options struct {
 	Schema  *Schema       // of the sources, for validate without one; nil if none or several
 	Keyed   bool          // messages have a key when they come
 	Order   plan.Order    // of the flow
+	Request *types.Type   // of `request`; nil where the flow is not called
+	Replies bool          // somebody waits for what the flow makes of a message
 }

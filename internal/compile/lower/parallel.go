@@ -17,11 +17,16 @@ func (b *builder) lowerParallel(s *resource.Step, v *resource.Parallel) {
 	for _, e := range v.Branches.Entries {
 		sub, end, drops := b.branch("parallel", e.Key, e.Value, b.state)
 		fork.Branches = append(fork.Branches, sub)
+		b.state.sent = b.state.sent || end.sent
 		if t := result(end); t.Kind != types.Never {
 			value.Fields = append(value.Fields, types.Field{Name: e.Key, Type: t, Required: !drops})
 		}
 	}
+	typ := value
+	if fork.Partial = partialOf(s, fork.Branches); fork.Partial != nil {
+		typ = partialType(fork.Partial, fork.Branches, value)
+	}
 	b.emit(s, fork, strconv.Itoa(len(fork.Branches))+" branches")
 	b.next()
-	b.state = b.put(b.state, into(s), value)
+	b.state = b.put(b.state, into(s), typ)
 }

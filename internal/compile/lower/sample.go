@@ -24,7 +24,7 @@ func (b *builder) lowerSample(s *resource.Step, v *resource.Sample) {
 	case v.Rate != nil:
 		sm.Rate, label = v.Rate.Rate.PerSecond(), v.Rate.Rate.String()
 	}
-	if w, ok := window(v); ok && s.Name != "" && b.sub == "" && b.f.dry == 0 {
+	if w, ok := window(v); ok && s.Name != "" && b.sub == "" && b.f.dry == 0 && !b.f.o.Replies { // a durable window would be a stage boundary
 		b.f.windows[len(b.nodes)] = w
 	}
 	b.leaf(s, built(b, s.VerbPos, func() (penstock.Step, error) { return step.NewSample(sm) }), label)

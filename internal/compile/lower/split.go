@@ -8,7 +8,7 @@ import (
 // lowerSplit makes a message of each element. With a name the element is in scope from here on;
 // without one it becomes the body.
 func (b *builder) lowerSplit(s *resource.Step, v *resource.Split) {
-	if b.misplaced(s) {
+	if b.misplaced(s) || b.unanswered(s) {
 		return
 	}
 	each := b.exprs().Expr(v.Each, b.state.sc, nil)

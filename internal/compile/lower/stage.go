@@ -13,6 +13,9 @@ func (b *builder) stateful(s *resource.Step) bool {
 	if b.misplaced(s) {
 		return false
 	}
+	if _, kept := s.Verb.(*resource.ClaimCheck); !kept && b.unanswered(s) {
+		return false
+	}
 	if s.Name == "" {
 		b.diags().Errorf(s.Pos, "missing-name", s.VerbName, "add `name:` to the step", "%s keeps state, and state is kept under the step's name", s.VerbName)
 	}

@@ -90,6 +90,8 @@ func (b *builder) verb(s *resource.Step, when penstock.Program) {
 		b.lowerMask(s, v)
 	case *resource.Log:
 		b.lowerLog(s, v)
+	case *resource.Script:
+		b.lowerScript(s, v)
 	case *resource.Sample:
 		b.lowerSample(s, v)
 	case *resource.Choice:
@@ -104,12 +106,26 @@ func (b *builder) verb(s *resource.Step, when penstock.Program) {
 		b.lowerSend(s, v)
 	case *resource.Call:
 		b.lowerCall(s, v)
+	case *resource.Redrive:
+		b.lowerRedrive(s, v)
+	case *resource.Command:
+		b.lowerCommand(s, v)
+	case *resource.Query:
+		if v.View.IsZero() {
+			b.lowerQuery(s, v)
+		} else {
+			b.askView(s, v)
+		}
+	case *resource.Enqueue:
+		b.lowerJob(s, v)
 	case *resource.Parallel:
 		b.lowerParallel(s, v)
 	case *resource.ForEach:
 		b.lowerForEach(s, v)
 	case *resource.Loop:
 		b.lowerLoop(s, v)
+	case *resource.LoadBalance:
+		b.lowerLoadBalance(s, v)
 	case *resource.Split:
 		b.lowerSplit(s, v)
 	case *resource.Aggregate:
@@ -133,7 +149,8 @@ func (b *builder) exprs() Exprs { return b.f.Exprs() }
 
 // valueVerbs lists the verbs whose value can go elsewhere than to the body.
 var valueVerbs = map[string]bool{
-	"map": true, "decode": true, "call": true, "parallel": true, "forEach": true, "loop": true, "aggregate": true, "claimCheck": true,
+	"map": true, "decode": true, "call": true, "parallel": true, "forEach": true, "loop": true, "loadBalance": true, "aggregate": true, "claimCheck": true,
+	"script": true, "redrive": true, "command": true, "query": true, "job": true,
 }
 
 // into is where the value of a step goes: the body, unless it says otherwise.
@@ -151,6 +168,16 @@ func (b *builder) misplaced(s *resource.Step) bool {
 	}
 	b.diags().Errorf(s.VerbPos, "misplaced-step", s.VerbName, "put it behind, or into a flow of its own with a channel between",
 		"%s can't stand inside %s, which makes one result of each message", s.VerbName, b.sub)
+	return true
+}
+
+// unanswered refuses a step behind which a message is no longer the one that came, where somebody waits for what becomes of it.
+func (b *builder) unanswered(s *resource.Step) bool {
+	if !b.f.o.Replies {
+		return false
+	}
+	b.diags().Errorf(s.VerbPos, "no-reply", s.VerbName, "add `to: …` to the flow, so that callers are answered as soon as their request is kept; or let a `to` step send to a flow that does it",
+		"flow %s replies with what it makes of each request, and behind %s there would be no single reply", b.f.o.Name, s.VerbName)
 	return true
 }
 

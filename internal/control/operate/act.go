@@ -50,12 +50,15 @@ func (d *direct) Act(ctx context.Context, a Action, progress func(Acted) error) 
 	case a.Rate < 0:
 		return nil, &penstock.Error{Code: penstock.Invalid, Op: string(a.Verb), Err: errors.New("the rate is below zero")}
 	}
-	if a.Verb == Redrive && slices.Contains(d.c.Jobs, a.Flow) {
+	if a.Verb == Redrive && slices.Contains(d.names().Jobs, a.Flow) {
 		return nil, &penstock.Error{Code: penstock.Conflict, Op: "redrive", Err: fmt.Errorf("flow %s keeps no state: it would not read what is redriven", a.Flow),
 			Hint: "name a store in the Integration (store: {driver: sqlite}); or run the flow again over its source, and drop these"}
 	}
-	d.acts.Lock() // who comes second sees what the first has left
-	defer d.acts.Unlock()
+	over, err := d.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	s, err := d.store()
 	if err != nil {
 		return nil, err
@@ -152,6 +155,15 @@ func (d *direct) write(s store.Store, g *channel.Group, a Action, p *portion) er
 			if mutation.On("redrive-loses") {
 				return g.Ack(tx, ranges)
 			}
+			if d.toQueue(a.Flow) {
+				if err := d.enqueueAgain(tx, a.Flow, at, p.letters); err != nil {
+					return err
+				}
+				if err := g.Ack(tx, ranges); err != nil {
+					return err
+				}
+				return entry.write(tx)
+			}
 			base, err := tx.Append(inChannel(a.Flow), store.Bundle{N: len(p.letters), Data: data, MinTime: at, MaxTime: at})
 			if err != nil {
 				return err
@@ -171,6 +183,9 @@ func (d *direct) write(s store.Store, g *channel.Group, a Action, p *portion) er
 		return err
 	}
 	g.Acked(ranges)
+	if a.Verb == Redrive && d.toQueue(a.Flow) && d.c.Process != nil {
+		d.c.Queues.Enqueued(a.Flow)
+	}
 	if a.Verb == Drop && d.c.Process != nil {
 		d.let(a.Flow, p)
 	}

@@ -78,6 +78,8 @@ func ReasonOf(dead penstock.Value) Reason {
 				r.Attempts = e.Value.Int()
 			case "number":
 				r.Number = e.Value.Int()
+			case "redriven":
+				r.Redriven = e.Value.Int()
 			}
 		}
 		if e.Value.Kind() == penstock.KindString {
@@ -152,13 +154,16 @@ func (d *direct) Each(ctx context.Context, s Selection, visit func(*DeadLetter) 
 
 // visit goes through what is selected, flow by flow, in the order of positions.
 func (d *direct) visit(ctx context.Context, s Selection, visit func(stored) error) error {
-	filter, err := d.filter(s.Where)
+	filter, err := d.filter(s)
 	if err != nil {
 		return err
 	}
 	ids, err := readIDs(s)
 	if err != nil {
 		return err
+	}
+	if ids == nil && d.unused() {
+		return d.known(store.Bounds{}, s.Flow)
 	}
 	flows, err := d.flowsOf(ctx, s.Flow, ids)
 	if err != nil {
@@ -200,11 +205,11 @@ func (d *direct) visit(ctx context.Context, s Selection, visit func(stored) erro
 	return nil
 }
 
-func (d *direct) filter(where string) (Filter, error) {
-	if where == "" {
-		return nil, nil //nolint:nilnil // no filter
+func (d *direct) filter(s Selection) (Filter, error) {
+	if s.Match != nil || s.Where == "" {
+		return s.Match, nil
 	}
-	return d.c.Where(where)
+	return d.c.Where(s.Where)
 }
 
 // readIDs gives the positions that ids name, by flow, sorted; nil where none are named.

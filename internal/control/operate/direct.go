@@ -10,6 +10,8 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/diag"
+	"penstock.dev/penstock/internal/entity"
+	"penstock.dev/penstock/internal/jobs"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/channel"
@@ -19,6 +21,8 @@ import (
 type Config struct {
 	// Path of the store's file.
 	Path string
+	// OnServer says that the store is no file: Path names it for people only.
+	OnServer bool
 	// Open gives the store, and opens it where it is not open yet. It is called with the first operation that needs it, and only
 	// where the file is there.
 	Open func() (store.Store, error)
@@ -26,6 +30,31 @@ type Config struct {
 	Opened func() store.Store
 	// Process is the process itself, where it runs flows; nil: nothing runs.
 	Process Process
+	Names
+	// Now gives the names that hold now, where they may change while the process runs; nil: Names.
+	Now func() Names
+	// Replicas lists the processes that share the store; nil: nobody shares it.
+	Replicas func() []ReplicaStatus
+	// Shared lists them for who only looks into the store; nil likewise.
+	Shared func(ctx context.Context, s store.Store) []ReplicaStatus
+	// Clock paces, and is the time that is written down.
+	Clock penstock.Clock
+	// Where compiles an expression over a message.
+	Where func(expression string) (Filter, error)
+	// Entities gives those of the configuration; nil, or giving nil: none is known, and no state can be made.
+	Entities func() *entity.Runtime
+	// Views are the read models; nil: there are none.
+	Views Views
+	// Queues are the queues of jobs; nil: none is known.
+	Queues *jobs.Service
+	// Live is what can be done with the messages of the process; nil: nothing runs.
+	Live Live
+	// File is what can be done with the store's file; nil: nothing.
+	File File
+}
+
+// Names are what the configuration, or the process that runs, knows by name.
+type Names struct {
 	// Flows are the names of the flows that are known; nil: they aren't, and any name may be one.
 	Flows []string
 	// Jobs are the names of flows that keep no state: what is redriven to them would never be read.
@@ -36,13 +65,17 @@ type Config struct {
 	Steps []string
 	// Groups are those with which flows of the configuration read each of its durable channels.
 	Groups map[string][]string
-	// Clock paces, and is the time that is written down.
-	Clock penstock.Clock
-	// Where compiles an expression over a message.
-	Where func(expression string) (Filter, error)
-	// File is what can be done with the store's file; nil: nothing.
-	File File
 }
+
+// names are those that hold now.
+func (d *direct) names() Names {
+	if d.c.Now != nil {
+		return d.c.Now()
+	}
+	return d.c.Names
+}
+
+func pid() int { return os.Getpid() }
 
 // Filter says whether a stored message is meant.
 type Filter func(record.View) (bool, error)
@@ -81,7 +114,7 @@ type direct struct {
 	c    Config
 	mu   sync.Mutex
 	hub  *channel.Hub
-	acts sync.Mutex // one action on dead letters, steps or groups at a time
+	acts chan struct{} // has room for one action on dead letters, steps or groups at a time
 }
 
 // Direct makes operations on a store that this process has open, or opens.
@@ -89,8 +122,21 @@ func Direct(c Config) *Operations {
 	if c.Clock == nil {
 		c.Clock = penstock.SystemClock{}
 	}
-	d := &direct{c: c}
-	return &Operations{Flows: d, Dead: d, Journal: d, Store: d, Remains: d}
+	if c.Live == nil {
+		c.Live = notLive{}
+	}
+	d := &direct{c: c, acts: make(chan struct{}, 1)}
+	return &Operations{Flows: d, Dead: d, Journal: d, Store: d, Remains: d, Live: c.Live, Events: d, Views: viewsOf(d), Jobs: d}
+}
+
+// turn waits until no other action is under way: who comes second sees what the first has left.
+func (d *direct) turn(ctx context.Context) (over func(), err error) {
+	select {
+	case d.acts <- struct{}{}:
+		return func() { <-d.acts }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // store opens the store.
@@ -98,11 +144,20 @@ func (d *direct) store() (store.Store, error) {
 	if s := d.opened(); s != nil {
 		return s, nil
 	}
-	if _, err := os.Stat(d.c.Path); errors.Is(err, fs.ErrNotExist) {
-		return nil, &penstock.Error{Code: penstock.NotFound, Op: "store", Path: d.c.Path, Err: errors.New("there is no store here"),
+	if _, err := os.Stat(d.c.Path); errors.Is(err, fs.ErrNotExist) && !d.c.OnServer {
+		return nil, &penstock.Error{Code: penstock.NotFound, Op: "store", Path: d.c.Path, Err: errors.New("there is no store here, and nothing runs"),
 			Hint: "a run makes it, with its first dead letter or durable channel; --store names another file"}
 	}
 	return d.c.Open()
+}
+
+// unused reports that something runs here that has kept nothing so far: there are no dead letters, and there is no store to look into.
+func (d *direct) unused() bool {
+	if d.c.Process == nil || d.opened() != nil {
+		return false
+	}
+	_, err := os.Stat(d.c.Path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // opened is the store, if it is open.
@@ -129,16 +184,16 @@ func (d *direct) group(ctx context.Context, s store.Store, name, group string) (
 
 // known refuses the name of a flow that neither the configuration nor the store knows.
 func (d *direct) known(b store.Bounds, flow string) error {
-	if flow == "" || b.Next > 0 || d.c.Flows == nil {
+	if flow == "" || b.Next > 0 || d.toQueue(flow) || d.names().Flows == nil {
 		return nil
 	}
-	for _, f := range d.c.Flows {
+	for _, f := range d.names().Flows {
 		if f == flow {
 			return nil
 		}
 	}
 	e := &penstock.Error{Code: penstock.NotFound, Op: "dead letters", Err: errors.New("there is no flow called " + flow)}
-	if near := diag.Nearest(flow, d.c.Flows); near != "" {
+	if near := diag.Nearest(flow, d.names().Flows); near != "" {
 		e.Hint = "did you mean " + near + "?"
 	}
 	return e

@@ -20,19 +20,31 @@ func (d *direct) Status(ctx context.Context) (*Status, error) {
 		out.Running, out.Stopping, out.PID = true, p.Stopping(), os.Getpid()
 		out.Seconds = now.Sub(p.Since()).Seconds()
 		out.Flows = append(out.Flows, p.Flows()...)
+		d.replicas(out)
 	} else {
 		var err error
 		if s, err = d.store(); err != nil {
 			return nil, err
 		}
-		for _, f := range d.c.Flows {
+		for _, f := range d.names().Flows {
 			out.Flows = append(out.Flows, FlowStatus{Flow: f, State: StateStopped})
+		}
+		if d.c.Shared != nil {
+			out.Replicas = d.c.Shared(ctx, s)
+			d.elsewhere(out)
 		}
 	}
 	if s == nil { // a job that has not needed it so far
 		return out, nil
 	}
 	out.Store = d.c.Path
+	if d.c.Views != nil {
+		all, err := d.c.Views.States(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out.Views = all.Views
+	}
 	var dead map[string]int64
 	err := s.View(ctx, func(v store.View) (err error) {
 		out.Channels, dead, err = d.behind(v, now)
@@ -41,13 +53,16 @@ func (d *direct) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	if out.Queues, err = d.queueStatus(ctx, s, dead); err != nil {
+		return nil, err
+	}
 	flow := func(name string) *FlowStatus {
 		for i := range out.Flows {
 			if out.Flows[i].Flow == name {
 				return &out.Flows[i]
 			}
 		}
-		if d.c.Process != nil || d.c.Flows != nil {
+		if d.c.Process != nil || d.names().Flows != nil {
 			return &FlowStatus{} // one that was run once, and is not now
 		}
 		out.Flows = append(out.Flows, FlowStatus{Flow: name, State: StateStopped})
@@ -62,12 +77,62 @@ func (d *direct) Status(ctx context.Context) (*Status, error) {
 		}
 	}
 	for name, n := range dead {
+		if d.toQueue(name) {
+			continue // it is no flow
+		}
 		flow(name).Dead = n
 	}
 	if d.c.Process == nil {
 		slices.SortFunc(out.Flows, func(a, b FlowStatus) int { return strings.Compare(a.Flow, b.Flow) })
 	}
 	return out, nil
+}
+
+// replicas adds what other replicas say of themselves: the flows that run there and not here.
+func (d *direct) replicas(out *Status) {
+	if d.c.Replicas == nil {
+		return
+	}
+	out.Replicas = d.c.Replicas()
+	for _, r := range out.Replicas {
+		if r.Self {
+			continue
+		}
+		for _, f := range r.Flows {
+			i := slices.IndexFunc(out.Flows, func(o FlowStatus) bool { return o.Flow == f.Flow })
+			switch {
+			case i < 0:
+				out.Flows = append(out.Flows, FlowStatus{Flow: f.Flow, State: f.State, Read: f.Read, Unsettled: f.Unsettled})
+			case out.Flows[i].State == StateEnded: // here; it was handed over
+				out.Flows[i].State = f.State
+			}
+		}
+	}
+}
+
+// elsewhere puts what the replicas of a store say of their flows in the place of flows that nothing here runs.
+func (*direct) elsewhere(out *Status) {
+	for i := range out.Flows {
+		f := &out.Flows[i]
+		for _, r := range out.Replicas {
+			for _, o := range r.Flows {
+				if o.Flow == f.Flow && o.State != "" {
+					f.State = o.State
+					f.Read, f.Unsettled = f.Read+o.Read, f.Unsettled+o.Unsettled
+				}
+			}
+		}
+	}
+}
+
+// Behind says how far every group of readers of a store is behind, and counts the open dead letters by flow.
+func Behind(ctx context.Context, s store.Store, now time.Time) (groups []ChannelStatus, dead map[string]int64, err error) {
+	d := &direct{}
+	err = s.View(ctx, func(v store.View) (err error) {
+		groups, dead, err = d.behind(v, now)
+		return err
+	})
+	return groups, dead, err
 }
 
 // behind says how far every group of readers is behind, and counts the open dead letters by flow.
@@ -124,7 +189,7 @@ func (d *direct) flowOf(channel, group string) string {
 			return flow
 		}
 	}
-	if r := d.c.Readers[channel]; len(r) == 1 {
+	if r := d.names().Readers[channel]; len(r) == 1 {
 		return r[0]
 	}
 	return ""

@@ -14,8 +14,11 @@ import (
 
 // Forget implements [Remains].
 func (d *direct) Forget(ctx context.Context, r GroupForget) (*GroupForgotten, error) {
-	d.acts.Lock()
-	defer d.acts.Unlock()
+	over, err := d.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	s, err := d.store()
 	if err != nil {
 		return nil, err
@@ -37,7 +40,7 @@ func (d *direct) Forget(ctx context.Context, r GroupForget) (*GroupForgotten, er
 	if strings.Contains(r.Channel, "/") {
 		return fail(penstock.Invalid, "`penstock store drop "+r.Channel+"` gives up what a step has left", "%s is what lies behind a durable step", r.Channel)
 	}
-	if slices.Contains(d.c.Groups[r.Channel], r.Group) {
+	if Reads(d.names().Groups[r.Channel], r.Group) {
 		hint := "take the flow out of the configuration first; or `penstock run --from` has it begin elsewhere"
 		if d.c.Process != nil {
 			hint = "stop the process first (penstock drain), and take the flow out of the configuration"
@@ -71,4 +74,13 @@ func (d *direct) forget(ctx context.Context, s store.Store, r GroupForget) error
 	c := s.Submit(store.Small, audit.write)
 	<-c.Done()
 	return c.Err()
+}
+
+// Reads reports whether a group is one of those that read a channel. Generations of a view are groups of their own: view/<name>@<number>.
+func Reads(groups []string, group string) bool {
+	if slices.Contains(groups, group) {
+		return true
+	}
+	name, _, found := strings.Cut(group, "@")
+	return found && strings.HasPrefix(name, "view/") && slices.Contains(groups, name+"@0")
 }

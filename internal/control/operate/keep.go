@@ -80,8 +80,8 @@ func (d *direct) groupInfos(v store.View, b store.Bounds) ([]GroupInfo, error) {
 
 // unread says that a channel of the configuration has a group with which no flow reads it.
 func (d *direct) unread(name, group string) bool {
-	groups, known := d.c.Groups[name]
-	return known && !slices.Contains(groups, group)
+	groups, known := d.names().Groups[name]
+	return known && !Reads(groups, group)
 }
 
 // waiting counts the messages that have left a step, and are not done behind it.

@@ -47,6 +47,7 @@ type Reason struct {
 	Path     string        `json:"path,omitempty"`
 	Step     string        `json:"step,omitempty"`
 	Attempts int64         `json:"attempts,omitempty"`
+	Redriven int64         `json:"redriven,omitempty"` // how often it was redriven before it died
 	Flow     string        `json:"flow,omitempty"`
 	Origin   string        `json:"origin,omitempty"`
 	Time     string        `json:"time,omitempty"` // RFC 3339
@@ -83,6 +84,8 @@ type Selection struct {
 	IDs   []string `json:"ids,omitempty"`
 	Where string   `json:"where,omitempty"` // CEL over body, meta, key and error
 	Limit int      `json:"limit,omitempty"` // the oldest so many of those chosen; 0: all
+	// Match is [Selection.Where], compiled; nil: there is none. It does not travel.
+	Match Filter `json:"-"`
 	// Records asks for [DeadLetter.Record].
 	Records bool `json:"records,omitempty"`
 }

@@ -14,6 +14,10 @@ type Operations struct {
 	Journal Journal
 	Store   Keeper
 	Remains Remains
+	Live    Live
+	Views   Views
+	Events  Events
+	Jobs    Jobs
 	// Remote says that a process that runs is asked; else the store is open in this one.
 	Remote bool
 	// Closer releases the store, or the connection. It may be nil.
@@ -35,6 +39,13 @@ type Flows interface {
 	// Drain has the running process stop reading, finish what is in flight, and end. progress is told what is left, every so
 	// often; it may be nil. Drain returns when the process has finished. Where nothing runs there is nothing to do, and no error.
 	Drain(ctx context.Context, progress func(Draining) error) (*Drained, error)
+	// Pause has a flow of the running process read no more, and finish what is in flight; Resume lets it read on. Where nothing runs
+	// they say so.
+	Pause(ctx context.Context, flow string) (*Paused, error)
+	Resume(ctx context.Context, flow string) (*Paused, error)
+	// Reload has the running process read its configuration again and do what it says now; where that is refused, what runs goes on as it
+	// was, and the result says why. Where nothing runs it says so.
+	Reload(ctx context.Context) (*Reloaded, error)
 }
 
 // DeadLetters looks into the dead letters of a store.
@@ -125,12 +136,43 @@ type Status struct {
 	Store    string          `json:"store,omitempty"`    // path of the store; "" where none is open
 	Flows    []FlowStatus    `json:"flows"`              // by name where nothing runs, else in the order of the run
 	Channels []ChannelStatus `json:"channels"`           // who reads which channel, and how far behind
+	// Views are the read models; none where there are none.
+	Views []ViewState `json:"views,omitempty"`
+	// Queues are the queues of jobs, by name; none where there are none.
+	Queues []QueueStatus `json:"queues,omitempty"`
+	// Replicas are the processes that share the store; none where nobody shares it.
+	Replicas []ReplicaStatus `json:"replicas,omitempty"`
+}
+
+// ReplicaStatus is one of the processes that share a store.
+type ReplicaStatus struct {
+	Replica  string        `json:"replica"` // its name: host, process, and what tells it from all others
+	Self     bool          `json:"self,omitempty"`
+	Host     string        `json:"host"`
+	PID      int           `json:"pid"`
+	Address  string        `json:"address,omitempty"` // where its flows are called
+	Version  string        `json:"version"`
+	Seconds  float64       `json:"seconds"` // since it started
+	Stopping bool          `json:"stopping,omitempty"`
+	Parts    []int         `json:"parts"` // of the store, that it drives
+	Flows    []ReplicaFlow `json:"flows"` // that it runs
+}
+
+// ReplicaFlow is a flow of a [ReplicaStatus].
+type ReplicaFlow struct {
+	Flow       string `json:"flow"`
+	State      string `json:"state"`
+	Read       int64  `json:"read"`                 // by this replica, since it started
+	Unsettled  int64  `json:"unsettled"`            // read, and on their way
+	Everywhere bool   `json:"everywhere,omitempty"` // every replica runs it
 }
 
 // The states of a flow.
 const (
 	StateRunning = "running"
 	StateDrains  = "draining" // reads no more, finishes what is in flight
+	StatePaused  = "paused"   // reads no more until it is resumed
+	StateEnded   = "ended"    // its sources have ended, and the process goes on
 	StateStopped = "stopped"  // no process runs it
 )
 
@@ -144,6 +186,11 @@ type FlowStatus struct {
 	Lag       int64   `json:"lag"`       // messages that wait for it in channels of the store
 	Age       float64 `json:"age"`       // seconds since the oldest of them was written
 	Dead      int64   `json:"dead"`      // open dead letters in the store
+	Failed    int64   `json:"failed"`    // requests that were answered with an error, since the process started
+	Died      int64   `json:"died"`      // messages that were dead-lettered, since then
+	Retries   int64   `json:"retries"`   // since then
+	P50       float64 `json:"p50"`       // seconds that half of the messages took at most, since then
+	P99       float64 `json:"p99"`
 }
 
 // ChannelStatus is how far one group of readers is behind.
@@ -281,7 +328,7 @@ type Hop struct {
 	Flow string    `json:"flow"`
 	ID   string    `json:"id"` // of the message: file.csv:17, orders@123
 	Key  string    `json:"key,omitempty"`
-	Fate string    `json:"fate"`         // done, filtered, dead, absorbed by a durable step, or emitted by one
+	Fate string    `json:"fate"`         // done, filtered, dead, refused (a request that failed), absorbed by a durable step, or emitted by one
 	To   []string  `json:"to,omitempty"` // where it went, or what was made of it: orders@5, a step, an endpoint
 	// From is what a message was made of that a durable step let go; of a group, its first message.
 	From string `json:"from,omitempty"`

@@ -36,8 +36,11 @@ const (
 
 // DropStep implements [Remains].
 func (d *direct) DropStep(ctx context.Context, r StepDrop) (*StepMoved, error) {
-	d.acts.Lock()
-	defer d.acts.Unlock()
+	over, err := d.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	s, err := d.store()
 	if err != nil {
 		return nil, err
@@ -65,8 +68,11 @@ func (d *direct) DropStep(ctx context.Context, r StepDrop) (*StepMoved, error) {
 
 // RenameStep implements [Remains].
 func (d *direct) RenameStep(ctx context.Context, r StepRename) (*StepMoved, error) {
-	d.acts.Lock()
-	defer d.acts.Unlock()
+	over, err := d.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer over()
 	s, err := d.store()
 	if err != nil {
 		return nil, err
@@ -134,7 +140,7 @@ func (m *mover) do(f func(store.Tx) error) error {
 
 // free refuses a step that runs.
 func (m *mover) free(step string) error {
-	if m.d.c.Process == nil || !slices.Contains(m.d.c.Steps, step) {
+	if m.d.c.Process == nil || !slices.Contains(m.d.names().Steps, step) {
 		return nil
 	}
 	return m.fail(penstock.Conflict, fmt.Errorf("the process that runs has the step %s", step), "stop it first: penstock drain")
@@ -211,6 +217,7 @@ func (m *mover) all(ctx context.Context, step, to string) error {
 func (m *mover) entries(step, to string) (more bool, err error) {
 	n := 0
 	err = m.do(func(tx store.Tx) error {
+		n = 0 // it may run more than once
 		page, err := tx.State().Scan(step, nil, moveEntries)
 		if err != nil {
 			return err
@@ -242,6 +249,7 @@ func (m *mover) entries(step, to string) (more bool, err error) {
 func (m *mover) messages(step, to string) (more bool, err error) {
 	n := 0
 	err = m.do(func(tx store.Tx) error {
+		n, more = 0, false // it may run more than once
 		b, err := tx.Log().Bounds(step)
 		if err != nil {
 			return err

@@ -11,6 +11,11 @@ import (
 const (
 	opStatus   = "status"
 	opDrain    = "drain"
+	opPause    = "pause"
+	opResume   = "resume"
+	opReload   = "reload"
+	opTap      = "tap"
+	opSend     = "send"
 	opClusters = "dead/clusters"
 	opShow     = "dead/show"
 	opEach     = "dead/each"

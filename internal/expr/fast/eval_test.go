@@ -31,7 +31,7 @@ func TestTyped(t *testing.T) {
 		// What is not there.
 		{`body[body.id.size() > 0 ? "at" : "id"].getDate()`, `29`}, {`body[key]`, `error: no such key: k1`},
 		{`body.lines[2].sku`, `error: body.lines[2]: no such key`}, {`body.nothing`, `error: body.nothing: no such key: nothing`},
-		{`body.address.street`, `error: body.address.street: no such key: street`}, {`body.id.x`, `error: body.id.x: no such key: a value of type string has no field x`},
+		{`body.address.street`, `error: body.address.street: no such key: street`}, {`body.id.x`, `error: body.id.x: no such key: a value of type string has no field x`}, {`body.any.n.x`, `error: body.any.n.x: no such key: null has no field x`},
 		{`has(body.note)`, `true`}, {`has(body.nothing)`, `false`}, {`has(body.address.street)`, `false`}, {`has(body.gone.street)`, `error: body.gone: no such key`},
 		{`body.?nothing.orValue("-")`, `"-"`}, {`body.?id.orValue("-")`, `"A-1"`}, {`body.?gone.street.zip.orValue(1)`, `1`}, {`body.?address.?zip`, `50667`},
 		{`body.?address.zip.hasValue()`, `true`}, {`body[?"x"].hasValue()`, `false`}, {`body.lines[?7]`, `absent`}, {`body.lines[?1].sku.value()`, `"y"`},

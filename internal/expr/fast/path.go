@@ -362,11 +362,14 @@ func (s *step) noContainer(v penstock.Value) penstock.Value {
 		path := strings.TrimSuffix(strings.TrimSuffix(s.path, s.name), ".")
 		return (&reader{typ: s.of, path: path}).mismatch(v)
 	}
-	what := ops.TypeName(v)
+	what := "a value of type " + ops.TypeName(v)
+	if ops.Resolve(v, nil).Kind() == penstock.KindNull {
+		what = "null"
+	}
 	if s.kind == stepField {
 		return penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable, Path: s.path,
-			Err: fmt.Errorf("no such key: a value of type %s has no field %s", what, s.name)})
+			Err: fmt.Errorf("no such key: %s has no field %s", what, s.name)})
 	}
 	return penstock.ErrorValue(&penstock.Error{Code: penstock.Unprocessable, Path: s.path,
-		Err: fmt.Errorf("a value of type %s has no elements", what)})
+		Err: fmt.Errorf("%s has no elements", what)})
 }

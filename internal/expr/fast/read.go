@@ -37,7 +37,8 @@ func newReader(t *types.Type, path, last string) *reader {
 // mismatch is the error for a value of another kind than the static type says.
 func (r *reader) mismatch(v penstock.Value) penstock.Value {
 	var found string
-	if d, n := v.Node(); v.Kind() == penstock.KindNode {
+	if v.Kind() == penstock.KindNode {
+		d, n := v.Node()
 		switch k := d.Kind(n); k {
 		case jsonview.Number, jsonview.String:
 			found = "a " + k.String() + " " + clipText(d.Raw(n))

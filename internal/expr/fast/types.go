@@ -149,7 +149,7 @@ func fieldType(t *types.Type, name string) *types.Type {
 // alike reports whether two scalar types read text the same way.
 func alike(a, b *types.Type) bool {
 	return a.Kind == b.Kind && a.Kind >= types.Null && a.Kind <= types.Duration &&
-		a.Nullable == b.Nullable && a.DecimalText == b.DecimalText && a.Layout == b.Layout
+		a.Nullable == b.Nullable && a.DecimalText == b.DecimalText && a.Layout == b.Layout && a.Date == b.Date
 }
 
 // variant finds the alternative of a union that an object names by its tag; nil if it names none. Without a

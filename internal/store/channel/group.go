@@ -459,7 +459,7 @@ func (g *Group) unlock() {
 
 // over says that readers have seen the end, next being that of the log.
 func (g *Group) over(next int64) bool {
-	return g.ended && g.read >= next && g.waiting == 0 && (g.flight == 0 || !g.c.config.Queue)
+	return g.ended && g.read >= next && g.waiting == 0 && (g.flight == 0 || !g.c.now.Load().Queue)
 }
 
 // Lag is how many messages are not acknowledged, and how old the oldest of them is.
@@ -531,3 +531,10 @@ func (d *delays) Pop() any {
 }
 
 var _ heap.Interface = (*delays)(nil)
+
+// Reopen takes End back: there is somebody who sends again.
+func (g *Group) Reopen() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended = false
+}

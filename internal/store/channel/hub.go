@@ -23,6 +23,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"penstock.dev/penstock"
@@ -97,7 +98,8 @@ type Config struct {
 // Channel is an open channel. It is safe for concurrent use.
 type Channel struct {
 	hub    *Hub
-	config Config
+	config Config // the first
+	now    atomic.Pointer[Config]
 	cancel func() // of the store's notices
 
 	opening sync.Mutex // one group is opened at a time
@@ -128,6 +130,7 @@ func (h *Hub) Open(config Config) (*Channel, error) {
 		return nil, errClosed(config.Name)
 	}
 	c := &Channel{hub: h, config: config, groups: map[string]*Group{}, waiters: map[*waiter]struct{}{}}
+	c.now.Store(&config)
 	h.channels[config.Name] = c
 	h.mu.Unlock()
 	cancel := h.store.Notify(config.Name, c.notice)
@@ -368,4 +371,10 @@ func (s Start) String() string {
 		return fmt.Sprintf("position %d", s.pos)
 	}
 	return "where it stopped"
+}
+
+// Configure changes how the channel is kept from now on. Its name stays.
+func (c *Channel) Configure(config Config) {
+	config.Name = c.config.Name
+	c.now.Store(&config)
 }

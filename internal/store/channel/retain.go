@@ -32,6 +32,18 @@ func Cursors(v store.View, channel string) ([]Cursor, error) {
 	return all, err
 }
 
+// SetCursor says in a transaction that a group which is not open in any Hub, and reads the log by itself, is done with everything before a
+// position: what is behind it is kept for the group.
+func SetCursor(tx store.Writer, channel, group string, low int64) error {
+	d := done{low: low}
+	return tx.Put(cursorSpace(channel), store.Entry{Key: []byte(group), Value: d.value()})
+}
+
+// RemoveCursor forgets a group of SetCursor: nothing is kept for it any more.
+func RemoveCursor(tx store.Writer, channel, group string) error {
+	return tx.Delete(cursorSpace(channel), []byte(group))
+}
+
 func eachCursor(v store.View, channel string, f func(name string, d *done) error) error {
 	var after []byte
 	for {
@@ -157,7 +169,7 @@ func (c *Channel) safe(v store.View) (int64, error) {
 		groups++
 		return nil
 	})
-	if groups == 0 && c.config.Queue {
+	if groups == 0 && c.now.Load().Queue {
 		safe = 0
 	}
 	return safe, err
@@ -174,17 +186,17 @@ func (c *Channel) droppable(v store.View, now time.Time) (to int64, more bool, e
 	if err != nil || safe <= b.First {
 		return -1, false, err
 	}
-	if c.config.Queue {
+	if c.now.Load().Queue {
 		return safe, false, nil
 	}
 	to = b.First
-	if c.config.Retain > 0 {
-		if to, err = v.Log().Seek(name, now.Add(-c.config.Retain)); err != nil {
+	if c.now.Load().Retain > 0 {
+		if to, err = v.Log().Seek(name, now.Add(-c.now.Load().Retain)); err != nil {
 			return -1, false, err
 		}
 		to = max(to, b.First)
 	}
-	if excess := b.Bytes - c.config.RetainBytes; c.config.RetainBytes > 0 && excess > 0 {
+	if excess := b.Bytes - c.now.Load().RetainBytes; c.now.Load().RetainBytes > 0 && excess > 0 {
 		old, err := v.Log().Segments(name, b.First, dropPage)
 		if err != nil {
 			return -1, false, err

@@ -58,13 +58,17 @@ func run(t *testing.T, h Harness, volatile bool) {
 		{"stats count", stats},
 		{"closing", closing},
 		{"opening again", reopen},
+		{"the parts stay as they were", parts},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			f := &fixture{T: t, open: h(t), volatile: volatile}
+			f := &fixture{T: t, volatile: volatile}
+			open := h(t)
+			f.open = func() store.Store { return recorded{open(), f} }
 			f.start()
 			c.test(f)
 			f.stop()
+			f.report()
 		})
 	}
 }
@@ -75,6 +79,7 @@ type fixture struct {
 	open func() store.Store
 	s    store.Store
 	ctx  context.Context
+	runs runs
 
 	volatile bool
 }

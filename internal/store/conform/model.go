@@ -44,24 +44,28 @@ func model(f *fixture) {
 	for range 60 {
 		var commits []*store.Commit
 		var bad []bool
+		after := []mirror{m} // before the first transaction, and after each of them: they may run more than once
 		f.held(func() {
-			for range 1 + rnd.IntN(8) {
+			for i := range 1 + rnd.IntN(8) {
+				after = append(after, mirror{})
 				seed, fails := rnd.Uint64(), rnd.IntN(3) == 0
 				bad = append(bad, fails)
+				number := serial
+				serial += 12
 				commits = append(commits, f.s.Submit(store.Small, func(tx store.Tx) error {
-					next := m.clone()
-					visible := m.clone().messages // a transaction does not see what it appends
+					next := after[i].clone()
+					after[i+1] = after[i]
+					visible := after[i].clone().messages // a transaction does not see what it appends
 					rnd := rand.New(rand.NewPCG(seed, 2))
-					for range 1 + rnd.IntN(12) {
-						serial++
-						if err := f.step(tx, rnd, next, visible, serial); err != nil {
+					for j := range 1 + rnd.IntN(12) {
+						if err := f.step(tx, rnd, next, visible, number+j); err != nil {
 							return err
 						}
 					}
 					if fails {
 						return errWanted
 					}
-					m = next
+					after[i+1] = next
 					return nil
 				}))
 			}
@@ -71,12 +75,13 @@ func model(f *fixture) {
 				f.Fatalf("transaction that has to fail: %v; got %v", bad[i], err)
 			}
 		}
+		m = after[len(after)-1]
 		f.compare(m)
 		if rnd.IntN(6) == 0 {
 			f.reopen()
 			f.compare(m)
 		}
-		if f.Failed() {
+		if f.report(); f.Failed() {
 			return
 		}
 	}

@@ -211,3 +211,31 @@ func reopen(f *fixture) {
 	v, _ := f.get("s", "last")
 	f.equal("last", v, "29")
 }
+
+// parts: a store keeps its number of parts, and channels and spaces of all of them work together.
+func parts(f *fixture) {
+	n := f.s.Parts()
+	if n < 1 {
+		f.Fatalf("%d parts", n)
+	}
+	for i := range 3 {
+		f.do(func(tx store.Tx) error {
+			for p := range n {
+				p = (p*7 + i) % n // in any order
+				base, err := tx.Append(store.InPart("c", p), Bundle(1, fmt.Sprint(i)))
+				f.equal("base", base, i)
+				e, _, err2 := tx.State().Get(store.InPart("s", p), []byte("k"))
+				f.equal("entry", len(e.Value), i)
+				if err := errors.Join(err, err2, put(store.InPart("s", p), "k", string(e.Value)+".")(tx)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		f.reopen()
+		f.equal("parts", f.s.Parts(), n)
+	}
+	for p := range n {
+		f.equal(store.InPart("c", p), f.read(store.InPart("c", p), 0), []string{"0", "1", "2"}[:])
+	}
+}

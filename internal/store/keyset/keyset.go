@@ -206,6 +206,7 @@ func (s *Set) Add(ctx context.Context, out Putter, now time.Time, keys []Key, ad
 		if !found {
 			s.recent[k.Hash] = s.clock
 			s.log.add(entry{k.Hash, s.clock})
+			s.stored = s.clock // not what known keys behind it make of the clock: the log holds new ones only
 			fresh++
 		}
 		added = append(added, !found)
@@ -213,7 +214,6 @@ func (s *Set) Add(ctx context.Context, out Putter, now time.Time, keys []Key, ad
 	s.credit += work * fresh
 	if fresh > 0 {
 		s.log.write(s, out)
-		s.stored = s.clock
 	}
 	if turned || s.stored != s.clock {
 		s.writeClock(out)

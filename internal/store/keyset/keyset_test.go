@@ -575,3 +575,34 @@ func TestAddedAgain(t *testing.T) {
 		t.Errorf("%d keys are forgotten too early", got)
 	}
 }
+
+// TestClockOfKnownKeysIsKept has a transaction whose new key comes before a known one that moves the clock on: the log says when the new
+// key came, and the clock has to be kept beside it.
+func TestClockOfKnownKeysIsKept(t *testing.T) {
+	d := newDisk()
+	open := func() *Set {
+		s, err := open(t.Context(), d, "s", 2*time.Second, tiny)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open()
+	add := func(now int64, keys ...Key) []bool {
+		added, err := s.Add(t.Context(), d.begin(), time.UnixMilli(now), keys, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.commit(1)
+		return added
+	}
+	one, other := Sum([]byte("one")), Sum([]byte("other"))
+	at := func(ms int64) int64 { return ms * int64(time.Millisecond) }
+	add(600, Key{one, at(600)})
+	add(3000, Key{other, at(2000)}, Key{other, at(3000)})
+	s = open()
+	// The clock of the machine is set back: the set's goes on from 3000, where the first key is out of the window.
+	if added := add(-3600_000, Key{other, at(-3600_000)}, Key{one, at(-3600_000)}); added[0] || !added[1] {
+		t.Errorf("added %v, want [false true]: the clock that the known key had moved was forgotten", added)
+	}
+}

@@ -17,6 +17,7 @@ import (
 // Store is a store in memory. It is safe for concurrent use. A run that ends without closing it, however it ends,
 // leaves it as a crash would leave a file: another run can use it, or what [Store.Reopen] gives.
 type Store struct {
+	parts     int
 	mu        sync.Mutex
 	idle      sync.Cond // the writer has gone
 	root      root      // what is committed
@@ -39,9 +40,12 @@ type listener struct{ f func(store.Segment) }
 
 var _ store.Store = (*Store)(nil)
 
-// New makes an empty store.
-func New() *Store {
-	s := &Store{listeners: map[string][]*listener{}}
+// New makes an empty store of one part.
+func New() *Store { return NewParts(1) }
+
+// NewParts makes an empty store of so many parts, at least 1.
+func NewParts(parts int) *Store {
+	s := &Store{listeners: map[string][]*listener{}, parts: max(1, parts)}
 	s.idle.L = &s.mu
 	return s
 }
@@ -187,6 +191,9 @@ func (s *Store) Stats() store.Stats {
 	return st
 }
 
+// Parts implements [store.Store].
+func (s *Store) Parts() int { return s.parts }
+
 // Close implements [store.Store]. What is committed is not lost: see [Store.Reopen].
 func (s *Store) Close() error {
 	s.mu.Lock()
@@ -228,7 +235,7 @@ func (s *Store) Reopen() *Store {
 	for _, j := range queue {
 		j.c.Finish(unavailable(errClosed))
 	}
-	n := New()
+	n := NewParts(s.parts)
 	n.root = s.root
 	return n
 }

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql/driver"
 	"errors"
@@ -156,7 +157,7 @@ func (c *channelCheck) slice(r *reader) (done bool, err error) {
 	if row.first > c.next {
 		c.next, c.seen = row.first, false
 	}
-	rows, size := 0, 0
+	rows, size, from := 0, 0, c.next
 	done = true
 	err = r.query(sqlSegmentsFrom, func(v []driver.Value) (bool, error) {
 		s := scanSegment(v)
@@ -174,6 +175,11 @@ func (c *channelCheck) slice(r *reader) (done bool, err error) {
 	if code := primaryCode(err); code == codeCorrupt {
 		c.k.broken = true
 		c.k.found("messages from %d on of channel %s can't be read: %v", c.next, c.name, err)
+		return true, nil
+	}
+	if err == nil && !done && c.next <= from { // a tree that is not in order can lead back
+		c.k.broken = true
+		c.k.found("messages from %d on of channel %s are not in order", from, c.name)
 		return true, nil
 	}
 	if err != nil || !done {
@@ -237,10 +243,14 @@ func (s *spaceCheck) slice(r *reader) (done bool, err error) {
 		return true, err
 	}
 	s.slices++
-	rows, size := 0, 0
+	rows, size, back := 0, 0, false
 	err = r.query(sqlScan, func(v []driver.Value) (bool, error) {
 		rows++
 		key := append([]byte{}, v[0].([]byte)...)
+		if last, ok := s.after.([]byte); ok && bytes.Compare(key, last) <= 0 { // a tree that is not in order can lead back
+			back = true
+			return false, nil
+		}
 		value, _ := v[3].([]byte)
 		if entrySum(s.id, key, number(v[1]), value) != number(v[2]) && !row.cleared {
 			s.k.found("the entry %q of space %s is not what was written", key, s.name)
@@ -256,6 +266,11 @@ func (s *spaceCheck) slice(r *reader) (done bool, err error) {
 	if code := primaryCode(err); code == codeCorrupt {
 		s.k.broken = true
 		s.k.found("entries behind %q of space %s can't be read: %v", s.after, s.name, err)
+		return true, nil
+	}
+	if back && err == nil {
+		s.k.broken = true
+		s.k.found("entries behind %q of space %s are not in order", s.after, s.name)
 		return true, nil
 	}
 	if err != nil || size >= s.k.most || rows == checkRows {
@@ -281,6 +296,7 @@ func (k *checker) strays(r *reader) (done bool, err error) {
 		table := map[bool]string{true: "channel", false: "space"}[q.what == "messages of channel"]
 		for id, more := int64(-1), true; more; {
 			more = false
+			last := id
 			err := r.c.onceRows(q.sql, func(v []driver.Value) (bool, error) {
 				id, more = number(v[0]), true
 				return false, nil
@@ -289,6 +305,11 @@ func (k *checker) strays(r *reader) (done bool, err error) {
 				return true, err
 			}
 			if !more {
+				break
+			}
+			if id <= last { // a tree that is not in order can lead back
+				k.broken = true
+				k.found("the %s are not in order behind number %d", q.what, last)
 				break
 			}
 			n := int64(0)

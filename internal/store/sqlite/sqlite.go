@@ -29,6 +29,7 @@ import (
 	"modernc.org/sqlite"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/store"
 )
 
@@ -84,6 +85,8 @@ type DB struct {
 	views   views
 	wal     walState
 	counts  counts
+	// durations are those of commits.
+	durations *observe.Histogram
 
 	keep        bool // the log has to be there after Close
 	maintenance maintenance
@@ -99,7 +102,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return nil, penstock.E(penstock.Config, "open the store", "", "it has no path")
 	}
 	o = o.withDefaults()
-	d := &DB{o: o, log: o.Logger, mem: o.Path == Memory, stopped: make(chan struct{})}
+	d := &DB{o: o, log: o.Logger, mem: o.Path == Memory, stopped: make(chan struct{}), durations: observe.NewHistogram(observe.DefaultBounds()...)}
 	d.open = opener{driver: o.driver, dsn: o.dsn(o.Path), borrows: o.borrows}
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
@@ -399,6 +402,10 @@ type counts struct {
 	freePages                                          atomic.Int64
 }
 
+// Parts implements [store.Store]. A file is one part: one process has it open, and one goroutine writes it. A layout with more would be
+// another version of it.
+func (d *DB) Parts() int { return 1 }
+
 // Stats implements store.Store. FreeBytes is as of the last time that the log was copied into the file.
 func (d *DB) Stats() store.Stats {
 	s := store.Stats{
@@ -406,6 +413,7 @@ func (d *DB) Stats() store.Stats {
 		Messages: d.counts.messages.Load(), Bytes: d.counts.bytes.Load(),
 		CommitTime: time.Duration(d.counts.commitTime.Load()),
 		FreeBytes:  d.counts.freePages.Load() * pageSize,
+		Durations:  d.durations,
 	}
 	if d.mem {
 		s.DiskFree = math.MaxInt64

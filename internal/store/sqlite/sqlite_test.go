@@ -26,6 +26,13 @@ func harness(t testing.TB) func() store.Store {
 
 func TestConform(t *testing.T) { conform.Run(t, harness) }
 
+func TestConformTwice(t *testing.T) {
+	conform.Run(t, func(t testing.TB) func() store.Store {
+		open := harness(t)
+		return func() store.Store { return conform.Twice(open()) }
+	})
+}
+
 func TestConformMemory(t *testing.T) {
 	conform.RunVolatile(t, func(t testing.TB) func() store.Store {
 		return func() store.Store {

@@ -163,6 +163,20 @@ func (d *DB) nextBulk() (task, bool) {
 	return next, true
 }
 
+// begins is how often the writer tries to begin a transaction. Each try waits as long as busy_timeout says, 5 ms: 10 s in all.
+const begins = 2000
+
+// begin begins a transaction. There is one writer, but a reader that finds the index of the log half written takes the writer's lock to look again, and may be
+// put off the processor while it has it.
+func begin(c *conn) (err error) {
+	for range begins {
+		if _, err = c.exec(sqlBegin); primaryCode(err) != codeBusy {
+			return err
+		}
+	}
+	return err
+}
+
 // commit runs transactions, the small ones and as many bulk ones as fit in, and makes them durable together.
 func (d *DB) commit(work []task, t *tx, turn *int64) []task {
 	began := d.o.Now()
@@ -172,7 +186,7 @@ func (d *DB) commit(work []task, t *tx, turn *int64) []task {
 	}
 	failed := d.failure.Load()
 	if failed == nil {
-		if _, err := g.w.exec(sqlBegin); err != nil {
+		if err := begin(g.w); err != nil {
 			failed = d.fail("begin a transaction", err)
 		}
 	}
@@ -229,7 +243,9 @@ func (d *DB) commit(work []task, t *tx, turn *int64) []task {
 			}
 		}
 		d.counts.messages.Add(g.messages)
-		d.counts.commitTime.Add(int64(d.o.Now().Sub(began)))
+		took := d.o.Now().Sub(began)
+		d.counts.commitTime.Add(int64(took))
+		d.durations.Observe(took, 1)
 		for _, s := range g.written {
 			d.counts.bytes.Add(int64(len(s.s.Data)))
 		}

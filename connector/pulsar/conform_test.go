@@ -1,0 +1,79 @@
+package pulsar
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/service"
+)
+
+func TestSourceConforms(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{exclusive, failover, shared, keyShared} {
+		t.Run(kind, func(t *testing.T) {
+			f := on(t, service.Pulsar(t))
+			config := SourceConfig{Type: kind}
+			f.env.Resumes = config.alone()
+			conform.Source(t, conform.SourceHarness{
+				Spec:     config.SpecFor(sourceSpec),
+				Features: conform.SourceFeatures{Ordered: true, Resumes: config.alone()},
+				Fill: func(t testing.TB, bodies []string) func(testing.TB) penstock.Source {
+					topic := f.topic(t, 0)
+					f.send(t, topic, bodies...)
+					n := 0
+					return func(t testing.TB) penstock.Source {
+						n++
+						c := config
+						c.Topic = penstock.Template{Source: topic}
+						c.Subscription = penstock.Template{Source: "s"}
+						if config.alone() {
+							c.Subscription = penstock.Template{Source: fmt.Sprintf("s%d", n)} // as if the broker had lost the one before
+						}
+						return f.source(t, c)
+					}
+				},
+			})
+		})
+	}
+}
+
+func TestSinkConforms(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]SinkConfig{"batches": {}, "alone": {Batching: Batching{By: "none"}}} {
+		t.Run(what, func(t *testing.T) {
+			f := on(t, service.Pulsar(t))
+			conform.Sink(t, conform.SinkHarness{
+				Features: conform.SinkFeatures{Continues: true},
+				New: func(t testing.TB) conform.SinkMedium {
+					topic := f.topic(t, 0)
+					return conform.SinkMedium{
+						Sink: func(t testing.TB) penstock.Sink {
+							c := c
+							c.Topic = template(topic)
+							return &identified{Sink: f.sink(t, c)}
+						},
+						Written: func(t testing.TB) []string { return f.written(t, topic) },
+					}
+				},
+			})
+		})
+	}
+}
+
+// identified gives each message that is written a position of its own, as a flow does: the suite's have none, and would be known for one.
+type identified struct{ penstock.Sink }
+
+var positions atomic.Int64
+
+func (s *identified) Write(ctx context.Context, b *penstock.Batch) error {
+	for _, m := range b.Msgs {
+		if m.Pos.Stream == "" {
+			m.Pos = penstock.Position{Stream: "suite", Offset: positions.Add(1)}
+		}
+	}
+	return s.Sink.Write(ctx, b)
+}

@@ -1,0 +1,149 @@
+package pulsar
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	client "github.com/apache/pulsar-client-go/pulsar"
+
+	"penstock.dev/penstock"
+)
+
+// declared is a schema as it is declared on a topic. Bodies are written and read by the format; the client only shows it to the brokers.
+type declared struct{ info *client.SchemaInfo }
+
+var errDeclared = errors.New("payloads are made by the format")
+
+// Encode implements the client's Schema. It is not called: messages have payloads.
+func (declared) Encode(any) ([]byte, error) { return nil, errDeclared }
+
+// Decode implements the client's Schema. It is not called: messages are read by their payloads.
+func (declared) Decode([]byte, any) error { return errDeclared }
+
+// Validate implements the client's Schema.
+func (declared) Validate([]byte) error { return nil }
+
+// GetSchemaInfo implements the client's Schema.
+func (d declared) GetSchemaInfo() *client.SchemaInfo { return d.info }
+
+// declare gives the schema of a topic; nil where none is declared. at names the endpoint in errors.
+func declare(ref penstock.SchemaRef, format, at string) (client.Schema, error) {
+	if ref.IsZero() {
+		return nil, nil //nolint:nilnil // none
+	}
+	if ref.Schema.Language != penstock.Avro {
+		return nil, config(at, "name a Schema with `avro: …`: Pulsar describes JSON by Avro schemas, too", "topicSchema: the schema %s is one of %s", ref.Name, ref.Schema.Language)
+	}
+	info := &client.SchemaInfo{Schema: string(ref.Schema.Text)}
+	switch format {
+	case "json":
+		info.Name, info.Type = "JSON", client.JSON
+	case "avro":
+		info.Name, info.Type = "Avro", client.AVRO
+	default:
+		return nil, config(at, "say `format: json`, or `format: { avro: { schema: "+ref.Name+" } }`", "topicSchema: a topic with an Avro schema has messages in avro or json, and not %s", format)
+	}
+	return declared{info}, nil
+}
+
+// version asks for the version that a schema has on a topic, as messages name it. It is nil where it is not there yet.
+func (a *admin) version(ctx context.Context, t topic, s *client.SchemaInfo) ([]byte, error) {
+	types := map[client.SchemaType]string{client.AVRO: "AVRO", client.JSON: "JSON"}
+	in := map[string]any{"type": types[s.Type], "schema": s.Schema, "properties": map[string]string{}}
+	var out struct {
+		Version *int64 `json:"version"`
+	}
+	path := "/admin/v2/schemas/" + url.PathEscape(t.tenant) + "/" + url.PathEscape(t.namespace) + "/" + url.PathEscape(t.name) + "/version"
+	err := a.do(ctx, http.MethodPost, path, "schema of topic "+t.path(), in, &out)
+	if penstock.CodeOf(err) == penstock.NotFound {
+		return nil, nil //nolint:nilnil // none
+	}
+	if err != nil || out.Version == nil || *out.Version < 0 {
+		return nil, err
+	}
+	return binary.BigEndian.AppendUint64(nil, uint64(*out.Version)), nil
+}
+
+// schema asks for a version of a topic's schema, as messages name it.
+func (a *admin) schema(ctx context.Context, t topic, version []byte) (out penstock.SchemaText, err error) {
+	if len(version) != 8 {
+		return out, &penstock.Error{Code: penstock.Invalid, Op: "pulsar", Path: "body", Err: fmt.Errorf("the message names a version of its topic's schema that is none: %x", version)}
+	}
+	var is struct {
+		Type string `json:"type"`
+		Data string `json:"data"`
+	}
+	n := strconv.FormatUint(binary.BigEndian.Uint64(version), 10)
+	path := "/admin/v2/schemas/" + url.PathEscape(t.tenant) + "/" + url.PathEscape(t.namespace) + "/" + url.PathEscape(t.name) + "/schema/" + n
+	if err := a.do(ctx, http.MethodGet, path, "version "+n+" of the schema of topic "+t.path(), nil, &is); err != nil {
+		return out, err
+	}
+	if is.Type != "AVRO" {
+		return out, &penstock.Error{Code: penstock.Invalid, Op: "pulsar", Path: "body", Err: fmt.Errorf("the message was written with version %s of its topic's schema, which is one of type %s and not AVRO", n, is.Type)}
+	}
+	return penstock.SchemaText{Language: penstock.Avro, Text: []byte(is.Data)}, nil
+}
+
+// versions reads the messages of a topic by the versions of its schema that they were written with. It is used by one goroutine.
+type versions struct {
+	admin  *admin
+	topic  topic
+	own    []byte // of the schema that all are read as
+	format penstock.Format
+	known  map[string]written
+}
+
+// written reads what was written with a version, by the reader's own payloads where bodies is nil; err says why nothing can, which stays so: a version never changes.
+type written struct {
+	bodies *penstock.Payloads
+	err    error
+}
+
+// maxVersions bounds how many are kept.
+const maxVersions = 1000
+
+// of gives how the messages of a version are read. An error says that the administration can't be asked now.
+func (v *versions) of(ctx context.Context, version []byte) (w written, err error) {
+	if v == nil || version == nil || bytes.Equal(version, v.own) {
+		return w, nil
+	}
+	if w, ok := v.known[string(version)]; ok {
+		return w, nil
+	}
+	text, err := v.admin.schema(ctx, v.topic, version)
+	if err == nil {
+		err = w.resolve(v.format, text)
+	}
+	switch {
+	case err == nil:
+	case ctx.Err() != nil:
+		return w, err
+	case penstock.CodeOf(err) == penstock.Invalid, penstock.CodeOf(err) == penstock.Unprocessable, penstock.CodeOf(err) == penstock.NotFound: // for all time
+		w.err = err
+	default:
+		return w, err
+	}
+	if len(v.known) >= maxVersions {
+		clear(v.known)
+	}
+	v.known[string(version)] = w
+	return w, nil
+}
+
+func (w *written) resolve(f penstock.Format, text penstock.SchemaText) (err error) {
+	c, ok := f.Codec.(penstock.Resolving)
+	if !ok {
+		return &penstock.Error{Code: penstock.Internal, Op: "pulsar", Err: fmt.Errorf("the format %s can't read what was written with another schema", f.Name)}
+	}
+	if f.Codec, err = c.WrittenWith(text); err != nil {
+		return err
+	}
+	w.bodies, err = penstock.NewPayloads("pulsar", f, 0)
+	return err
+}

@@ -1,0 +1,539 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"penstock.dev/penstock"
+)
+
+// reader reads a stream by a consumer group.
+//
+// A group of Redis gives new entries in the order of the stream, and keeps a list of what was given to each consumer and not acknowledged (pending). A reader that
+// starts takes over what dead consumers had, and reads all that is pending for it, in order, before anything new: so it keeps the order of the stream, as long as it
+// is alone. What it takes over later is late: behind newer entries. Where the engine keeps the position such an entry has a stream of its own, since under that of the others
+// it would count as done.
+type reader struct {
+	config   SourceConfig
+	env      penstock.Env
+	decoder  *decoder
+	key      string
+	group    string
+	consumer string
+	idle     time.Duration // after which a consumer is dead
+	link     *link
+	client   rueidis.Client
+	was      bool // opened before
+	from     int64
+
+	mu     sync.Mutex
+	queue  []*entry         // to be handed out
+	bytes  int              // of queue
+	here   map[id]*entry    // and not settled
+	byTurn map[int64]*entry // shared: the same by the number that they were handed out with
+	turns  int64
+	last   id              // the newest that came here
+	owed   map[id]struct{} // settled, and the server does not know
+	taken  map[id]struct{} // other consumers had them, when this one began
+	remade bool            // the group was made anew: what is not newer than last, and not here, is settled
+	failed error           // of the next Read that finds nothing
+	over   []string
+	wake   chan struct{} // something is to be read, or failed
+	room   chan struct{} // something was read
+	stop   func()
+	batch  []*entry // taken from the queue, and not handed out: a registry that is away is waited for
+	ready  *penstock.Preparation
+	atMost int
+}
+
+// entry is one that is here.
+type entry struct {
+	id      id
+	turn    int64
+	fields  []rueidis.XRangeFieldValue
+	size    int
+	late    bool
+	touched time.Time // when the server last heard that we have it
+}
+
+// positioned is a reader whose position the engine keeps.
+type positioned struct{ *reader }
+
+var (
+	_ penstock.Source     = (*reader)(nil)
+	_ penstock.Positioned = (*positioned)(nil)
+	_ penstock.Forgetter  = (*positioned)(nil)
+)
+
+const (
+	roomBytes = 16 << 20        // of what waits here: beyond it nothing more is asked for
+	block     = 2 * time.Second // how long the server waits for something new
+	atOnce    = 500             // ids in a command
+)
+
+func newReader(c SourceConfig, env penstock.Env, d *decoder) *reader {
+	r := &reader{config: c, env: env, decoder: d, wake: make(chan struct{}, 1), room: make(chan struct{}, 1), here: map[id]*entry{}, owed: map[id]struct{}{}, byTurn: map[int64]*entry{}, idle: c.ClaimAfter.Std()}
+	if r.idle <= 0 {
+		r.idle = time.Minute
+	}
+	if r.config.Prefetch <= 0 {
+		r.config.Prefetch = 500
+	}
+	r.atMost, r.ready = max(env.Batch, 512), d.preparation(env)
+	return r
+}
+
+// late stands in the name of the stream of an entry that turned up behind a newer one, before its id.
+const late = " late "
+
+// Resume implements penstock.Positioned.
+func (r *positioned) Resume(_ context.Context, from []penstock.Position) error {
+	key, err := named(r.config.Stream, r.env, "stream")
+	if err != nil {
+		return err
+	}
+	for _, p := range from {
+		if p.Stream == key {
+			r.from = p.Next
+		} else if strings.HasPrefix(p.Stream, key+late) { // it was settled
+			if i, err := parseID(strings.TrimPrefix(p.Stream, key+late)); err == nil {
+				r.owed[i] = struct{}{}
+				r.over = append(r.over, p.Stream)
+			}
+		}
+	}
+	return nil
+}
+
+// Over implements penstock.Forgetter.
+func (r *positioned) Over() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	over := r.over
+	r.over = nil
+	return over
+}
+
+// Open implements penstock.Source: it finds or makes the group.
+func (r *reader) Open(ctx context.Context) error {
+	r.halt()
+	err := r.open(ctx)
+	if err != nil && r.was && penstock.CodeOf(err).Transient() {
+		return fmt.Errorf("%w: %w", penstock.ErrDisconnected, err)
+	}
+	r.was = r.was || err == nil
+	return err
+}
+
+func (r *reader) open(ctx context.Context) (err error) {
+	if err = r.names(); err != nil {
+		return err
+	}
+	if r.link, err = connect(r.config.Connection, r.env); err != nil {
+		return err
+	}
+	if r.client, err = r.link.open(ctx); err != nil {
+		return err
+	}
+	if err = r.declare(ctx); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.failed, r.taken = nil, nil
+	r.mu.Unlock()
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var both sync.WaitGroup
+	both.Go(func() { r.pull(running) })
+	both.Go(func() { r.keep(running) })
+	r.stop = func() {
+		cancel()
+		both.Wait()
+	}
+	return nil
+}
+
+// names evaluates what the configuration says.
+func (r *reader) names() (err error) {
+	if r.key, err = named(r.config.Stream, r.env, "stream"); err != nil {
+		return err
+	}
+	if r.group, err = fixed(r.config.Group, r.env); err != nil {
+		return err
+	}
+	if r.group == "" {
+		r.group = flowOf(r.env.Name)
+	}
+	if r.consumer, err = fixed(r.config.Consumer, r.env); err != nil {
+		return err
+	}
+	switch {
+	case r.consumer != "":
+	case r.config.Shared:
+		r.consumer = host()
+	default:
+		r.consumer = "penstock"
+	}
+	return nil
+}
+
+// declare makes the group if it is not there.
+func (r *reader) declare(ctx context.Context) error {
+	b := r.client.B().XgroupCreate().Key(r.key).Group(r.group).Id(r.begins()).Mkstream().Build()
+	err := r.link.ask(ctx, r.client, b).Error()
+	if e, ok := rueidis.IsRedisErr(err); ok && e.IsBusyGroup() {
+		return nil // it is there
+	}
+	if err == nil {
+		r.mu.Lock()
+		r.remade = r.last != id{}
+		r.mu.Unlock()
+		if r.remade {
+			r.env.Logger.Warn("the stream's group was not there any more, and is made anew", "stream", r.key, "group", r.group)
+		}
+	}
+	return r.failure(err)
+}
+
+// begins says what a new group counts as given.
+func (r *reader) begins() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last != (id{}) { // it was deleted under us: with what is here and not settled, lest it be lost with us
+		first := r.last
+		for i := range r.here {
+			if !first.less(i) {
+				first = i.before()
+			}
+		}
+		return first.String()
+	}
+	st := r.config.Start
+	switch {
+	case r.from > 0:
+		return idAt(r.from).before().String()
+	case st.ID != "":
+		if i, err := parseID(st.ID); err == nil {
+			return i.before().String()
+		}
+	case st.Time != "":
+		if t, err := time.Parse(time.RFC3339, st.Time); err == nil {
+			return id{uint64(max(t.UnixMilli(), 0)), 0}.before().String() //nolint:gosec // not negative
+		}
+	case st.At == "newest":
+		return "$"
+	}
+	return "0"
+}
+
+// at names the group in errors.
+func (r *reader) at() string { return "stream " + r.key + ", group " + r.group }
+
+func (r *reader) failure(err error) error { return failure(err, r.at()) }
+
+// fail has the next Read that finds nothing fail. What passes by itself asks for a new Open.
+func (r *reader) fail(err error) {
+	if err == nil {
+		return
+	}
+	if penstock.CodeOf(err).Transient() {
+		r.env.Logger.Warn("the stream can't be read; trying again", "stream", r.key, "group", r.group, "error", err)
+		err = fmt.Errorf("%w: %w", penstock.ErrDisconnected, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failed == nil {
+		r.failed = err
+	}
+	signal(r.wake)
+}
+
+// pull asks for entries until ctx ends.
+func (r *reader) pull(ctx context.Context) {
+	err := r.claim(ctx, false)
+	if err == nil {
+		err = r.pending(ctx)
+	}
+	for err == nil && ctx.Err() == nil {
+		if err = r.wait(ctx); err == nil {
+			err = r.fresh(ctx)
+		}
+	}
+	if ctx.Err() == nil {
+		r.fail(end(err, r.failure))
+	}
+}
+
+// pending reads what this consumer was given before and has not settled.
+func (r *reader) pending(ctx context.Context) error {
+	for after := "0"; ; {
+		if err := r.wait(ctx); err != nil {
+			return err
+		}
+		got, err := r.read(ctx, r.client.B().Xreadgroup().Group(r.group, r.consumer).Count(int64(r.config.Prefetch)).Streams().Key(r.key).Id(after).Build().ToPipe())
+		if err != nil || len(got) == 0 {
+			return err
+		}
+		if err := r.arrive(got, false); err != nil {
+			return err
+		}
+		after = got[len(got)-1].ID
+	}
+}
+
+// fresh reads what nobody was given yet, and waits for it a while.
+func (r *reader) fresh(ctx context.Context) error {
+	ask := r.client.B().Xreadgroup().Group(r.group, r.consumer).Count(int64(r.config.Prefetch))
+	if r.env.Once {
+		got, err := r.read(ctx, ask.Streams().Key(r.key).Id(">").Build())
+		if err == nil && len(got) == 0 {
+			return errOver
+		}
+		if err != nil {
+			return err
+		}
+		return r.arrive(got, false)
+	}
+	got, err := r.read(ctx, ask.Block(block.Milliseconds()).Streams().Key(r.key).Id(">").Build())
+	if err != nil {
+		return err
+	}
+	return r.arrive(got, false)
+}
+
+// read sends an XREADGROUP. Its answer is waited for no longer than the server may take.
+func (r *reader) read(ctx context.Context, cmd rueidis.Completed) ([]rueidis.XRangeSlice, error) {
+	m := waitFor(ctx, r.env.Clock, block+r.link.timeout(), func(ctx context.Context) rueidis.RedisResult { return r.client.Do(ctx, cmd) })
+	err := m.Error()
+	if rueidis.IsRedisNil(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all, err := m.AsXReadSlices()
+	return all[r.key], err
+}
+
+// wait waits until there is room for more.
+func (r *reader) wait(ctx context.Context) error {
+	for {
+		r.mu.Lock()
+		full := len(r.queue) >= r.config.Prefetch || r.bytes > roomBytes
+		r.mu.Unlock()
+		if !full {
+			return ctx.Err()
+		}
+		select {
+		case <-r.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// arrive takes entries that the server has given us.
+func (r *reader) arrive(got []rueidis.XRangeSlice, taken bool) error {
+	now := r.env.Clock.Now()
+	gone := 0
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, x := range got {
+		i, err := parseID(x.ID)
+		if err != nil {
+			return &penstock.Error{Code: penstock.Internal, Op: "redis", Path: r.at(), Err: err}
+		}
+		n, fits := i.offset()
+		_, owed := r.owed[i]
+		_, before := r.taken[i]
+		switch {
+		case !fits && !r.config.Shared:
+			return config(r.at(), "say `shared: true`: then the run does not keep the position, and the group alone does", "the entry %s has an id that does not fit a position: more than %d in a millisecond, or a time behind the year 2248", i, 1<<seqBits)
+		case r.here[i] != nil || owed:
+			continue // it came again
+		case x.FieldValues == nil:
+			gone++
+			r.owed[i] = struct{}{}
+			continue
+		case n < r.from && !taken && !before, r.remade && !r.last.less(i) && !r.config.Shared && !taken && !before:
+			r.owed[i] = struct{}{} // the run has done it
+			continue
+		}
+		e := &entry{id: i, fields: x.FieldValues, size: 256, touched: now, late: (taken || before) && (i.less(r.last) || n < r.from)}
+		for _, f := range x.FieldValues {
+			e.size += len(f.Field) + len(f.Value) + 32
+		}
+		if r.last.less(i) {
+			r.last = i
+		}
+		r.here[i] = e
+		r.queue = append(r.queue, e)
+		r.bytes += e.size
+	}
+	if gone > 0 {
+		r.env.Logger.Warn("entries were trimmed from the stream, or deleted, before they were settled", "stream", r.key, "group", r.group, "count", gone)
+	}
+	if len(r.queue) > 0 {
+		signal(r.wake)
+	}
+	return nil
+}
+
+// Read implements penstock.Source.
+func (r *reader) Read(ctx context.Context, into *penstock.Batch) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		if len(r.batch) == 0 {
+			r.next()
+		}
+		err := r.failed
+		r.mu.Unlock()
+		n, stop := r.ready.Ready(ctx, len(r.batch), func(i int) []byte { return r.decoder.payload(r.batch[i].fields) })
+		switch {
+		case stop != nil:
+			return stop
+		case n > 0:
+			signal(r.room)
+			r.fill(into, n)
+			return nil
+		case err != nil && (len(r.batch) == 0 || !errors.Is(err, io.EOF)):
+			return err
+		case len(r.batch) > 0:
+			continue
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// next takes what a Read may hand out. mu is held.
+func (r *reader) next() {
+	n, size := 0, 0
+	for n < len(r.queue) && n < r.atMost && (n == 0 || size < 8<<20) {
+		e := r.queue[n]
+		size += e.size
+		n++
+		if r.config.Shared {
+			r.turns++
+			e.turn = r.turns
+			r.byTurn[e.turn] = e
+		}
+	}
+	r.batch = append(r.batch[:0], r.queue[:n]...)
+	r.queue = slices.Delete(r.queue, 0, n)
+	r.bytes -= size
+}
+
+// fill makes messages of the first n entries.
+func (r *reader) fill(into *penstock.Batch, n int) {
+	for _, e := range r.batch[:n] {
+		m := into.Append()
+		err := r.decoder.entry(into, m, e.fields)
+		m.Time = time.UnixMilli(int64(min(e.id.ms, 1<<53))).UTC() //nolint:gosec // bounded
+		at, _ := e.id.offset()
+		m.Pos = penstock.Position{Stream: r.key, Offset: at, Next: at + 1}
+		switch {
+		case r.config.Shared:
+			m.Pos.Offset, m.Pos.Next = e.turn, e.turn+1
+		case e.late && r.env.Resumes:
+			m.Pos.Stream = r.key + late + e.id.String()
+			r.env.Logger.Warn("an entry came behind newer ones: another consumer of the group had it", "stream", r.key, "group", r.group, "id", e.id.String())
+		}
+		if err != nil {
+			into.Fail(len(into.Msgs)-1, err)
+		}
+		e.fields = nil // only its place is needed from here on
+	}
+	r.batch = slices.Delete(r.batch, 0, n)
+}
+
+// Settle implements penstock.Source: it acknowledges what is done. What isn't stays pending.
+func (r *reader) Settle(ctx context.Context, outcomes []penstock.Outcome) error {
+	r.mu.Lock()
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Err != nil {
+			continue
+		}
+		var e *entry
+		if r.config.Shared {
+			e = r.byTurn[o.Pos.Offset]
+			delete(r.byTurn, o.Pos.Offset)
+		} else {
+			e = r.here[idAt(o.Pos.Offset)]
+		}
+		if e == nil {
+			continue
+		}
+		delete(r.here, e.id)
+		r.owed[e.id] = struct{}{}
+		if e.late && r.env.Resumes && !r.config.Shared {
+			r.over = append(r.over, o.Pos.Stream)
+		}
+	}
+	r.mu.Unlock()
+	r.pay(ctx)
+	return nil
+}
+
+// pay tells the server what is settled. What it does not hear it is told later: until then it is pending, and not handed out again.
+func (r *reader) pay(ctx context.Context) {
+	r.mu.Lock()
+	owed := slices.Collect(maps.Keys(r.owed))
+	r.mu.Unlock()
+	for part := range slices.Chunk(owed, atOnce) {
+		ids := make([]string, len(part))
+		for k, i := range part {
+			ids[k] = i.String()
+		}
+		if r.link.ask(ctx, r.client, r.client.B().Xack().Key(r.key).Group(r.group).Id(ids...).Build()).Error() != nil {
+			return
+		}
+		r.mu.Lock()
+		for _, i := range part {
+			delete(r.owed, i)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// halt ends the reading.
+func (r *reader) halt() {
+	if r.stop != nil {
+		r.stop()
+		r.stop = nil
+	}
+}
+
+// Close implements penstock.Source. What was not settled stays pending: it comes first when this consumer is started again. Where others share the group they may take it
+// over at once.
+func (r *reader) Close(ctx context.Context) error {
+	r.halt()
+	if r.client == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	r.pay(ctx)
+	if r.config.Shared {
+		r.mu.Lock()
+		left := r.ids(func(*entry) bool { return true })
+		r.mu.Unlock()
+		r.say(ctx, left, r.idle)
+	}
+	return nil
+}

@@ -1,0 +1,257 @@
+package entity
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"sync"
+	"sync/atomic"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/store"
+)
+
+// Inline is told of events in the transaction in which they are appended: what it writes is durable with them, or not at all. It is called on the
+// goroutine of the store's writer, perhaps more than once for the same events, so it writes to its Tx and to nothing else, and does not wait. An
+// error refuses the command, with all that it did.
+type Inline interface {
+	Apply(tx store.Tx, events []Event) error
+}
+
+// Options are what a Runtime is made with.
+type Options struct {
+	// Store opens the store. It is asked when an entity is used first, and again where what it gave is not open any more.
+	Store func() (store.Store, error)
+	Clock penstock.Clock // nil: the system's
+	UUID  func() string  // for uuid() in commands
+	// Params are the parameters of the configuration, by their slots.
+	Params []penstock.Value
+	// Cache is how many bytes of states are kept in memory; 0 is 64 MiB.
+	Cache int64
+}
+
+const defaultCache = 64 << 20
+
+// Runtime does what is asked of entities. It is safe for concurrent use.
+type Runtime struct {
+	o      Options
+	rt     atomic.Pointer[penstock.Runtime]
+	tokens atomic.Uint64
+	seed   uint64
+
+	mu  sync.Mutex
+	all map[string]*Entity
+}
+
+// New makes the runtime of the entities of a plan. Nothing is opened yet.
+func New(entities []*plan.Entity, o Options) *Runtime {
+	if o.Clock == nil {
+		o.Clock = penstock.SystemClock{}
+	}
+	if o.Cache <= 0 {
+		o.Cache = defaultCache
+	}
+	r := &Runtime{o: o, all: map[string]*Entity{}}
+	var seed [8]byte
+	_, _ = rand.Read(seed[:]) // it never fails (crypto/rand)
+	r.seed = binary.LittleEndian.Uint64(seed[:])
+	r.Become(entities, o.Params)
+	return r
+}
+
+// Become goes on with the entities of another plan. Commands that are under way end as they began.
+func (r *Runtime) Become(entities []*plan.Entity, params []penstock.Value) {
+	r.rt.Store(&penstock.Runtime{Params: params, Clock: r.o.Clock, UUID: r.o.UUID})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range entities {
+		if e := r.all[p.Name]; e != nil {
+			if old := e.plan.Swap(p); old.Fold != p.Fold {
+				e.forget()
+			}
+			continue
+		}
+		e := &Entity{r: r, name: p.Name}
+		e.plan.Store(p)
+		r.all[p.Name] = e
+	}
+}
+
+// Entity finds an entity by its name; nil: there is none.
+func (r *Runtime) Entity(name string) *Entity {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.all[name]
+}
+
+// token makes a number that no other command has.
+func (r *Runtime) token() uint64 {
+	return r.seed ^ (r.tokens.Add(1) * 0x9e3779b97f4a7c15)
+}
+
+// Entity is one entity of a Runtime.
+type Entity struct {
+	r      *Runtime
+	name   string
+	plan   atomic.Pointer[plan.Entity]
+	inline atomic.Pointer[[]Inline]
+
+	mu    sync.Mutex
+	open  atomic.Pointer[opened]
+	bytes atomic.Int64 // of states in memory
+}
+
+// opened is an entity on an open store.
+type opened struct {
+	st    store.Store
+	lanes []*lane // by part
+}
+
+// Inline has views told of events in the transaction in which they happen, in place of those before.
+func (e *Entity) Inline(views []Inline) { e.inline.Store(&views) }
+
+// Plan is what the entity is.
+func (e *Entity) Plan() *plan.Entity { return e.plan.Load() }
+
+// store gives the entity on the open store.
+func (e *Entity) store() (*opened, error) {
+	st, err := e.r.o.Store()
+	if err != nil {
+		return nil, err
+	}
+	if o := e.open.Load(); o != nil && o.st == st {
+		return o, nil
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if o := e.open.Load(); o != nil && o.st == st {
+		return o, nil
+	}
+	o := &opened{st: st}
+	for p := range st.Parts() {
+		o.lanes = append(o.lanes, &lane{e: e, st: st, n: namesOf(e.name, p), streams: map[string]*stream{}, secrets: map[string]*secret{}})
+	}
+	e.bytes.Store(0)
+	e.open.Store(o)
+	return o, nil
+}
+
+// lane is the one that a key belongs to.
+func (o *opened) lane(key string) *lane { return o.lanes[store.PartOf(key, len(o.lanes))] }
+
+// forget drops what is held in memory.
+func (e *Entity) forget() {
+	o := e.open.Load()
+	if o == nil {
+		return
+	}
+	for _, l := range o.lanes {
+		l.forget()
+	}
+}
+
+// lane is one part of an entity: what is held in memory of it, and what is about to be appended.
+type lane struct {
+	e  *Entity
+	st store.Store
+	n  names
+
+	mu      sync.Mutex
+	joining *batch // those that come go with it; nil: there is none that has not begun to be written
+	streams map[string]*stream
+
+	secretsM sync.Mutex
+	secrets  map[string]*secret // by subject
+}
+
+// stream is one entity of a key as it is in memory. What is pending counts as there: it is durable once `last` is.
+type stream struct {
+	mu      sync.Mutex
+	known   bool
+	version int64
+	token   uint64 // of the command that made the version
+	state   []byte // not changed, but replaced
+	last    *batch // in which the newest is; nil: it is durable
+	size    int64
+}
+
+// stream finds what is held of a key.
+func (l *lane) stream(key string) *stream {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.streams[key]
+	if s == nil {
+		s = &stream{}
+		l.streams[key] = s
+	}
+	return s
+}
+
+// keep counts what a stream holds, and drops others where it is too much. The stream is locked by the caller.
+func (l *lane) keep(key string, s *stream) {
+	size := int64(len(key) + len(s.state) + 160)
+	more := size - s.size
+	s.size = size
+	if more == 0 || l.e.bytes.Add(more) <= l.e.r.o.Cache {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k, o := range l.streams { // any will do: what is used is soon there again
+		if o == s || !o.mu.TryLock() {
+			continue
+		}
+		if o.durable() {
+			delete(l.streams, k)
+			l.e.bytes.Add(-o.size)
+			o.known, o.size = false, 0
+		}
+		o.mu.Unlock()
+		if l.e.bytes.Load() <= l.e.r.o.Cache {
+			return
+		}
+	}
+}
+
+// durable says that nothing of the stream is pending.
+func (s *stream) durable() bool {
+	if s.last == nil {
+		return true
+	}
+	select {
+	case <-s.last.commit.Done():
+		s.last = nil
+		return true
+	default:
+		return false
+	}
+}
+
+// forget drops what is in memory; what is pending fails where it was evaluated on it.
+func (l *lane) forget() {
+	l.mu.Lock()
+	all := make([]*stream, 0, len(l.streams))
+	for _, s := range l.streams {
+		all = append(all, s)
+	}
+	l.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		s.known = false
+		s.mu.Unlock()
+	}
+	l.secretsM.Lock()
+	clear(l.secrets)
+	l.secretsM.Unlock()
+}
+
+// wait waits for a commit.
+func wait(ctx context.Context, c *store.Commit) error {
+	select {
+	case <-c.Done():
+		return c.Err()
+	default:
+		return c.Wait(ctx)
+	}
+}

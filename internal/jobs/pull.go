@@ -1,0 +1,294 @@
+package jobs
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+)
+
+// Bounds of what workers may ask.
+const (
+	maxWait    = time.Minute
+	maxTake    = 256
+	maxRequest = 8 << 20 // bytes of a request
+)
+
+// Leased is a job as a worker gets it.
+type leased struct {
+	ID         string          `json:"id"`
+	Epoch      uint64          `json:"epoch"`
+	Once       string          `json:"once"`
+	Key        string          `json:"key,omitempty"`
+	Attempt    int             `json:"attempt"`
+	Priority   int             `json:"priority,omitempty"`
+	Enqueued   time.Time       `json:"enqueued"`
+	LeaseUntil time.Time       `json:"leaseUntil"`
+	LeaseMS    int64           `json:"leaseMs"`
+	LastError  string          `json:"lastError,omitempty"`
+	Data       json.RawMessage `json:"data"`
+}
+
+type takeRequest struct {
+	Max     int    `json:"max"`
+	WaitMS  int64  `json:"waitMs"`
+	LeaseMS int64  `json:"leaseMs"`
+	Worker  string `json:"worker"`
+}
+
+// takeReply says beside the jobs for how long they were waited for: a worker adds that to when it asked, and knows from when on the leases count.
+type takeReply struct {
+	Jobs     []leased `json:"jobs"`
+	WaitedMS int64    `json:"waitedMs"`
+}
+
+type heldJob struct {
+	ID      string          `json:"id"`
+	Epoch   uint64          `json:"epoch"`
+	LeaseMS int64           `json:"leaseMs,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Code    string          `json:"code,omitempty"`
+	Error   string          `json:"error,omitempty"`
+	Final   bool            `json:"final,omitempty"`
+	AfterMS *int64          `json:"afterMs,omitempty"`
+}
+
+type finishRequest struct {
+	Jobs []heldJob `json:"jobs"`
+}
+
+// puller answers the workers of a queue.
+type puller struct {
+	s        *Service
+	queue    string
+	token    *penstock.Secret
+	stopping <-chan struct{}
+}
+
+// Root begins the paths of queues on the listener.
+const Root = "/v1alpha1/queues/"
+
+// Mount serves the queues that workers pull from, until the function that it returns is called. When stopping is closed, who waits for jobs is sent away.
+func (s *Service) Mount(l penstock.Listener, queues []*plan.JobQueue, stopping <-chan struct{}) (unmount func(), err error) {
+	var all []func()
+	unmount = func() {
+		for _, u := range all {
+			u()
+		}
+	}
+	for _, q := range queues {
+		if !q.Pull {
+			continue
+		}
+		p := &puller{s, q.Name, q.Token, stopping}
+		for _, r := range []struct {
+			method, path string
+			h            func(http.ResponseWriter, *http.Request)
+		}{
+			{http.MethodGet, "", p.look},
+			{http.MethodPost, "/lease", p.lease},
+			{http.MethodPost, "/heartbeat", p.finish(func(f *Finish, _ *heldJob) { f.Extend = true })},
+			{http.MethodPost, "/complete", p.finish(func(f *Finish, h *heldJob) { f.Result = h.Result })},
+			{http.MethodPost, "/release", p.finish(func(f *Finish, _ *heldJob) { f.Release = true })},
+			{http.MethodPost, "/fail", p.finish(fails)},
+		} {
+			u, err := l.Mount(penstock.HTTPRoute{Owner: "queue " + q.Name, Method: r.method, Path: Root + q.Name + r.path, Handler: p.guarded(r.h)})
+			if err != nil {
+				unmount()
+				return nil, err
+			}
+			all = append(all, u)
+		}
+	}
+	return unmount, nil
+}
+
+func fails(f *Finish, h *heldJob) {
+	f.Failed, f.Final, f.Error, f.Code = true, h.Final, h.Error, penstock.Code(h.Code)
+	if f.Code == "" {
+		f.Code = penstock.Internal
+	}
+	if h.AfterMS != nil {
+		f.After, f.AfterOK = time.Duration(max(*h.AfterMS, 0))*time.Millisecond, true
+	}
+}
+
+// guarded lets those in who show the token.
+func (p *puller) guarded(h func(http.ResponseWriter, *http.Request)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if p.token != nil {
+			want := "Bearer " + p.token.Reveal()
+			if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(want)) != 1 {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="`+p.queue+`"`)
+				p.refuse(w, r, penstock.E(penstock.Unauthenticated, "queue", p.queue, "the token of the queue is needed: `authorization: Bearer …`"), nil)
+				return
+			}
+		}
+		h(w, r)
+	})
+}
+
+// refuse answers with problem details (RFC 9457).
+func (p *puller) refuse(w http.ResponseWriter, r *http.Request, err error, refused []string) {
+	status := penstock.CodeOf(err).HTTPStatus()
+	body := map[string]any{"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": err.Error(), "instance": r.URL.Path, "code": penstock.CodeOf(err)}
+	if refused != nil {
+		body["refused"] = refused
+	}
+	text, _ := json.Marshal(body) // of texts and numbers
+	w.Header().Set("Content-Type", "application/problem+json")
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(append(text, '\n'))
+}
+
+func (p *puller) reply(w http.ResponseWriter, v any) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		text = []byte("null")
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
+	_, _ = w.Write(text)
+}
+
+// read reads the request's body; an empty one is that of an empty object.
+func (p *puller) read(w http.ResponseWriter, r *http.Request, into any) bool {
+	b, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
+	switch {
+	case err != nil:
+		p.refuse(w, r, &penstock.Error{Code: penstock.Invalid, Op: "queue", Path: p.queue, Err: err}, nil)
+		return false
+	case len(b) > maxRequest:
+		p.refuse(w, r, penstock.E(penstock.TooLarge, "queue", p.queue, "the request is larger than 8 MiB"), nil)
+		return false
+	case len(b) == 0:
+		return true
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		p.refuse(w, r, &penstock.Error{Code: penstock.Invalid, Op: "queue", Path: p.queue, Err: err}, nil)
+		return false
+	}
+	return true
+}
+
+// lease gives jobs to a worker, or, after its patience, none.
+func (p *puller) lease(w http.ResponseWriter, r *http.Request) {
+	var q takeRequest
+	if !p.read(w, r, &q) {
+		return
+	}
+	t := Taker{Worker: q.Worker, Max: min(max(q.Max, 1), maxTake), Lease: time.Duration(max(q.LeaseMS, 0)) * time.Millisecond}
+	if t.Worker == "" {
+		t.Worker = r.RemoteAddr
+	}
+	wait := min(time.Duration(max(q.WaitMS, 0))*time.Millisecond, maxWait)
+	if wait == 0 {
+		t.Asks, wait = true, maxWait
+	}
+	came := p.s.o.Clock.Now()
+	d, err := p.s.Desk(p.queue)
+	if err != nil {
+		p.refuse(w, r, err, nil)
+		return
+	}
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	timer, stop := p.s.o.Clock.NewTimer(wait)
+	defer stop()
+	go func() {
+		select {
+		case <-timer:
+			cancel(errPatience)
+		case <-p.stopping:
+			cancel(ErrClosed)
+		case <-ctx.Done():
+		}
+	}()
+	js, err := d.Take(ctx, t)
+	if err != nil {
+		if errors.Is(err, errPatience) {
+			p.reply(w, takeReply{Jobs: []leased{}})
+			return
+		}
+		p.refuse(w, r, err, nil)
+		return
+	}
+	if r.Context().Err() != nil { // nobody is there to take them
+		back := make([]*Finish, 0, len(js))
+		for _, j := range js {
+			back = append(back, &Finish{ID: j.ID, Epoch: j.Epoch, Release: true})
+		}
+		_ = d.Finish(context.WithoutCancel(r.Context()), back...) // else their leases run out
+		return
+	}
+	at := p.s.o.Clock.Now()
+	out, now := takeReply{Jobs: make([]leased, 0, len(js)), WaitedMS: max(at.Sub(came).Milliseconds(), 0)}, at.UnixNano()
+	for _, j := range js {
+		data, err := j.Body()
+		if err != nil || !json.Valid(data) {
+			p.refuse(w, r, &penstock.Error{Code: penstock.Internal, Op: "queue " + p.queue, Path: j.ID, Err: errors.New("the data of the job are no JSON"), Hint: "take it out with `penstock jobs cancel`"}, nil)
+			return
+		}
+		out.Jobs = append(out.Jobs, leased{ID: j.ID, Epoch: j.Epoch, Once: j.Once(p.queue), Key: j.Key, Attempt: j.Attempts, Priority: j.Priority, Enqueued: time.Unix(0, j.Created).UTC(),
+			LeaseUntil: time.Unix(0, j.Lease).UTC(), LeaseMS: max((j.Lease-now)/int64(time.Millisecond), 1), LastError: j.Error, Data: data})
+	}
+	p.reply(w, out)
+}
+
+var errPatience = errors.New("nothing came in time")
+
+// finish does something about jobs that a worker holds.
+func (p *puller) finish(what func(*Finish, *heldJob)) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q finishRequest
+		if !p.read(w, r, &q) {
+			return
+		}
+		all := make([]*Finish, 0, len(q.Jobs))
+		for i := range q.Jobs {
+			h := &q.Jobs[i]
+			f := &Finish{ID: h.ID, Epoch: h.Epoch, Lease: time.Duration(max(h.LeaseMS, 0)) * time.Millisecond}
+			what(f, h)
+			all = append(all, f)
+		}
+		d, err := p.s.Desk(p.queue)
+		if err == nil {
+			err = d.Finish(r.Context(), all...)
+		}
+		if err != nil {
+			p.refuse(w, r, err, nil)
+			return
+		}
+		var refused []string
+		for _, f := range all {
+			if f.Err != nil {
+				refused = append(refused, f.ID)
+			}
+		}
+		if refused != nil {
+			p.refuse(w, r, &penstock.Error{Code: penstock.Conflict, Op: "queue", Path: p.queue, Err: ErrStale, Hint: "somebody else may have it; what else was asked is done"}, refused)
+			return
+		}
+		p.reply(w, struct{}{})
+	}
+}
+
+// look says how many jobs stand where.
+func (p *puller) look(w http.ResponseWriter, r *http.Request) {
+	l, err := p.s.Look(r.Context(), p.queue)
+	if err != nil {
+		p.refuse(w, r, err, nil)
+		return
+	}
+	p.reply(w, l)
+}

@@ -1,0 +1,452 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/record"
+	"penstock.dev/penstock/internal/store"
+)
+
+// Options are what queues need beside their plan.
+type Options struct {
+	// Store opens the store; it is called when it is needed first.
+	Store  func() (store.Store, error)
+	Clock  penstock.Clock
+	Logger *slog.Logger   // nil: none
+	Random func() float64 // nil: none
+	// Host is who takes jobs in this process, for people.
+	Host string
+}
+
+// Service is the queues of a process. It is safe for concurrent use.
+type Service struct {
+	o Options
+
+	mu     sync.Mutex
+	plans  map[string]*plan.JobQueue
+	queues map[string]*Queue
+	desks  map[string]*Desk
+	meters map[string]*Meter
+	st     store.Store
+	closed bool
+}
+
+// NewService makes the queues of a plan.
+func NewService(queues []*plan.JobQueue, o Options) *Service {
+	if o.Clock == nil {
+		o.Clock = penstock.SystemClock{}
+	}
+	s := &Service{o: o, desks: map[string]*Desk{}, meters: map[string]*Meter{}}
+	s.Become(queues)
+	return s
+}
+
+// Become goes on with other queues, or with the same ones under other rules. What is stored stays.
+func (s *Service) Become(queues []*plan.JobQueue) {
+	s.mu.Lock()
+	s.plans, s.queues = map[string]*plan.JobQueue{}, map[string]*Queue{}
+	for _, q := range queues {
+		s.plans[q.Name] = q
+	}
+	var old []*Desk
+	for name, d := range s.desks {
+		if q, err := s.open(name); err == nil {
+			d.become(q)
+			continue
+		}
+		old = append(old, d)
+		delete(s.desks, name)
+	}
+	s.mu.Unlock()
+	for _, d := range old {
+		d.Close()
+	}
+}
+
+// Close ends the desks.
+func (s *Service) Close() {
+	s.mu.Lock()
+	s.closed = true
+	all := s.desks
+	s.desks = map[string]*Desk{}
+	s.mu.Unlock()
+	for _, d := range all {
+		d.Close()
+	}
+}
+
+// Forget lets go of a store that was lost: who waits for jobs of it is sent away, and the next who asks opens the store anew.
+func (s *Service) Forget() {
+	s.mu.Lock()
+	all := s.desks
+	s.desks, s.queues, s.st = map[string]*Desk{}, map[string]*Queue{}, nil
+	s.mu.Unlock()
+	for _, d := range all {
+		d.Close()
+	}
+}
+
+// ConfigOf is how a queue of a plan works.
+func ConfigOf(p *plan.JobQueue) Config {
+	return Config{Name: p.Name, Retry: p.Retry, Lease: p.Lease, Keyed: p.Keyed, Concurrency: p.Concurrency, Rate: p.Rate, Burst: p.Burst,
+		KeyConcurrency: p.KeyConcurrency, KeyRate: p.KeyRate, KeyBurst: p.Burst, Within: p.Within, Keep: p.Keep}
+}
+
+// Plan is what is known of a queue; nil: there is none of this name.
+func (s *Service) Plan(name string) *plan.JobQueue {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plans[name]
+}
+
+// open is the queue of a name, in the open store.
+func (s *Service) open(name string) (*Queue, error) {
+	p := s.plans[name]
+	if p == nil {
+		return nil, &penstock.Error{Code: penstock.NotFound, Op: "queue", Path: name, Err: fmt.Errorf("there is no queue %q", name), Hint: "`penstock jobs ls` shows those that there are"}
+	}
+	if s.st == nil {
+		st, err := s.o.Store()
+		if err != nil {
+			return nil, err
+		}
+		s.st = st
+	}
+	q := s.queues[name]
+	if q == nil {
+		c := ConfigOf(p)
+		c.Random = s.o.Random
+		q = New(c, s.st.Parts())
+		s.queues[name] = q
+	}
+	return q, nil
+}
+
+// Queue is the queue of a name, and its store.
+func (s *Service) Queue(name string) (*Queue, store.Store, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q, err := s.open(name)
+	return q, s.st, err
+}
+
+// Desk is the desk of a queue.
+func (s *Service) Desk(name string) (*Desk, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if d := s.desks[name]; d != nil {
+		return d, nil
+	}
+	q, err := s.open(name)
+	if err != nil {
+		return nil, err
+	}
+	d := newDesk(q, s.st, s.o.Clock, s.o.Logger, s.meter(name))
+	s.desks[name] = d
+	return d, nil
+}
+
+// Enqueue adds jobs in a transaction. Each record has the header job, which says what of it is not in the message: id, priority, at, unique.
+func (s *Service) Enqueue(tx store.Tx, queue string, now int64, records [][]byte) error {
+	q, _, err := s.Queue(queue)
+	if err != nil {
+		return err
+	}
+	drafts := make([]Draft, 0, len(records))
+	for _, r := range records {
+		d, err := draftOf(r)
+		if err != nil {
+			return err
+		}
+		drafts = append(drafts, d)
+	}
+	return q.Enqueue(tx, now, drafts)
+}
+
+// draftOf reads what a record says of its job.
+func draftOf(rec []byte) (Draft, error) {
+	v, err := record.Parse(rec)
+	if err != nil {
+		return Draft{}, err
+	}
+	d := Draft{Key: v.Key(), Record: rec}
+	for name, value := range v.Meta() {
+		if name != MetaJob || value.Kind() != penstock.KindMap {
+			continue
+		}
+		for _, e := range value.Map().Entries {
+			if e.Key.Kind() != penstock.KindString {
+				continue
+			}
+			switch k := e.Key.Str(); {
+			case e.Value.Kind() == penstock.KindString && k == "id":
+				d.ID = e.Value.Str()
+			case e.Value.Kind() == penstock.KindString && k == "unique":
+				d.Unique = e.Value.Str()
+			case e.Value.Kind() == penstock.KindInt && k == "priority":
+				d.Priority = int(min(max(e.Value.Int(), -MaxPriority), MaxPriority))
+			case e.Value.Kind() == penstock.KindInt && k == "at":
+				d.At = e.Value.Int()
+			}
+		}
+	}
+	if d.ID == "" {
+		return Draft{}, &penstock.Error{Code: penstock.Internal, Op: "enqueue", Err: fmt.Errorf("the job has no id")}
+	}
+	return d, nil
+}
+
+// Enqueued says that jobs were committed.
+func (s *Service) Enqueued(queue string) {
+	if d, err := s.Desk(queue); err == nil {
+		d.Poke()
+	}
+}
+
+// Source is how a flow takes jobs: at most window are under way at once.
+func (s *Service) Source(queue string, window int, env penstock.Env) penstock.Source {
+	if window <= 0 {
+		window = max(64, 4*env.Concurrency)
+	}
+	worker := s.o.Host
+	if worker == "" {
+		worker = "in process"
+	}
+	return &source{s: s, queue: queue, window: window, once: env.Once, worker: worker + " " + env.Name, held: map[int64]*Job{}, room: make(chan struct{}, 1)}
+}
+
+// source takes jobs for a flow.
+type source struct {
+	s          *Service
+	queue      string
+	window     int
+	once       bool
+	worker     string
+	idle, busy func()
+
+	mu    sync.Mutex
+	held  map[int64]*Job // by number
+	ended bool
+	room  chan struct{}
+}
+
+// Waits says whom to tell when it begins to wait, and when that is over.
+func (s *source) Waits(idle, busy func()) { s.idle, s.busy = idle, busy }
+
+// End says that those who enqueue jobs have ended.
+func (s *source) End() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.s.Enqueued(s.queue)
+}
+
+func (s *source) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended || s.once
+}
+
+// Open implements penstock.Source.
+func (s *source) Open(context.Context) error {
+	_, err := s.s.Desk(s.queue)
+	return err
+}
+
+// Read implements penstock.Source.
+func (s *source) Read(ctx context.Context, into *penstock.Batch) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		free := s.window - len(s.held)
+		s.mu.Unlock()
+		if free > 0 {
+			d, err := s.s.Desk(s.queue)
+			if err != nil {
+				return err
+			}
+			js, err := d.Take(ctx, Taker{Worker: s.worker, Max: free, Keeps: true, Idle: s.idle, Busy: s.busy, Over: s.over, Once: s.once})
+			if err == ErrClosed && ctx.Err() == nil { //nolint:errorlint // it is returned as it is
+				if s.s.isClosed() {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+				continue // the queue has other rules now
+			}
+			if err != nil {
+				return err
+			}
+			return s.messages(js, into)
+		}
+		if s.idle != nil {
+			s.idle()
+		}
+		select {
+		case <-s.room:
+		case <-ctx.Done():
+		}
+		if s.busy != nil {
+			s.busy()
+		}
+	}
+}
+
+func (s *Service) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
+// messages makes messages of jobs.
+func (s *source) messages(js []*Job, into *penstock.Batch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, j := range js {
+		v, err := record.Parse(j.Record)
+		if err != nil {
+			return &penstock.Error{Code: penstock.Internal, Op: "queue " + s.queue, Path: j.ID, Err: err, Hint: "`penstock store check` says what else is damaged"}
+		}
+		m, err := v.Message(into, nil)
+		if err != nil {
+			return &penstock.Error{Code: penstock.Internal, Op: "queue " + s.queue, Path: j.ID, Err: err}
+		}
+		m.Key = j.Key
+		m.Meta.Set(MetaJob, metaOf(s.queue, j))
+		m.Pos = penstock.Position{Stream: "job/" + s.queue, Offset: int64(j.Number), Next: int64(j.Number) + 1, Tag: j.Epoch} //nolint:gosec // a count
+		s.held[int64(j.Number)] = j                                                                                           //nolint:gosec // a count
+	}
+	return nil
+}
+
+// Once is what makes this job, and no other of its id, the one that it is: what those who may get it twice know it by.
+func (j *Job) Once(queue string) string {
+	return queue + "/" + j.ID + "/" + strconv.FormatUint(j.Number, 10)
+}
+
+// metaOf is the header job of a message.
+func metaOf(queue string, j *Job) penstock.Value {
+	str := penstock.StringValue
+	return penstock.MapValue(&penstock.Map{Entries: []penstock.Entry{
+		{Key: str("id"), Value: str(j.ID)},
+		{Key: str("queue"), Value: str(queue)},
+		{Key: str("attempt"), Value: penstock.IntValue(int64(j.Attempts))},
+		{Key: str("priority"), Value: penstock.IntValue(int64(j.Priority))},
+		{Key: str("once"), Value: str(j.Once(queue))},
+	}})
+}
+
+// Settle implements penstock.Source: a job that went well is completed, and one that failed goes back to its queue. Who no longer holds it is refused.
+func (s *source) Settle(ctx context.Context, outcomes []penstock.Outcome) error {
+	all := make([]*Finish, 0, len(outcomes))
+	s.mu.Lock()
+	for _, o := range outcomes {
+		j := s.held[o.Pos.Offset]
+		if j == nil {
+			continue
+		}
+		delete(s.held, o.Pos.Offset)
+		f := &Finish{ID: j.ID, Epoch: o.Pos.Tag}
+		if o.Err != nil {
+			f.Fail(o.Err)
+		}
+		all = append(all, f)
+	}
+	s.mu.Unlock()
+	d, err := s.s.Desk(s.queue)
+	if err != nil {
+		return err
+	}
+	if err := d.Finish(ctx, all...); err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.Err != nil && s.s.o.Logger != nil {
+			s.s.o.Logger.Warn("a job was done by somebody who held it no longer; it is done again", "queue", s.queue, "job", f.ID)
+		}
+	}
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// Fail makes f a failure with err: transient ones, and faults, are tried again; those that would fail in the same way are final.
+func (f *Finish) Fail(err error) {
+	f.Failed, f.Code, f.Error, f.After = true, penstock.CodeOf(err), err.Error(), penstock.RetryAfterOf(err)
+	f.Final = !f.Code.Transient() && f.Code != penstock.Internal && f.Code != penstock.Cancelled
+}
+
+// Close implements penstock.Source: what was read and not settled goes back at once.
+func (s *source) Close(ctx context.Context) error {
+	s.mu.Lock()
+	var all []*Finish
+	for n, j := range s.held {
+		all = append(all, &Finish{ID: j.ID, Epoch: j.Epoch, Release: true})
+		delete(s.held, n)
+	}
+	s.mu.Unlock()
+	if len(all) == 0 {
+		return nil
+	}
+	d, err := s.s.Desk(s.queue)
+	if err != nil {
+		return nil // their leases run out
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_ = d.Finish(ctx, all...) // else their leases run out
+	return nil
+}
+
+// Body is a job's data as JSON.
+func (j *Job) Body() (json.RawMessage, error) {
+	v, err := record.Parse(j.Record)
+	if err != nil {
+		return nil, err
+	}
+	return v.AppendBody(nil), nil
+}
+
+// QueueLook is what a queue shows.
+type QueueLook struct {
+	Queue string `json:"queue"`
+	Look
+	OldestSeconds float64 `json:"oldestSeconds"` // for how long the job has been ready that is claimed next
+}
+
+// Look counts the jobs of a queue.
+func (s *Service) Look(ctx context.Context, queue string) (QueueLook, error) {
+	q, st, err := s.Queue(queue)
+	if err != nil {
+		return QueueLook{}, err
+	}
+	var l Look
+	err = st.View(ctx, func(v store.View) error {
+		l, err = q.Look(v.State())
+		return err
+	})
+	return lookOf(queue, l, s.o.Clock.Now().UnixNano()), err
+}
+
+// Names lists the queues, by name.
+func (s *Service) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.plans))
+}
