@@ -39,20 +39,20 @@ func natsStreams(e *httpRun) ([]httpSide, error) {
 	if _, err := writeInput(input, benchdata.OrderLines, e.Seed, min(e.Messages, brokerMessages)); err != nil {
 		return nil, err
 	}
+	port := strconv.Itoa(e.nats.Port())
+	side := func(name string, argv ...string) httpSide {
+		return httpSide{name: name, run: func(ctx context.Context) (load.Result, error) { return e.streamed(ctx, input, argv) }}
+	}
 	var out []httpSide
-	if e.Penstock == "" {
-		return nil, nil
+	if e.Penstock != "" {
+		out = append(out, side("penstock", e.Penstock, "run", filepath.Join(e.Flows, "nats"), "--param", "port="+port))
+		out = append(out, side(pushSide, e.Penstock, "run", filepath.Join(e.Flows, "nats-push"), "--param", "port="+port))
 	}
-	for name, flow := range map[string]string{"penstock": "nats", pushSide: "nats-push"} {
-		argv := []string{e.Penstock, "run", filepath.Join(e.Flows, flow), "--param", "port=" + strconv.Itoa(e.nats.Port())}
-		s := httpSide{name: name, run: func(ctx context.Context) (load.Result, error) { return e.streamed(ctx, input, argv) }}
-		if name == "penstock" {
-			out = append([]httpSide{s}, out...)
-		} else {
-			out = append(out, s)
-		}
+	peers, err := e.peersInFlight("nats.yaml", "nats_jetstream", port, []string{"1024", "256", "4096"})
+	for _, p := range peers {
+		out = append(out, side(p.name, p.argv...))
 	}
-	return out, nil
+	return out, err
 }
 
 // streamed fills one stream, and runs what moves its messages to the other.

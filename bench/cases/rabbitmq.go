@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -45,33 +46,51 @@ func rabbitMQ(e *httpRun) ([]httpSide, error) {
 		out = append(out, side("penstock", e.Penstock, "run", filepath.Join(e.Flows, "rabbitmq"), "--param", "port="+port))
 		out = append(out, side("penstock, pulled", e.Penstock, "run", filepath.Join(e.Flows, "rabbitmq-pull"), "--param", "port="+port))
 	}
-	if e.Peer != "" {
-		for _, flight := range []string{"64", "256", "1024"} {
-			if flight != peerFlight && !e.Variants {
-				continue
-			}
-			argv, err := peerArgs(e.Env, "rabbitmq.yaml", strings.NewReplacer("${PORT}", port, "${FLIGHT}", flight))
-			if err != nil {
-				return nil, err
-			}
-			name := peerSide
-			if flight != peerFlight {
-				name += " with " + flight + " in flight"
-			} else if config := argv[len(argv)-1]; e.Variants { // each has a file of its own
-				own := config + "." + flight
-				if err := os.Rename(config, own); err != nil {
-					return nil, err
-				}
-				argv[len(argv)-1] = own
-			}
-			out = append(out, side(name, argv...))
-		}
+	peers, err := e.peersInFlight("rabbitmq.yaml", "amqp_0_9", port, []string{peerFlight, "64", "1024"})
+	for _, p := range peers {
+		out = append(out, side(p.name, p.argv...))
 	}
-	return out, nil
+	return out, err
 }
 
 // peerFlight is how many publishings the peer has in flight.
 const peerFlight = "256"
+
+// peersInFlight gives the peer's sides of a case with a broker: one for the first of what may be in flight, and with e.Variants one for each. There are none where
+// the peer was built without the broker's component, which is the case of its core alone.
+func (e *httpRun) peersInFlight(config, component, port string, flights []string) (out []httpSide, err error) {
+	if e.Peer == "" {
+		return nil, nil
+	}
+	known, err := exec.Command(e.Peer, "list", "inputs").Output() //nolint:noctx,gosec // it lists and ends; the peer is what the user gave
+	if err != nil {
+		return nil, fmt.Errorf("ask the peer for its components: %w", err)
+	}
+	if !strings.Contains(string(known), component) {
+		return nil, nil
+	}
+	if !e.Variants {
+		flights = flights[:1]
+	}
+	for i, flight := range flights {
+		argv, err := peerArgs(e.Env, config, strings.NewReplacer("${PORT}", port, "${FLIGHT}", flight))
+		if err != nil {
+			return nil, err
+		}
+		at := len(argv) - 1
+		own := argv[at] + "." + flight // each has a file of its own
+		if err := os.Rename(argv[at], own); err != nil {
+			return nil, err
+		}
+		argv[at] = own
+		name := peerSide
+		if i > 0 {
+			name += " with " + flight + " in flight"
+		}
+		out = append(out, httpSide{name: name, argv: argv})
+	}
+	return out, nil
+}
 
 // moved fills one queue, and runs what moves its messages to the other.
 func (e *httpRun) moved(ctx context.Context, input string, argv []string) (out load.Result, err error) {

@@ -61,7 +61,8 @@ func ServiceCases() []HTTPCase {
 		},
 		{
 			Name: "nats", Title: "JetStream → mapping → JetStream", prepare: startNATS, sides: natsStreams,
-			Bars: []StoreBar{{Figure: "rate", Bar: 28.8e3}, {Figure: "CPU", Most: true, Bar: 13}},
+			Bars: []StoreBar{{Figure: "rate", Bar: 28.8e3}, {Figure: "CPU", Most: true, Bar: 13}, {Figure: "rate", Over: peerSide, Bar: 2},
+				{Figure: "CPU", Over: peerSide, Most: true, Bar: 0.25}},
 		},
 		{Name: "pulsar", Title: "Pulsar → filter and mapping → Pulsar", prepare: startPulsar, sides: pulsarTopics},
 		{
