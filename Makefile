@@ -40,7 +40,7 @@ services: install-services ## start the services that tests use on free ports, a
 install-services: ## install the services that tests start: databases and brokers (as root, by apt-get), Kafka and Pulsar (from Maven Central), NATS (from the Go module proxy)
 	test/service/install.sh
 
-race: ## run the concurrent packages under the race detector
+race: install-services ## run the concurrent packages under the race detector
 	go run ./test/gotest $(AGAIN) -race ./internal/run/... ./internal/httpd/... ./internal/stage/... ./internal/store/... ./internal/entity/... ./internal/jobs/... ./worker/... ./internal/control/... ./connector/... ./conform/... ./jsonview/...
 
 mutate: ## plant deliberate bugs, one after the other, and see that tests catch each

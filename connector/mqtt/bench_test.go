@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 )
 
 // BenchmarkThrough writes messages of 300 bytes, 200 at a time, and reads and settles them, with the broker.
@@ -16,8 +17,8 @@ func BenchmarkThrough(b *testing.B) {
 		b.Run(fmt.Sprint("qos ", qos), func(b *testing.B) {
 			f := onServer(b)
 			topic := unique(b)
-			in := open(b, f.source(b, topic, SourceConfig{Topics: topics(topic), QoS: qos}))
-			out := open(b, f.sink(b, SinkConfig{Topic: text(topic), QoS: qos}))
+			in := drive.Opened(b, f.source(b, topic, SourceConfig{Topics: topics(topic), QoS: qos}))
+			out := drive.Opened(b, f.sink(b, SinkConfig{Topic: text(topic), QoS: qos}))
 			all := make([]string, 200)
 			for i := range all {
 				all[i] = fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 290))

@@ -6,6 +6,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -29,8 +30,8 @@ func TestSourceConforms(t *testing.T) {
 					mk := func(t testing.TB) penstock.Source {
 						return f.source(t, topic, c.config, func(env *penstock.Env) { env.Once = c.features.Finite })
 					}
-					closed(t, open(t, mk(t))) // the session begins
-					s := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: c.config.QoS}))
+					drive.Closed(t, drive.Opened(t, mk(t))) // the session begins
+					s := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: c.config.QoS}))
 					if err := s.Write(t.Context(), conform.Batch(bodies...)); err != nil {
 						t.Fatal(err)
 					}
@@ -54,13 +55,13 @@ func TestSinkConforms(t *testing.T) {
 					f.config.Patience = 1
 					topic := unique(t)
 					in := direct.source(t, topic, SourceConfig{Topics: []penstock.Template{text(topic)}, QoS: qos}, once)
-					closed(t, open(t, in)) // the session begins
+					drive.Closed(t, drive.Opened(t, in)) // the session begins
 					return conform.SinkMedium{
 						Sink: func(t testing.TB) penstock.Sink {
 							return f.sink(t, SinkConfig{Topic: refusing(topic), QoS: qos})
 						},
 						Written: func(t testing.TB) []string {
-							return everything(t, open(t, direct.source(t, topic, SourceConfig{Topics: []penstock.Template{text(topic)}, QoS: qos}, once)))
+							return everything(t, drive.Opened(t, direct.source(t, topic, SourceConfig{Topics: []penstock.Template{text(topic)}, QoS: qos}, once)))
 						},
 						Break: func(testing.TB) {
 							proxy.Refuse(true)
@@ -77,7 +78,7 @@ func TestSinkConforms(t *testing.T) {
 
 // refusing is a topic; a wrong one for the body "refused".
 func refusing(topic string) penstock.Template {
-	return penstock.Template{Source: "topic", Program: program(func(f *penstock.Frame) penstock.Value {
+	return penstock.Template{Source: "topic", Program: drive.Program(func(f *penstock.Frame) penstock.Value {
 		if strings.Contains(string(f.Msg.Body.Original()), `"refused"`) {
 			return penstock.StringValue("a/+/b")
 		}

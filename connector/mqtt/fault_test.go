@@ -17,21 +17,9 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
-
-// until waits for what gives no sign.
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
-	defer cancel()
-	for !is() {
-		if ctx.Err() != nil {
-			t.Fatal("never: " + what)
-		}
-		pause(ctx)
-	}
-}
 
 func pause(ctx context.Context) {
 	timer := time.NewTimer(20 * time.Millisecond)
@@ -96,8 +84,8 @@ func copies(t *testing.T, f, direct *fixture, qos, n int, trouble func(c *copier
 	if err := heard.Open(t.Context()); err != nil { // its session begins
 		t.Fatal(err)
 	}
-	closed(t, heard)
-	c := &copier{t: t, in: open(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/in"), QoS: qos, ReceiveMaximum: 100})), out: open(t, f.sink(t, SinkConfig{Topic: text(topic + "/out"), QoS: qos}))}
+	drive.Closed(t, heard)
+	c := &copier{t: t, in: drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/in"), QoS: qos, ReceiveMaximum: 100})), out: drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic + "/out"), QoS: qos}))}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 	defer cancel()
 	done := make(chan struct{})
@@ -124,7 +112,7 @@ func copies(t *testing.T, f, direct *fixture, qos, n int, trouble func(c *copier
 	trouble(c)
 	<-writing
 	c.after(int64(n))
-	until(t, "nothing more comes", func() bool {
+	drive.Until(t, "nothing more comes", func() bool {
 		before := c.written.Load()
 		for range 20 {
 			pause(ctx)
@@ -133,8 +121,8 @@ func copies(t *testing.T, f, direct *fixture, qos, n int, trouble func(c *copier
 	})
 	cancel()
 	<-done
-	closed(t, c.in)
-	heard = open(t, direct.source(t, topic+"-heard", SourceConfig{Topics: topics(topic + "/out"), QoS: qos}, once))
+	drive.Closed(t, c.in)
+	heard = drive.Opened(t, direct.source(t, topic+"-heard", SourceConfig{Topics: topics(topic + "/out"), QoS: qos}, once))
 	all := everything(t, heard)
 	seen := map[string]bool{}
 	for _, b := range all {
@@ -177,7 +165,7 @@ func TestTheNetworkIsSlow(t *testing.T) {
 		proxy.Hold(true)
 		at := c.written.Load()
 		begun := time.Now()
-		until(t, "keep-alives are missed", func() bool { return time.Since(begun) > 3*time.Second })
+		drive.Until(t, "keep-alives are missed", func() bool { return time.Since(begun) > 3*time.Second })
 		if c.written.Load() > at+200 {
 			t.Error("the network was there")
 		}
@@ -205,8 +193,8 @@ func TestTheBrokerIsKilled(t *testing.T) {
 	server := service.NewMosquitto(t)
 	f := on(server, server.Address())
 	topic := unique(t)
-	s := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
+	s := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
 	var bodies []string
 	for i := range 50 {
 		bodies = append(bodies, fmt.Sprintf(`"%s-%d"`, topic, i))
@@ -214,9 +202,9 @@ func TestTheBrokerIsKilled(t *testing.T) {
 	if err := w.Write(t.Context(), conform.Batch(bodies...)); err != nil {
 		t.Fatal(err)
 	}
-	ms := some(t, s, 50)
+	ms := drive.Some(t, s, 50)
 	server.Save(t)
-	until(t, "the broker has it on disk", func() bool {
+	drive.Until(t, "the broker has it on disk", func() bool {
 		text, err := os.ReadFile(filepath.Join(server.Dir(), "mosquitto.db"))
 		return err == nil && strings.Contains(string(text), bodies[49])
 	})
@@ -228,7 +216,7 @@ func TestTheBrokerIsKilled(t *testing.T) {
 	if err := s.Open(t.Context()); !errors.Is(err, penstock.ErrDisconnected) {
 		t.Fatalf("nobody is there: %v", err)
 	}
-	settle(t, s, ms[:20]...) // of which nobody hears
+	drive.Settle(t, s, ms[:20]...) // of which nobody hears
 	server.Start(t)
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -236,13 +224,13 @@ func TestTheBrokerIsKilled(t *testing.T) {
 	if err := w.Write(t.Context(), conform.Batch(`"new"`)); err != nil {
 		t.Fatal(err)
 	}
-	last := some(t, s, 1) // what is being worked on is not given once more
+	last := drive.Some(t, s, 1) // what is being worked on is not given once more
 	if got := conform.Text(t, last[0].Body); got != `"new"` {
 		t.Errorf("%s came again", got)
 	}
-	settle(t, s, append(ms[20:], last...)...)
-	closed(t, s)
-	if got := everything(t, open(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}, once))); len(got) > 0 {
+	drive.Settle(t, s, append(ms[20:], last...)...)
+	drive.Closed(t, s)
+	if got := everything(t, drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}, once))); len(got) > 0 {
 		t.Errorf("%v came again after it was settled", got)
 	}
 }
@@ -253,19 +241,19 @@ func TestTakenOver(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
 	c := SourceConfig{Topics: topics(topic), QoS: 1}
-	one := open(t, f.source(t, topic, c))
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
+	one := drive.Opened(t, f.source(t, topic, c))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
 	if err := w.Write(t.Context(), conform.Batch("0", "1", "2")); err != nil {
 		t.Fatal(err)
 	}
-	ms := some(t, one, 3)
-	settle(t, one, ms[0])
-	two := open(t, f.source(t, topic, c, once))
+	ms := drive.Some(t, one, 3)
+	drive.Settle(t, one, ms[0])
+	two := drive.Opened(t, f.source(t, topic, c, once))
 	err := one.Read(t.Context(), new(penstock.Batch))
 	if !errors.Is(err, penstock.ErrDisconnected) && penstock.CodeOf(err) != penstock.Conflict {
 		t.Errorf("the one that was put out says: %v", err)
 	}
-	settle(t, one, ms[1:]...) // it is not its session any more
+	drive.Settle(t, one, ms[1:]...) // it is not its session any more
 	if err := w.Write(t.Context(), conform.Batch("3")); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +266,7 @@ func TestTakenOver(t *testing.T) {
 func TestPoison(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
-	s := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
+	s := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
 	raw := f.raw(t, topic)
 	var bodies []string
 	for i := range 30 {
@@ -292,7 +280,7 @@ func TestPoison(t *testing.T) {
 	}
 	n, bad := 0, 0
 	for n < len(bodies) {
-		b := next(t, s)
+		b := drive.Next(t, s)
 		for i, m := range b.Msgs {
 			err := b.Err(i)
 			if err == nil {
@@ -304,16 +292,16 @@ func TestPoison(t *testing.T) {
 			if err != nil {
 				bad++
 			}
-			settle(t, s, m)
+			drive.Settle(t, s, m)
 			n++
 		}
 	}
 	if bad != 10 {
 		t.Errorf("%d have failed", bad)
 	}
-	closed(t, s)
+	drive.Closed(t, s)
 	rest := new(penstock.Batch)
-	if err := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}, once)).Read(t.Context(), rest); !errors.Is(err, io.EOF) {
+	if err := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}, once)).Read(t.Context(), rest); !errors.Is(err, io.EOF) {
 		t.Errorf("%d came again: %v", len(rest.Msgs), err)
 	}
 }
@@ -325,7 +313,7 @@ func TestStorm(t *testing.T) {
 	topic := unique(t)
 	c := SourceConfig{Topics: topics(topic), QoS: 1, Share: "workers", ReceiveMaximum: 50}
 	const n = 1000
-	open(t, f.source(t, topic+"-0", c)) // it holds what nobody reads
+	drive.Opened(t, f.source(t, topic+"-0", c)) // it holds what nobody reads
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	writing := make(chan error, 1)
@@ -356,12 +344,12 @@ func TestStorm(t *testing.T) {
 			for i, m := range b.Msgs {
 				if i%7 != 6 { // some it leaves
 					seen[conform.Text(t, m.Body)] = true
-					settle(t, s, m)
+					drive.Settle(t, s, m)
 				}
 			}
 		}
 		stop()
-		closed(t, s)
+		drive.Closed(t, s)
 	}
 	if err := <-writing; err != nil {
 		t.Fatal(err)

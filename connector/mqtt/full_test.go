@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -23,8 +24,8 @@ func TestTheQueueOfASessionIsFull(t *testing.T) {
 			if err := s.Open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			closed(t, s)
-			w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
+			drive.Closed(t, s)
+			w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
 			var all []string
 			for i := range sent {
 				all = append(all, fmt.Sprint(i))
@@ -37,12 +38,12 @@ func TestTheQueueOfASessionIsFull(t *testing.T) {
 				t.Fatal(err)
 			}
 			kept := everything(t, s)
-			closed(t, s)
+			drive.Closed(t, s)
 			// What is on its way to a client counts beside what is queued for it.
 			if n := len(kept); n < room || n > 2*room || !slices.Equal(kept, all[:n]) {
 				t.Errorf("%d were kept: %v", n, kept)
 			}
-			s = open(t, f.source(t, topic, config, once))
+			s = drive.Opened(t, f.source(t, topic, config, once))
 			if err := w.Write(t.Context(), conform.Batch("-1")); err != nil {
 				t.Fatal(err)
 			}

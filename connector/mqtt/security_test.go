@@ -9,6 +9,7 @@ import (
 	"penstock.dev/penstock"
 	codec "penstock.dev/penstock/codec/text"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -23,7 +24,7 @@ func (f *fixture) raw(t testing.TB, topic string) penstock.Sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return open(t, s)
+	return drive.Opened(t, s)
 }
 
 // with is a fixture with another URL, and what a test changes.
@@ -97,12 +98,12 @@ func TestLoggingIn(t *testing.T) {
 			s := f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}, once)
 			w := f.sink(t, SinkConfig{Topic: text(topic), QoS: 1})
 			if c.want != "" {
-				code(t, s.Open(t.Context()), c.want, c.words)
-				code(t, w.Open(t.Context()), c.want, c.words)
+				drive.Code(t, s.Open(t.Context()), c.want, c.words)
+				drive.Code(t, w.Open(t.Context()), c.want, c.words)
 				return
 			}
-			open(t, s)
-			if err := open(t, w).Write(t.Context(), conform.Batch("1", "2")); err != nil {
+			drive.Opened(t, s)
+			if err := drive.Opened(t, w).Write(t.Context(), conform.Batch("1", "2")); err != nil {
 				t.Fatal(err)
 			}
 			if got := everything(t, s); !slices.Equal(got, []string{"1", "2"}) {
@@ -122,8 +123,8 @@ func TestTheBrokersCertificateExpires(t *testing.T) {
 		c.TLS = TLS{CA: penstock.NewSecret(server.Authority()), Certificate: penstock.NewSecret(own), PrivateKey: penstock.NewSecret(key)}
 	})
 	topic := unique(t)
-	s := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
+	s := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
 	server.Certify(t, time.Now().Add(-time.Minute))
 	server.Stop(t)
 	server.Start(t)
@@ -131,8 +132,8 @@ func TestTheBrokersCertificateExpires(t *testing.T) {
 	if !errors.Is(err, penstock.ErrDisconnected) {
 		t.Fatal(err)
 	}
-	code(t, s.Open(t.Context()), penstock.Unavailable, "has expired: renew it")
-	code(t, batchError(t, w.Write(t.Context(), conform.Batch("1")))[0], penstock.Unavailable, "has expired: renew it")
+	drive.Code(t, s.Open(t.Context()), penstock.Unavailable, "has expired: renew it")
+	drive.Code(t, drive.BatchErrors(t, w.Write(t.Context(), conform.Batch("1")))[0], penstock.Unavailable, "has expired: renew it")
 	server.Certify(t, time.Now().Add(time.Hour)) // somebody has
 	server.Stop(t)
 	server.Start(t)
@@ -142,7 +143,7 @@ func TestTheBrokersCertificateExpires(t *testing.T) {
 	if err := w.Write(t.Context(), conform.Batch("2")); err != nil {
 		t.Fatal(err)
 	}
-	if got := conform.Text(t, some(t, s, 1)[0].Body); got != "2" {
+	if got := conform.Text(t, drive.Some(t, s, 1)[0].Body); got != "2" {
 		t.Error(got)
 	}
 }
@@ -154,24 +155,24 @@ func TestCredentialsAreRevoked(t *testing.T) {
 	server := service.NewSecureMosquitto(t, map[string]string{"shop": "one"})
 	f := with(server.MosquittoServer, "mqtt://"+server.Address(), func(c *ConnectionConfig) { c.User, c.Password = text("shop"), penstock.NewSecret("one") })
 	topic := unique(t)
-	s := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
+	s := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 1}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
 	if err := w.Write(t.Context(), conform.Batch("1")); err != nil {
 		t.Fatal(err)
 	}
-	ms := some(t, s, 1)
+	ms := drive.Some(t, s, 1)
 	server.Users(t, map[string]string{"shop": "two"})
 	server.Reload(t)
 	err := s.Read(t.Context(), new(penstock.Batch))
 	if errors.Is(err, penstock.ErrDisconnected) {
 		err = s.Open(t.Context())
 	}
-	code(t, err, penstock.Unauthenticated, "check user and password")
+	drive.Code(t, err, penstock.Unauthenticated, "check user and password")
 	if errors.Is(err, penstock.ErrDisconnected) {
 		t.Error("it would be tried again for ever")
 	}
-	code(t, batchError(t, w.Write(t.Context(), conform.Batch("2")))[0], penstock.Unauthenticated, "check user and password")
-	settle(t, s, ms...)
+	drive.Code(t, drive.BatchErrors(t, w.Write(t.Context(), conform.Batch("2")))[0], penstock.Unauthenticated, "check user and password")
+	drive.Settle(t, s, ms...)
 	f.config.Password = penstock.NewSecret("two")
 	if err := s.Open(t.Context()); err != nil {
 		t.Fatal(err)
@@ -179,7 +180,7 @@ func TestCredentialsAreRevoked(t *testing.T) {
 	if err := w.Write(t.Context(), conform.Batch("3")); err != nil {
 		t.Fatal(err)
 	}
-	last := some(t, s, 1)
+	last := drive.Some(t, s, 1)
 	if got := conform.Text(t, last[0].Body); got != "3" {
 		t.Error(got)
 	}

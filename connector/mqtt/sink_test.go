@@ -9,12 +9,13 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
 // value is a template that gives a field of the body, absent where it is not there.
 func value(name string) penstock.Template {
-	return penstock.Template{Source: "${body." + name + "}", Program: program(func(f *penstock.Frame) penstock.Value {
+	return penstock.Template{Source: "${body." + name + "}", Program: drive.Program(func(f *penstock.Frame) penstock.Value {
 		d := f.Msg.Body
 		if err := d.Parse(jsonview.Limits{}); err != nil {
 			return penstock.ErrorValue(err)
@@ -27,8 +28,8 @@ func value(name string) penstock.Template {
 func TestWhatComesBackIsWhatWasSent(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
-	s := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/#"), QoS: 1}))
-	w := open(t, f.sink(t, SinkConfig{Topic: value("to"), QoS: 1, ResponseTopic: text("answers"), CorrelationData: value("n"), Expiry: penstock.Duration(time.Minute),
+	s := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/#"), QoS: 1}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: value("to"), QoS: 1, ResponseTopic: text("answers"), CorrelationData: value("n"), Expiry: penstock.Duration(time.Minute),
 		Properties: map[string]penstock.Template{"shop": text("7"), "n": value("n"), "gone": value("nothing")}}))
 	b := conform.Batch(`{"to":"`+topic+`/a","n":12}`, `{"to":"`+topic+`/b/c","n":true}`)
 	m := b.Msgs[0]
@@ -40,7 +41,7 @@ func TestWhatComesBackIsWhatWasSent(t *testing.T) {
 	if err := w.Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	got := some(t, s, 2)
+	got := drive.Some(t, s, 2)
 	for name, want := range map[string]string{"topic": topic + "/a", "traceparent": "00-1-2-01", "n": "12", "shop": "7", "response-topic": "answers", "correlation-data": "12",
 		"content-type": "application/json", "list": "", "gone": ""} {
 		v := got[0].Meta.Get(name)
@@ -63,8 +64,8 @@ func TestAWrittenMessageSurvivesALostConnection(t *testing.T) {
 	proxy := service.NewProxy(t, server.Address())
 	f, direct := on(server, address(proxy)), on(server, server.Address())
 	topic := unique(t)
-	s := open(t, direct.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 2}, once))
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 2}))
+	s := drive.Opened(t, direct.source(t, topic, SourceConfig{Topics: topics(topic), QoS: 2}, once))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 2}))
 	if err := w.Write(t.Context(), conform.Batch("0")); err != nil {
 		t.Fatal(err)
 	}
@@ -80,14 +81,14 @@ func TestAWrittenMessageSurvivesALostConnection(t *testing.T) {
 func TestWhatTheBrokerDoesNotTake(t *testing.T) {
 	server := service.NewMosquitto(t, "max_packet_size 2000", "max_qos 1", "retain_available false")
 	f := on(server, server.Address())
-	w := open(t, f.sink(t, SinkConfig{Topic: text("a"), QoS: 1}))
-	errs := batchError(t, w.Write(t.Context(), conform.Batch("0", `"`+strings.Repeat("x", 3000)+`"`, "2")))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text("a"), QoS: 1}))
+	errs := drive.BatchErrors(t, w.Write(t.Context(), conform.Batch("0", `"`+strings.Repeat("x", 3000)+`"`, "2")))
 	if len(errs) != 1 {
 		t.Fatal(errs)
 	}
-	code(t, errs[1], penstock.TooLarge, "2000")
-	code(t, f.sink(t, SinkConfig{Topic: text("a"), QoS: 2}).Open(t.Context()), penstock.Config, "lower `qos`")
-	code(t, f.sink(t, SinkConfig{Topic: text("a"), Retain: true}).Open(t.Context()), penstock.Config, "leave `retain` out")
+	drive.Code(t, errs[1], penstock.TooLarge, "2000")
+	drive.Code(t, f.sink(t, SinkConfig{Topic: text("a"), QoS: 2}).Open(t.Context()), penstock.Config, "lower `qos`")
+	drive.Code(t, f.sink(t, SinkConfig{Topic: text("a"), Retain: true}).Open(t.Context()), penstock.Config, "leave `retain` out")
 }
 
 // TestPatience: it ends, and what could not be written may be written later.
@@ -96,14 +97,14 @@ func TestPatience(t *testing.T) {
 	proxy := service.NewProxy(t, server.Address())
 	f := on(server, address(proxy))
 	f.config.Patience = penstock.Duration(200 * time.Millisecond)
-	w := open(t, f.sink(t, SinkConfig{Topic: text(unique(t)), QoS: 1}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(unique(t)), QoS: 1}))
 	proxy.Refuse(true)
 	proxy.Cut()
-	code(t, batchError(t, w.Write(t.Context(), conform.Batch("0")))[0], penstock.Unavailable)
+	drive.Code(t, drive.BatchErrors(t, w.Write(t.Context(), conform.Batch("0")))[0], penstock.Unavailable)
 	f.config.Patience = penstock.Duration(time.Hour)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	code(t, batchError(t, w.Write(ctx, conform.Batch("1")))[0], penstock.Timeout)
+	drive.Code(t, drive.BatchErrors(t, w.Write(ctx, conform.Batch("1")))[0], penstock.Timeout)
 	proxy.Refuse(false)
 	if err := w.Write(t.Context(), conform.Batch("2")); err != nil {
 		t.Error(err)

@@ -13,6 +13,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -31,23 +32,23 @@ func TestWhatIsNotSettledComesAgain(t *testing.T) {
 			f := onServer(t)
 			topic := unique(t)
 			c := SourceConfig{Topics: topics(topic), QoS: qos}
-			s := open(t, f.source(t, topic, c))
-			w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
+			s := drive.Opened(t, f.source(t, topic, c))
+			w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
 			if err := w.Write(t.Context(), conform.Batch("0", "1", "2", "3", "4")); err != nil {
 				t.Fatal(err)
 			}
-			ms := some(t, s, 5)
-			settle(t, s, ms[4], ms[0], ms[2])
+			ms := drive.Some(t, s, 5)
+			drive.Settle(t, s, ms[4], ms[0], ms[2])
 			if err := s.Settle(t.Context(), []penstock.Outcome{{Pos: ms[1].Pos, Err: errors.New("the run stops")}}); err != nil {
 				t.Fatal(err)
 			}
-			closed(t, s)
-			s = open(t, f.source(t, topic, c, once))
+			drive.Closed(t, s)
+			s = drive.Opened(t, f.source(t, topic, c, once))
 			if got := everything(t, s); !slices.Equal(got, []string{"1", "2", "3", "4"}) {
 				t.Errorf("%v came again; 0 alone was acknowledged in order", got)
 			}
-			closed(t, s)
-			if got := everything(t, open(t, f.source(t, topic, c, once))); len(got) > 0 {
+			drive.Closed(t, s)
+			if got := everything(t, drive.Opened(t, f.source(t, topic, c, once))); len(got) > 0 {
 				t.Errorf("%v came again after it was settled", got)
 			}
 		})
@@ -64,8 +65,8 @@ func TestALostConnection(t *testing.T) {
 			f, direct := on(server, address(proxy)), on(server, server.Address())
 			topic := unique(t)
 			c := SourceConfig{Topics: topics(topic), QoS: qos}
-			s := open(t, f.source(t, topic, c))
-			w := open(t, direct.sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
+			s := drive.Opened(t, f.source(t, topic, c))
+			w := drive.Opened(t, direct.sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
 			write := func(bodies ...string) {
 				t.Helper()
 				if err := w.Write(t.Context(), conform.Batch(bodies...)); err != nil {
@@ -73,25 +74,25 @@ func TestALostConnection(t *testing.T) {
 				}
 			}
 			write("0", "1", "2")
-			ms := some(t, s, 3)
-			settle(t, s, ms[1])
+			ms := drive.Some(t, s, 3)
+			drive.Settle(t, s, ms[1])
 			proxy.Cut()
 			err := s.Read(t.Context(), new(penstock.Batch))
 			if !errors.Is(err, penstock.ErrDisconnected) {
 				t.Fatalf("Read: %v", err)
 			}
-			settle(t, s, ms[0]) // while there is no connection
+			drive.Settle(t, s, ms[0]) // while there is no connection
 			write("3")
 			if err := s.Open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			last := some(t, s, 1)
+			last := drive.Some(t, s, 1)
 			if got := conform.Text(t, last[0].Body); got != "3" {
 				t.Errorf("%s came again", got)
 			}
-			settle(t, s, ms[2], last[0])
-			closed(t, s)
-			if got := everything(t, open(t, direct.source(t, topic, c, once))); len(got) > 0 {
+			drive.Settle(t, s, ms[2], last[0])
+			drive.Closed(t, s)
+			if got := everything(t, drive.Opened(t, direct.source(t, topic, c, once))); len(got) > 0 {
 				t.Errorf("%v came again after it was settled", got)
 			}
 		})
@@ -102,8 +103,8 @@ func TestShared(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
 	c := SourceConfig{Topics: topics(topic + "/+"), QoS: 1, Share: "workers"}
-	one, two := open(t, f.source(t, topic+"-1", c, once)), open(t, f.source(t, topic+"-2", c, once))
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic + "/a"), QoS: 1}))
+	one, two := drive.Opened(t, f.source(t, topic+"-1", c, once)), drive.Opened(t, f.source(t, topic+"-2", c, once))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic + "/a"), QoS: 1}))
 	if err := w.Write(t.Context(), conform.Batch("0", "1", "2", "3", "4", "5")); err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +118,7 @@ func TestShared(t *testing.T) {
 func TestRetained(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1, Retain: true}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1, Retain: true}))
 	if err := w.Write(t.Context(), conform.Batch("1")); err != nil {
 		t.Fatal(err)
 	}
@@ -125,16 +126,16 @@ func TestRetained(t *testing.T) {
 		c := SourceConfig{Topics: topics(topic), QoS: 1, Retained: retained}
 		n := 0
 		for range 2 { // the second time the session is there already
-			s := open(t, f.source(t, topic+retained, c, once))
+			s := drive.Opened(t, f.source(t, topic+retained, c, once))
 			n += len(everything(t, s))
-			closed(t, s)
+			drive.Closed(t, s)
 		}
 		if n != want {
 			t.Errorf("%s: it came %d times, want %d", retained, n, want)
 		}
 	}
-	s := open(t, f.source(t, topic+"meta", SourceConfig{Topics: topics(topic), QoS: 1}))
-	if m := some(t, s, 1)[0]; !m.Meta.Get("retain").Bool() || m.Meta.Get("topic").Str() != topic || m.Meta.Get("qos").Int() != 1 {
+	s := drive.Opened(t, f.source(t, topic+"meta", SourceConfig{Topics: topics(topic), QoS: 1}))
+	if m := drive.Some(t, s, 1)[0]; !m.Meta.Get("retain").Bool() || m.Meta.Get("topic").Str() != topic || m.Meta.Get("qos").Int() != 1 {
 		t.Error(m.Meta.Entries())
 	}
 }
@@ -144,12 +145,12 @@ func TestTheReceiveMaximumHoldsTheBrokerBack(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
 	c := SourceConfig{Topics: topics(topic), QoS: 1, ReceiveMaximum: 5}
-	s := open(t, f.source(t, topic, c, once))
+	s := drive.Opened(t, f.source(t, topic, c, once))
 	var bodies []string
 	for i := range 40 {
 		bodies = append(bodies, fmt.Sprint(i))
 	}
-	if err := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1})).Write(t.Context(), conform.Batch(bodies...)); err != nil {
+	if err := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1})).Write(t.Context(), conform.Batch(bodies...)); err != nil {
 		t.Fatal(err)
 	}
 	var ms []*penstock.Message
@@ -163,7 +164,7 @@ func TestTheReceiveMaximumHoldsTheBrokerBack(t *testing.T) {
 	if len(ms) != 5 {
 		t.Fatalf("%d messages are on their way", len(ms))
 	}
-	settle(t, s, ms...)
+	drive.Settle(t, s, ms...)
 	if got := everything(t, s); !slices.Equal(got, bodies[5:]) {
 		t.Error(got)
 	}
@@ -193,18 +194,18 @@ func f0(t *testing.T) *source {
 func TestFormerSubscriptions(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
-	closed(t, open(t, f.source(t, topic, SourceConfig{Topics: topics(topic+"/a", topic+"/b"), QoS: 1})))
+	drive.Closed(t, drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic+"/a", topic+"/b"), QoS: 1})))
 	for _, sub := range []string{"/a", "/b", "/a"} {
-		if err := open(t, f.sink(t, SinkConfig{Topic: text(topic + sub), QoS: 1})).Write(t.Context(), conform.Batch(`"`+sub+`"`)); err != nil {
+		if err := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic + sub), QoS: 1})).Write(t.Context(), conform.Batch(`"`+sub+`"`)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	s := open(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/b"), QoS: 1}, once))
+	s := drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/b"), QoS: 1}, once))
 	if got := everything(t, s); !slices.Equal(got, []string{`"/b"`}) {
 		t.Error(got)
 	}
-	closed(t, s)
-	if got := everything(t, open(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/#"), QoS: 1}, once))); len(got) > 0 {
+	drive.Closed(t, s)
+	if got := everything(t, drive.Opened(t, f.source(t, topic, SourceConfig{Topics: topics(topic + "/#"), QoS: 1}, once))); len(got) > 0 {
 		t.Errorf("%v was not acknowledged", got)
 	}
 }
@@ -218,7 +219,7 @@ func TestAnotherClientOfThisName(t *testing.T) {
 	l := s.line
 	s.line = nil // there is nothing to close
 	err := s.gone(t.Context(), l)
-	code(t, err, penstock.Conflict, "clientId")
+	drive.Code(t, err, penstock.Conflict, "clientId")
 	if errors.Is(err, penstock.ErrDisconnected) {
 		t.Error("it would come back, and put the other out")
 	}
@@ -228,12 +229,12 @@ func TestLargeMessages(t *testing.T) {
 	f := onServer(t)
 	topic := unique(t)
 	c := SourceConfig{Topics: topics(topic), QoS: 1}
-	s := open(t, f.source(t, topic, c, once))
+	s := drive.Opened(t, f.source(t, topic, c, once))
 	var bodies []string
 	for i := range 8 {
 		bodies = append(bodies, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("x", 1<<20)))
 	}
-	w := open(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
+	w := drive.Opened(t, f.sink(t, SinkConfig{Topic: text(topic), QoS: 1}))
 	if err := w.Write(t.Context(), conform.Batch(bodies...)); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -44,18 +45,18 @@ func key(t testing.TB, make func() (nkeys.KeyPair, error)) (pair nkeys.KeyPair, 
 func TestPasswords(t *testing.T) {
 	server := service.NewNATS(t, service.NATSOptions{Config: `authorization: {users: [{user: shop, password: correct-horse}]}`})
 	f := through(t, server.URL())
-	f.config.User, f.config.Password = template("shop"), penstock.NewSecret("correct-horse")
+	f.config.User, f.config.Password = drive.Template("shop"), penstock.NewSecret("correct-horse")
 	if err := tryout(t, f); err != nil {
 		t.Error(err)
 	}
 	f.config.Password = penstock.NewSecret("battery-staple")
 	err := tryout(t, f)
-	code(t, err, penstock.Unauthenticated, "check `user` and `password`")
+	drive.Code(t, err, penstock.Unauthenticated, "check `user` and `password`")
 	if strings.Contains(fmt.Sprint(err), "battery-staple") {
 		t.Error("the password is in the error: ", err)
 	}
 	f.config.User, f.config.Password = penstock.Template{}, penstock.Secret{}
-	code(t, tryout(t, f), penstock.Unauthenticated)
+	drive.Code(t, tryout(t, f), penstock.Unauthenticated)
 }
 
 func TestTokens(t *testing.T) {
@@ -66,7 +67,7 @@ func TestTokens(t *testing.T) {
 		t.Error(err)
 	}
 	f.config.Token = penstock.NewSecret("battery-staple")
-	code(t, tryout(t, f), penstock.Unauthenticated)
+	drive.Code(t, tryout(t, f), penstock.Unauthenticated)
 }
 
 func TestNKeys(t *testing.T) {
@@ -81,7 +82,7 @@ func TestNKeys(t *testing.T) {
 		says string
 	}{{seed + "\n", "", ""}, {other, penstock.Unauthenticated, ""}, {account, penstock.Config, "SU"}, {"nonsense", penstock.Config, "no seed"}} {
 		f.config.NKey = penstock.NewSecret(c.seed)
-		code(t, tryout(t, f), c.code, c.says)
+		drive.Code(t, tryout(t, f), c.code, c.says)
 	}
 }
 
@@ -169,7 +170,7 @@ func TestCredentials(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			f.config.Credentials = penstock.NewSecret(c.creds)
-			code(t, tryout(t, f), c.code, c.says)
+			drive.Code(t, tryout(t, f), c.code, c.says)
 		})
 	}
 }
@@ -186,21 +187,21 @@ func TestCredentialsAreRevoked(t *testing.T) {
 	f.config.Credentials.Bind(values, "creds")
 	beside := on(t, o.server, nats.UserJWTAndSeed(split(t, creds)))
 	stream := beside.stream(t, memory)
-	s := opened(t, f.source(t, SourceConfig{Stream: stream}))
-	out := opened(t, f.sink(t, SinkConfig{Stream: stream, Subject: template(stream + ".a")}))
-	if err := out.Write(t.Context(), batch("x", 0, `1`)); err != nil {
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: stream}))
+	out := drive.Opened(t, f.sink(t, SinkConfig{Stream: stream, Subject: drive.Template(stream + ".a")}))
+	if err := out.Write(t.Context(), drive.Batch("x", 0, `1`)); err != nil {
 		t.Fatal(err)
 	}
-	read(t, s, 1)
+	drive.Read(t, s, 1)
 
 	next, nextPublic := o.user(t, 0)
 	values.Replace(map[string]string{"creds": next})
 	o.claims.Revoke(public)
 	o.server.Configure(t, o.config(t))
 	o.server.Reload(t)
-	until(t, "the old user is out", func() bool { return !beside.nc.IsConnected() })
-	until(t, "it writes as the new user", func() bool { return out.Write(t.Context(), batch("x", 1, `2`)) == nil })
-	if got := read(t, s, 1); got[0].body != "2" {
+	drive.Until(t, "the old user is out", func() bool { return !beside.nc.IsConnected() })
+	drive.Until(t, "it writes as the new user", func() bool { return out.Write(t.Context(), drive.Batch("x", 1, `2`)) == nil })
+	if got := drive.Read(t, s, 1); got[0].Body != "2" {
 		t.Errorf("%+v", got)
 	}
 
@@ -209,9 +210,9 @@ func TestCredentialsAreRevoked(t *testing.T) {
 	o.server.Reload(t)
 	var b penstock.Batch
 	err := s.Read(t.Context(), &b)
-	code(t, err, penstock.Unauthenticated, "credentials")
-	code(t, out.Write(t.Context(), batch("x", 2, `3`)), penstock.Unauthenticated)
-	code(t, s.Open(t.Context()), penstock.Unauthenticated)
+	drive.Code(t, err, penstock.Unauthenticated, "credentials")
+	drive.Code(t, out.Write(t.Context(), drive.Batch("x", 2, `3`)), penstock.Unauthenticated)
+	drive.Code(t, s.Open(t.Context()), penstock.Unauthenticated)
 }
 
 func split(t testing.TB, creds string) (token, seed string) {
@@ -239,24 +240,24 @@ func TestPermissions(t *testing.T) {
 	beside := on(t, server, nats.UserInfo("all", "secret-all"))
 	beside.stream(t, jetstream.StreamConfig{Name: "S", Subjects: []string{"free.>", "closed.>"}, Storage: jetstream.MemoryStorage})
 	f := through(t, server.URL())
-	f.config.User, f.config.Password = template("some"), penstock.NewSecret("secret-some")
+	f.config.User, f.config.Password = drive.Template("some"), penstock.NewSecret("secret-some")
 	for _, c := range []SinkConfig{{Stream: "S"}, {}} {
-		c.Subject = template("${body.to}")
-		s := opened(t, f.sink(t, c))
-		errs := failures(t, s.Write(t.Context(), batch("x", 0, `{"to":"free.1"}`, `{"to":"closed.1"}`, `{"to":"free.2"}`)))
-		code(t, errs[1], penstock.Forbidden, "permission")
+		c.Subject = drive.Template("${body.to}")
+		s := drive.Opened(t, f.sink(t, c))
+		errs := failures(t, s.Write(t.Context(), drive.Batch("x", 0, `{"to":"free.1"}`, `{"to":"closed.1"}`, `{"to":"free.2"}`)))
+		drive.Code(t, errs[1], penstock.Forbidden, "permission")
 		if len(errs) != 1 {
 			t.Error(errs)
 		}
-		if err := s.Write(t.Context(), batch("x", 5, `{"to":"free.3"}`)); err != nil {
+		if err := s.Write(t.Context(), drive.Batch("x", 5, `{"to":"free.3"}`)); err != nil {
 			t.Error(err)
 		}
 	}
-	s := opened(t, f.source(t, SourceConfig{Subject: penstock.Template{Source: "closed.>"}}))
+	s := drive.Opened(t, f.source(t, SourceConfig{Subject: penstock.Template{Source: "closed.>"}}))
 	var b penstock.Batch
-	code(t, s.Read(t.Context(), &b), penstock.Forbidden, "permission")
-	in := opened(t, f.source(t, SourceConfig{Stream: "S"}))
-	read(t, in, 3)
+	drive.Code(t, s.Read(t.Context(), &b), penstock.Forbidden, "permission")
+	in := drive.Opened(t, f.source(t, SourceConfig{Stream: "S"}))
+	drive.Read(t, in, 3)
 }
 
 // with gives a fixture TLS.
@@ -293,7 +294,7 @@ func TestTLS(t *testing.T) {
 			if c.tls != nil {
 				f.with(*c.tls)
 			}
-			code(t, tryout(t, f), c.code, c.says)
+			drive.Code(t, tryout(t, f), c.code, c.says)
 		})
 	}
 }
@@ -318,7 +319,7 @@ func TestMutualTLS(t *testing.T) {
 			if c.certificate != nil {
 				tls.Certificate, tls.PrivateKey = penstock.NewSecret(string(c.certificate)), penstock.NewSecret(string(c.key))
 			}
-			code(t, tryout(t, through(t, server.URL()).with(tls)), c.code, c.says)
+			drive.Code(t, tryout(t, through(t, server.URL()).with(tls)), c.code, c.says)
 		})
 	}
 }
@@ -329,8 +330,8 @@ func TestServersCertificateExpires(t *testing.T) {
 	server := service.NewNATS(t, service.NATSOptions{TLS: true})
 	ca := penstock.NewSecret(string(server.Authority()))
 	f := through(t, server.URL()).with(TLS{CA: ca})
-	s := opened(t, f.sink(t, SinkConfig{Subject: template("a"), AckTimeout: penstock.Duration(300 * time.Millisecond)}))
-	if err := s.Write(t.Context(), batch("x", 0, `1`)); err != nil {
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template("a"), AckTimeout: penstock.Duration(300 * time.Millisecond)}))
+	if err := s.Write(t.Context(), drive.Batch("x", 0, `1`)); err != nil {
 		t.Fatal(err)
 	}
 	good, goodKey := server.CertificateOf(t, "localhost", time.Now().Add(time.Hour))
@@ -342,13 +343,13 @@ func TestServersCertificateExpires(t *testing.T) {
 		server.Start(t)
 	}
 	put(bad, badKey)
-	code(t, s.Write(t.Context(), batch("x", 1, `2`)), penstock.Unavailable)
-	code(t, tryout(t, through(t, server.URL()).with(TLS{CA: ca})), penstock.Config, "expired")
+	drive.Code(t, s.Write(t.Context(), drive.Batch("x", 1, `2`)), penstock.Unavailable)
+	drive.Code(t, tryout(t, through(t, server.URL()).with(TLS{CA: ca})), penstock.Config, "expired")
 	put(good, goodKey)
-	until(t, "it goes on", func() bool { return s.Write(t.Context(), batch("x", 1, `2`)) == nil })
+	drive.Until(t, "it goes on", func() bool { return s.Write(t.Context(), drive.Batch("x", 1, `2`)) == nil })
 }
 
 func TestNoServer(t *testing.T) {
 	f := through(t, "nats://127.0.0.1:1")
-	code(t, tryout(t, f), penstock.Unavailable, "see that a server runs")
+	drive.Code(t, tryout(t, f), penstock.Unavailable, "see that a server runs")
 }

@@ -16,6 +16,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -23,10 +24,10 @@ func (f *fixture) caller(t testing.TB, c CallConfig) penstock.Caller {
 	t.Helper()
 	c.Connection = f.ref
 	if c.Format.IsZero() {
-		c.Format = jsonFormat(t)
+		c.Format = drive.JSON(t)
 	}
 	if c.BodyFormat.IsZero() {
-		c.BodyFormat = jsonFormat(t)
+		c.BodyFormat = drive.JSON(t)
 	}
 	if c.ReplyTimeout == 0 {
 		c.ReplyTimeout = penstock.Duration(10 * time.Second)
@@ -85,7 +86,7 @@ func TestCallerConforms(t *testing.T) {
 			t.Fatal(err)
 		}
 		conform.Caller(t, conform.CallerHarness{
-			New:     func(t testing.TB) penstock.Caller { return f.caller(t, CallConfig{Request: template(subject)}) },
+			New:     func(t testing.TB) penstock.Caller { return f.caller(t, CallConfig{Request: drive.Template(subject)}) },
 			Replies: map[string]string{"1": `{"double":2}`, "21": `{"double":42}`},
 			Fails:   `"x"`,
 		})
@@ -103,7 +104,7 @@ func TestCallerConforms(t *testing.T) {
 		}
 		conform.Caller(t, conform.CallerHarness{
 			New: func(t testing.TB) penstock.Caller {
-				return f.caller(t, CallConfig{Bucket: kv.Bucket(), Get: template("${body.q}")})
+				return f.caller(t, CallConfig{Bucket: kv.Bucket(), Get: drive.Template("${body.q}")})
 			},
 			Replies: map[string]string{"1": `{"a":1}`, `"k.2"`: `[1.50]`},
 			Misses:  []string{"3", `"gone"`},
@@ -125,12 +126,12 @@ func TestBucketIsChanged(t *testing.T) {
 	kv := f.bucket(t)
 	c := func(c CallConfig) penstock.Caller {
 		c.Bucket = kv.Bucket()
-		return opened(t, f.caller(t, c))
+		return drive.Opened(t, f.caller(t, c))
 	}
-	put, create, del := c(CallConfig{Put: template("${body.k}")}), c(CallConfig{Create: template("${body.k}")}), c(CallConfig{Delete: template("${body.k}")})
-	update := c(CallConfig{Update: template("${body.k}"), Revision: template("${body.r}")})
-	get := c(CallConfig{Get: template("${body.k}"), Entry: true})
-	drop := c(CallConfig{Delete: template("${body.k}"), Revision: template("${body.r}")})
+	put, create, del := c(CallConfig{Put: drive.Template("${body.k}")}), c(CallConfig{Create: drive.Template("${body.k}")}), c(CallConfig{Delete: drive.Template("${body.k}")})
+	update := c(CallConfig{Update: drive.Template("${body.k}"), Revision: drive.Template("${body.r}")})
+	get := c(CallConfig{Get: drive.Template("${body.k}"), Entry: true})
+	drop := c(CallConfig{Delete: drive.Template("${body.k}"), Revision: drive.Template("${body.r}")})
 	for i, s := range []struct {
 		c          penstock.Caller
 		body, want string
@@ -164,9 +165,9 @@ func TestBucketIsChanged(t *testing.T) {
 func TestNobodyAnswers(t *testing.T) {
 	f := on(t, service.NATS(t))
 	subject := name()
-	c := opened(t, f.caller(t, CallConfig{Request: template(subject), ReplyTimeout: penstock.Duration(50 * time.Millisecond)}))
+	c := drive.Opened(t, f.caller(t, CallConfig{Request: drive.Template(subject), ReplyTimeout: penstock.Duration(50 * time.Millisecond)}))
 	_, err := call(c, "1")
-	code(t, err, penstock.Unavailable, "nobody listens")
+	drive.Code(t, err, penstock.Unavailable, "nobody listens")
 	if !penstock.IsUnsent(err) {
 		t.Error("nothing was sent, and nobody says so")
 	}
@@ -177,7 +178,7 @@ func TestNobodyAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = call(c, "1")
-	code(t, err, penstock.Timeout)
+	drive.Code(t, err, penstock.Timeout)
 	if penstock.IsUnsent(err) {
 		t.Error("it may have been done")
 	}
@@ -233,7 +234,7 @@ func (s *serving) Serve(ctx context.Context, h penstock.Handler) error {
 func (f *fixture) server(t testing.TB, subject string) penstock.Server {
 	t.Helper()
 	f.env.RequestSlot = -1
-	c := ServerConfig{Connection: f.ref, Subject: penstock.Template{Source: subject}, Format: jsonFormat(t), MaxRequests: 64, Timeout: penstock.Duration(30 * time.Second), Reply: &Reply{Format: jsonFormat(t)}}
+	c := ServerConfig{Connection: f.ref, Subject: penstock.Template{Source: subject}, Format: drive.JSON(t), MaxRequests: 64, Timeout: penstock.Duration(30 * time.Second), Reply: &Reply{Format: drive.JSON(t)}}
 	if errs := c.Validate(); errs != nil {
 		t.Fatal(errs)
 	}
@@ -251,8 +252,8 @@ func TestCallsMeetServer(t *testing.T) {
 	f := on(t, service.NATS(t))
 	subject := name()
 	f.env.RequestSlot = -1
-	s, err := newServer(ServerConfig{Connection: f.ref, Subject: penstock.Template{Source: subject + ".*"}, Format: jsonFormat(t), MaxRequests: 4, Timeout: penstock.Duration(30 * time.Second),
-		Reply: &Reply{Format: jsonFormat(t), Headers: map[string]penstock.Template{"X-Kind": {Source: "price"}}}}, f.env)
+	s, err := newServer(ServerConfig{Connection: f.ref, Subject: penstock.Template{Source: subject + ".*"}, Format: drive.JSON(t), MaxRequests: 4, Timeout: penstock.Duration(30 * time.Second),
+		Reply: &Reply{Format: drive.JSON(t), Headers: map[string]penstock.Template{"X-Kind": {Source: "price"}}}}, f.env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,8 +268,8 @@ func TestCallsMeetServer(t *testing.T) {
 			return nil
 		}))
 	}()
-	c := opened(t, f.caller(t, CallConfig{Request: template(subject + ".${body.to}")}))
-	until(t, "it serves", func() bool { _, err := call(c, `{"to":"a"}`); return err == nil })
+	c := drive.Opened(t, f.caller(t, CallConfig{Request: drive.Template(subject + ".${body.to}")}))
+	drive.Until(t, "it serves", func() bool { _, err := call(c, `{"to":"a"}`); return err == nil })
 	for _, k := range penstock.Codes() {
 		_, err := call(c, `{"to":"a","fail":"`+string(k)+`"}`)
 		want := k
@@ -278,11 +279,11 @@ func TestCallsMeetServer(t *testing.T) {
 		case penstock.Config:
 			want = penstock.Internal
 		}
-		code(t, err, want, "as was asked")
+		drive.Code(t, err, want, "as was asked")
 	}
 	for _, to := range []string{`"a.b"`, `"*"`, `"a b"`, `""`, `">"`} {
 		_, err := call(c, `{"to":`+to+`}`)
-		code(t, err, penstock.Unprocessable)
+		drive.Code(t, err, penstock.Unprocessable)
 	}
 	m, err := f.nc.Request(subject+".a", []byte("{"), 10*time.Second)
 	if err != nil || m.Header.Get(errorCode) != "400" || !strings.HasPrefix(string(m.Data), `{"code":"invalid"`) {

@@ -9,6 +9,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -99,7 +100,7 @@ func TestSinkConforms(t *testing.T) {
 					Crash: func(t testing.TB) {
 						s.Kill(t)
 						s.Start(t)
-						until(t, "the test's client is connected again", f.nc.IsConnected)
+						drive.Until(t, "the test's client is connected again", f.nc.IsConnected)
 					},
 				}
 			},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -85,38 +86,38 @@ func TestWhatAnotherProcessHad(t *testing.T) {
 	other.env.Resumes, own.env.Resumes = true, true
 
 	// The other one has the first message and is at it; we have the rest, are done with it, and keep that.
-	f.send(t, c.Stream+".a", numbered(0, 1)...)
-	theirs := opened(t, other.source(t, c))
-	held := read(t, theirs, 1)
-	s := opened(t, own.source(t, c))
-	f.send(t, c.Stream+".a", numbered(1, 40)...)
-	var mine []got
+	f.send(t, c.Stream+".a", drive.Numbered(0, 1)...)
+	theirs := drive.Opened(t, other.source(t, c))
+	held := drive.Read(t, theirs, 1)
+	s := drive.Opened(t, own.source(t, c))
+	f.send(t, c.Stream+".a", drive.Numbered(1, 40)...)
+	var mine []drive.Got
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var b penstock.Batch
-	done := func(err error, s penstock.Source) (some []got) {
+	done := func(err error, s penstock.Source) (some []drive.Got) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		some = those(t, &b)
-		settleAll(t, s, some...)
+		some = drive.Those(t, &b)
+		drive.SettleAll(t, s, some...)
 		b.Reset()
 		return some
 	}
 	go func() { // so that we get to read: what it is given, it finishes
 		var b penstock.Batch
 		for theirs.Read(ctx, &b) == nil {
-			settleAll(t, theirs, those(t, &b)...)
+			drive.SettleAll(t, theirs, drive.Those(t, &b)...)
 			b.Reset()
 		}
 	}()
-	for len(mine) == 0 || mine[len(mine)-1].pos.Mark == "" {
+	for len(mine) == 0 || mine[len(mine)-1].Pos.Mark == "" {
 		mine = append(mine, done(s.Read(ctx, &b), s)...)
-		f.send(t, c.Stream+".a", numbered(40, 42)...)
+		f.send(t, c.Stream+".a", drive.Numbered(40, 42)...)
 	}
-	at := mine[len(mine)-1].pos
-	if at.Offset <= held[0].pos.Offset {
-		t.Fatalf("the position %+v is not behind what the other one has: %+v", at, held[0].pos)
+	at := mine[len(mine)-1].Pos
+	if at.Offset <= held[0].Pos.Offset {
+		t.Fatalf("the position %+v is not behind what the other one has: %+v", at, held[0].Pos)
 	}
 	if err := s.Close(t.Context()); err != nil {
 		t.Fatal(err)
@@ -128,14 +129,14 @@ func TestWhatAnotherProcessHad(t *testing.T) {
 	if err := next.(penstock.Positioned).Resume(t.Context(), []penstock.Position{at}); err != nil {
 		t.Fatal(err)
 	}
-	opened(t, next)
+	drive.Opened(t, next)
 	for {
 		for _, g := range done(next.Read(ctx, &b), next) {
-			if g.body != held[0].body {
+			if g.Body != held[0].Body {
 				continue
 			}
-			if g.pos.Stream == at.Stream {
-				t.Errorf("%+v: the engine would take it for done", g.pos)
+			if g.Pos.Stream == at.Stream {
+				t.Errorf("%+v: the engine would take it for done", g.Pos)
 			}
 			return
 		}

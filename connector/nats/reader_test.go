@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -29,22 +30,22 @@ func TestWhatIsReadOfAMessage(t *testing.T) {
 	}
 	f.send(t, stream+".de", "", "no json")
 	before := time.Now()
-	s := opened(t, f.source(t, SourceConfig{Stream: stream}))
-	all := read(t, s, 3)
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: stream}))
+	all := drive.Read(t, s, 3)
 	g := all[0]
 	want := map[string]string{"nats-subject": stream + ".eu.new", "x-trace": "one, two", "nats-msg-id": "id-1", "bad": "\uFFFD"}
 	for name, v := range want {
-		if g.meta[name] != v {
-			t.Errorf("%s is %q, want %q", name, g.meta[name], v)
+		if g.Meta[name] != v {
+			t.Errorf("%s is %q, want %q", name, g.Meta[name], v)
 		}
 	}
-	if len(g.meta) != len(want) || g.key != "k1" || g.body != `{"a":1.50}` {
+	if len(g.Meta) != len(want) || g.Key != "k1" || g.Body != `{"a":1.50}` {
 		t.Errorf("%+v", g)
 	}
-	if p := g.pos; p.Stream != stream || p.Offset != 1 || p.Next != 2 {
+	if p := g.Pos; p.Stream != stream || p.Offset != 1 || p.Next != 2 {
 		t.Errorf("it is at %+v", p)
 	}
-	if all[1].body != "null" || all[2].body != "no json" || all[2].err != nil {
+	if all[1].Body != "null" || all[2].Body != "no json" || all[2].Err != nil {
 		t.Errorf("%+v", all[1:])
 	}
 	c := f.consumer(t, stream, "flow-step")
@@ -54,8 +55,8 @@ func TestWhatIsReadOfAMessage(t *testing.T) {
 	if time.Since(before) > time.Minute {
 		t.Error("slow")
 	}
-	settleAll(t, s, all...)
-	until(t, "all are acknowledged", func() bool { return f.consumer(t, stream, "flow-step").AckFloor.Stream == 3 })
+	drive.SettleAll(t, s, all...)
+	drive.Until(t, "all are acknowledged", func() bool { return f.consumer(t, stream, "flow-step").AckFloor.Stream == 3 })
 }
 
 // TestOnlyWhatIsDoneIsAcknowledged: what was not settled comes again, in order, and before what is new.
@@ -64,27 +65,27 @@ func TestOnlyWhatIsDoneIsAcknowledged(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			f := on(t, service.NATS(t))
 			c.Stream = f.stream(t, memory)
-			f.send(t, c.Stream+".a", numbered(0, 10)...)
-			s := opened(t, f.source(t, c))
-			all := read(t, s, 10)
-			settleAll(t, s, all[0], all[2], all[5])
-			if err := s.Settle(t.Context(), []penstock.Outcome{{Pos: all[1].pos, Err: io.ErrUnexpectedEOF}}); err != nil {
+			f.send(t, c.Stream+".a", drive.Numbered(0, 10)...)
+			s := drive.Opened(t, f.source(t, c))
+			all := drive.Read(t, s, 10)
+			drive.SettleAll(t, s, all[0], all[2], all[5])
+			if err := s.Settle(t.Context(), []penstock.Outcome{{Pos: all[1].Pos, Err: io.ErrUnexpectedEOF}}); err != nil {
 				t.Fatal(err)
 			}
 			if err := s.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			f.send(t, c.Stream+".a", numbered(10, 12)...)
-			s = opened(t, f.source(t, c))
-			rest := read(t, s, 9)
-			have, want := bodies(rest), []string{`{"n":1}`, `{"n":3}`, `{"n":4}`, `{"n":6}`, `{"n":7}`, `{"n":8}`, `{"n":9}`, `{"n":10}`, `{"n":11}`}
+			f.send(t, c.Stream+".a", drive.Numbered(10, 12)...)
+			s = drive.Opened(t, f.source(t, c))
+			rest := drive.Read(t, s, 9)
+			have, want := drive.Bodies(rest), []string{`{"n":1}`, `{"n":3}`, `{"n":4}`, `{"n":6}`, `{"n":7}`, `{"n":8}`, `{"n":9}`, `{"n":10}`, `{"n":11}`}
 			if c.Shared { // it has no order
 				slices.Sort(have)
 				slices.Sort(want)
 			}
-			compare(t, have, want)
-			settleAll(t, s, rest...)
-			until(t, "all are acknowledged", func() bool {
+			drive.Compare(t, have, want)
+			drive.SettleAll(t, s, rest...)
+			drive.Until(t, "all are acknowledged", func() bool {
 				i, err := s.(interface {
 					info(context.Context) (*jetstream.ConsumerInfo, error)
 				}).info(t.Context())
@@ -104,17 +105,17 @@ func TestAProcessDies(t *testing.T) {
 	s := service.NATS(t)
 	f := on(t, s)
 	c := SourceConfig{Stream: f.stream(t, memory), AckWait: penstock.Duration(700 * time.Millisecond)}
-	f.send(t, c.Stream+".a", numbered(0, 20)...)
+	f.send(t, c.Stream+".a", drive.Numbered(0, 20)...)
 	one := through(t, s.URL())
-	first := opened(t, one.source(t, c))
-	all := read(t, first, 20)
-	settleAll(t, first, all[3], all[4])
-	until(t, "two are acknowledged", func() bool { return f.consumer(t, c.Stream, "flow-step").NumAckPending == 18 })
+	first := drive.Opened(t, one.source(t, c))
+	all := drive.Read(t, first, 20)
+	drive.SettleAll(t, first, all[3], all[4])
+	drive.Until(t, "two are acknowledged", func() bool { return f.consumer(t, c.Stream, "flow-step").NumAckPending == 18 })
 	one.drop() // as a kill does: nothing is given back
-	f.send(t, c.Stream+".a", numbered(20, 30)...)
-	second := opened(t, f.source(t, c))
-	want := slices.Delete(numbered(0, 30), 3, 5)
-	compare(t, bodies(read(t, second, 28)), want)
+	f.send(t, c.Stream+".a", drive.Numbered(20, 30)...)
+	second := drive.Opened(t, f.source(t, c))
+	want := slices.Delete(drive.Numbered(0, 30), 3, 5)
+	drive.Compare(t, drive.Bodies(drive.Read(t, second, 28)), want)
 }
 
 // TestWorkTakesLong: while a message is worked on the server is told so, however short its patience.
@@ -122,25 +123,25 @@ func TestWorkTakesLong(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.NATS(t))
 	c := SourceConfig{Stream: f.stream(t, memory), AckWait: penstock.Duration(200 * time.Millisecond)}
-	f.send(t, c.Stream+".a", numbered(0, 5)...)
-	s := opened(t, f.source(t, c))
-	all := read(t, s, 5)
+	f.send(t, c.Stream+".a", drive.Numbered(0, 5)...)
+	s := drive.Opened(t, f.source(t, c))
+	all := drive.Read(t, s, 5)
 	// Another message is sent at a time when those five would have come again twice.
 	end := time.Now().Add(600 * time.Millisecond)
-	until(t, "it is over", func() bool { return time.Now().After(end) })
+	drive.Until(t, "it is over", func() bool { return time.Now().After(end) })
 	if i := f.consumer(t, c.Stream, "flow-step"); i.NumRedelivered != 0 || i.NumAckPending != 5 {
 		t.Errorf("%d came again, %d are out", i.NumRedelivered, i.NumAckPending)
 	}
 	f.send(t, c.Stream+".a", `{"n":5}`)
-	compare(t, bodies(read(t, s, 1)), []string{`{"n":5}`})
-	settleAll(t, s, all...)
+	drive.Compare(t, drive.Bodies(drive.Read(t, s, 1)), []string{`{"n":5}`})
+	drive.SettleAll(t, s, all...)
 }
 
 func TestWhereAConsumerBegins(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	f.send(t, stream+".a", numbered(0, 3)...)
-	f.send(t, stream+".b", numbered(3, 5)...)
+	f.send(t, stream+".a", drive.Numbered(0, 3)...)
+	f.send(t, stream+".b", drive.Numbered(3, 5)...)
 	three, err := f.js.Stream(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)
@@ -154,20 +155,20 @@ func TestWhereAConsumerBegins(t *testing.T) {
 		subjects []string
 		want     []string
 	}{
-		{Start{}, nil, numbered(0, 5)},
-		{Start{At: "all"}, []string{stream + ".b"}, numbered(3, 5)},
-		{Start{At: "last"}, nil, numbered(4, 5)},
+		{Start{}, nil, drive.Numbered(0, 5)},
+		{Start{At: "all"}, []string{stream + ".b"}, drive.Numbered(3, 5)},
+		{Start{At: "last"}, nil, drive.Numbered(4, 5)},
 		{Start{At: "lastPerSubject"}, nil, []string{`{"n":2}`, `{"n":4}`}},
-		{Start{Sequence: 3}, nil, numbered(2, 5)},
-		{Start{Time: msg.Time.Format(time.RFC3339Nano)}, nil, numbered(3, 5)},
-		{Start{}, []string{stream + ".a", stream + ".b"}, numbered(0, 5)},
-		{Start{At: "new"}, nil, numbered(5, 6)},
+		{Start{Sequence: 3}, nil, drive.Numbered(2, 5)},
+		{Start{Time: msg.Time.Format(time.RFC3339Nano)}, nil, drive.Numbered(3, 5)},
+		{Start{}, []string{stream + ".a", stream + ".b"}, drive.Numbered(0, 5)},
+		{Start{At: "new"}, nil, drive.Numbered(5, 6)},
 	} {
-		s := opened(t, f.source(t, SourceConfig{Stream: stream, Start: c.start, Subjects: c.subjects, Consumer: fmt.Sprint("c", i)}))
+		s := drive.Opened(t, f.source(t, SourceConfig{Stream: stream, Start: c.start, Subjects: c.subjects, Consumer: fmt.Sprint("c", i)}))
 		if c.start.At == "new" {
 			f.send(t, stream+".b", `{"n":5}`)
 		}
-		compare(t, bodies(read(t, s, len(c.want))), c.want)
+		drive.Compare(t, drive.Bodies(drive.Read(t, s, len(c.want))), c.want)
 	}
 }
 
@@ -177,9 +178,9 @@ func TestOnceEnds(t *testing.T) {
 	f.env.Once = true
 	stream := f.stream(t, memory)
 	for round := range 3 {
-		f.send(t, stream+".a", numbered(round*2000, round*2000+2000)...)
-		s := opened(t, f.source(t, SourceConfig{Stream: stream}))
-		var all []got
+		f.send(t, stream+".a", drive.Numbered(round*2000, round*2000+2000)...)
+		s := drive.Opened(t, f.source(t, SourceConfig{Stream: stream}))
+		var all []drive.Got
 		for {
 			var b penstock.Batch
 			err := s.Read(t.Context(), &b)
@@ -189,11 +190,11 @@ func TestOnceEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			some := those(t, &b)
-			settleAll(t, s, some...)
+			some := drive.Those(t, &b)
+			drive.SettleAll(t, s, some...)
 			all = append(all, some...)
 		}
-		compare(t, bodies(all), numbered(round*2000, round*2000+2000))
+		drive.Compare(t, drive.Bodies(all), drive.Numbered(round*2000, round*2000+2000))
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -216,19 +217,19 @@ func TestBucketIsRead(t *testing.T) {
 	put("de.price", `1`)
 	put("de.price", `2`)
 	put("fr.price", `3`)
-	s := opened(t, f.source(t, SourceConfig{Bucket: kv.Bucket(), Keys: []string{"*.price"}}))
-	all := read(t, s, 2)
+	s := drive.Opened(t, f.source(t, SourceConfig{Bucket: kv.Bucket(), Keys: []string{"*.price"}}))
+	all := drive.Read(t, s, 2)
 	put("fr.price", `4`)
 	put("fr.other", `5`)
 	if err := kv.Delete(t.Context(), "de.price"); err != nil {
 		t.Fatal(err)
 	}
-	all = append(all, read(t, s, 2)...)
+	all = append(all, drive.Read(t, s, 2)...)
 	var have []string
 	for _, g := range all {
-		have = append(have, g.key+"="+g.body+g.meta["kv-operation"])
+		have = append(have, g.Key+"="+g.Body+g.Meta["kv-operation"])
 	}
-	compare(t, have, []string{"de.price=2", "fr.price=3", "fr.price=4", "de.price=nullDEL"})
+	drive.Compare(t, have, []string{"de.price=2", "fr.price=3", "fr.price=4", "de.price=nullDEL"})
 }
 
 // TestConsumerThatIsThere: one that can't keep what the source promises, or is not what the configuration says, is refused with the fix.
@@ -270,7 +271,7 @@ func TestConsumerThatIsThere(t *testing.T) {
 			for i, s := range c.config.Subjects {
 				c.config.Subjects[i] = strings.Replace(s, "S.", stream+".", 1)
 			}
-			code(t, f.source(t, c.config).Open(t.Context()), penstock.Config, strings.ReplaceAll(c.says, "S.", stream+"."))
+			drive.Code(t, f.source(t, c.config).Open(t.Context()), penstock.Config, strings.ReplaceAll(c.says, "S.", stream+"."))
 		})
 	}
 }
@@ -281,7 +282,7 @@ func TestConsumerIsChanged(t *testing.T) {
 	stream := f.stream(t, memory)
 	for _, c := range []SourceConfig{{AckWait: penstock.Duration(5 * time.Second)}, {MaxAckPending: 17}, {AckWait: penstock.Duration(6 * time.Second), MaxAckPending: 18}, {}} {
 		c.Stream = stream
-		s := opened(t, f.source(t, c))
+		s := drive.Opened(t, f.source(t, c))
 		is := f.consumer(t, stream, "flow-step").Config
 		if c.AckWait != 0 && is.AckWait != c.AckWait.Std() || c.MaxAckPending != 0 && is.MaxAckPending != c.MaxAckPending {
 			t.Errorf("%+v: it is %+v", c, is)
@@ -298,33 +299,33 @@ func TestConsumerIsChanged(t *testing.T) {
 // TestWhatIsMissing: streams and buckets are not made behind anybody's back.
 func TestWhatIsMissing(t *testing.T) {
 	f := on(t, service.NATS(t))
-	code(t, f.source(t, SourceConfig{Stream: "NONE"}).Open(t.Context()), penstock.Config, "no such stream", "nats stream add NONE")
-	code(t, f.source(t, SourceConfig{Bucket: "none"}).Open(t.Context()), penstock.Config, "no such bucket", "nats kv add none")
-	code(t, f.sink(t, SinkConfig{Stream: "NONE", Subject: template("x")}).Open(t.Context()), penstock.Config, "no such stream", "nats stream add NONE")
-	code(t, f.sink(t, SinkConfig{Bucket: "none"}).Open(t.Context()), penstock.Config, "no such bucket", "nats kv add none")
+	drive.Code(t, f.source(t, SourceConfig{Stream: "NONE"}).Open(t.Context()), penstock.Config, "no such stream", "nats stream add NONE")
+	drive.Code(t, f.source(t, SourceConfig{Bucket: "none"}).Open(t.Context()), penstock.Config, "no such bucket", "nats kv add none")
+	drive.Code(t, f.sink(t, SinkConfig{Stream: "NONE", Subject: drive.Template("x")}).Open(t.Context()), penstock.Config, "no such stream", "nats stream add NONE")
+	drive.Code(t, f.sink(t, SinkConfig{Bucket: "none"}).Open(t.Context()), penstock.Config, "no such bucket", "nats kv add none")
 }
 
 // TestConsumerIsDeleted: another is made, which goes on behind what was read.
 func TestConsumerIsDeleted(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	f.send(t, stream+".a", numbered(0, 5)...)
-	s := opened(t, f.source(t, SourceConfig{Stream: stream}))
-	all := read(t, s, 5)
+	f.send(t, stream+".a", drive.Numbered(0, 5)...)
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: stream}))
+	all := drive.Read(t, s, 5)
 	if err := f.js.DeleteConsumer(t.Context(), stream, "flow-step"); err != nil {
 		t.Fatal(err)
 	}
-	f.send(t, stream+".a", numbered(5, 10)...)
-	all = append(all, read(t, s, 5)...)
-	compare(t, bodies(all), numbered(0, 10))
-	settleAll(t, s, all...)
+	f.send(t, stream+".a", drive.Numbered(5, 10)...)
+	all = append(all, drive.Read(t, s, 5)...)
+	drive.Compare(t, drive.Bodies(all), drive.Numbered(0, 10))
+	drive.SettleAll(t, s, all...)
 }
 
 // TestStreamIsDeleted: then there is nothing to go on with.
 func TestStreamIsDeleted(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	s := opened(t, f.source(t, SourceConfig{Stream: stream}))
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: stream}))
 	if err := f.js.DeleteStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +335,7 @@ func TestStreamIsDeleted(t *testing.T) {
 	if err := s.Read(ctx, &b); err == nil || !strings.Contains(err.Error(), penstock.ErrDisconnected.Error()) {
 		t.Fatal(err)
 	}
-	code(t, s.Open(t.Context()), penstock.Config, "no such stream")
+	drive.Code(t, s.Open(t.Context()), penstock.Config, "no such stream")
 }
 
 // TestSharedConsumer: several processes get each message once.
@@ -344,17 +345,17 @@ func TestSharedConsumer(t *testing.T) {
 	for what, c := range map[string]SourceConfig{"pull": {Prefetch: 10}, "push": {Push: &Push{Group: "g"}}} {
 		t.Run(what, func(t *testing.T) {
 			c.Shared, c.Stream = true, f.stream(t, memory)
-			one, two := opened(t, through(t, server.URL()).source(t, c)), opened(t, through(t, server.URL()).source(t, c))
-			f.send(t, c.Stream+".a", numbered(0, 200)...)
+			one, two := drive.Opened(t, through(t, server.URL()).source(t, c)), drive.Opened(t, through(t, server.URL()).source(t, c))
+			f.send(t, c.Stream+".a", drive.Numbered(0, 200)...)
 			all := make(chan string, 400)
 			for _, s := range []penstock.Source{one, two} {
 				go func() {
 					var b penstock.Batch
 					for s.Read(t.Context(), &b) == nil {
-						some := those(t, &b)
-						settleAll(t, s, some...)
+						some := drive.Those(t, &b)
+						drive.SettleAll(t, s, some...)
 						for _, g := range some {
-							all <- g.body
+							all <- g.Body
 						}
 						b.Reset()
 					}
@@ -364,10 +365,10 @@ func TestSharedConsumer(t *testing.T) {
 			for range 200 {
 				have = append(have, <-all)
 			}
-			want := numbered(0, 200)
+			want := drive.Numbered(0, 200)
 			slices.Sort(have)
 			slices.Sort(want)
-			compare(t, have, want)
+			drive.Compare(t, have, want)
 		})
 	}
 }
@@ -380,7 +381,7 @@ func TestWhoSharesUnasked(t *testing.T) {
 	c := SourceConfig{Stream: f.stream(t, memory), Prefetch: 7, AckWait: penstock.Duration(300 * time.Millisecond)}
 	type one struct {
 		who int
-		g   got
+		g   drive.Got
 	}
 	all := make(chan one, 1000)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -388,12 +389,12 @@ func TestWhoSharesUnasked(t *testing.T) {
 	for who := range 2 {
 		x := through(t, server.URL())
 		x.env.Resumes = true
-		s := opened(t, x.source(t, c))
+		s := drive.Opened(t, x.source(t, c))
 		go func() {
 			var b penstock.Batch
 			for s.Read(ctx, &b) == nil {
-				some := those(t, &b)
-				settleAll(t, s, some...)
+				some := drive.Those(t, &b)
+				drive.SettleAll(t, s, some...)
 				for _, g := range some {
 					all <- one{who, g}
 				}
@@ -401,18 +402,18 @@ func TestWhoSharesUnasked(t *testing.T) {
 			}
 		}()
 	}
-	f.send(t, c.Stream+".a", numbered(0, 300)...)
+	f.send(t, c.Stream+".a", drive.Numbered(0, 300)...)
 	seen := map[string]bool{}
 	var last [2]int64
 	for len(seen) < 300 {
 		select {
 		case o := <-all:
-			seen[o.g.body] = true
-			if o.g.pos.Stream == c.Stream {
-				if o.g.pos.Offset <= last[o.who] {
-					t.Errorf("process %d: %d behind %d", o.who, o.g.pos.Offset, last[o.who])
+			seen[o.g.Body] = true
+			if o.g.Pos.Stream == c.Stream {
+				if o.g.Pos.Offset <= last[o.who] {
+					t.Errorf("process %d: %d behind %d", o.who, o.g.Pos.Offset, last[o.who])
 				}
-				last[o.who] = o.g.pos.Offset
+				last[o.who] = o.g.Pos.Offset
 			}
 		case <-time.After(30 * time.Second):
 			t.Fatalf("%d of 300", len(seen))

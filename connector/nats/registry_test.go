@@ -1,84 +1,13 @@
 package nats
 
 import (
-	"context"
-	"errors"
-	"slices"
-	"sync/atomic"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
-
-// registered is a codec whose payloads need a registry, which does not know the schema of `{"n":3}` for the first few times that it is asked.
-type registered struct {
-	penstock.Codec
-	away  atomic.Int64 // times that it is still away
-	asked func()       // is called when it is away
-}
-
-// Prepare implements penstock.Preparing.
-func (c *registered) Prepare(_ context.Context, payload []byte) error {
-	if string(payload) == `{"n":3}` && c.away.Add(-1) >= 0 {
-		c.asked()
-		return penstock.E(penstock.Unavailable, "registry", "schema 3", "nobody answers")
-	}
-	return nil
-}
-
-// Decode implements penstock.Codec.
-func (c *registered) Decode(dst, payload []byte) ([]byte, error) {
-	return append(dst, payload...), nil
-}
-
-// waited reads `{"n":0}` to `{"n":7}` from a source with a codec whose registry is away at the fourth: nothing fails, nothing is lost where the reading is broken off meanwhile, and all comes once,
-// in order.
-func waited(t *testing.T, c *registered, s penstock.Source) {
-	t.Helper()
-	var have []string
-	var outcomes []penstock.Outcome
-	take := func(ctx context.Context) error {
-		b := new(penstock.Batch)
-		err := s.Read(ctx, b)
-		for i, m := range b.Msgs {
-			have = append(have, string(m.Body.Bytes()))
-			outcomes = append(outcomes, penstock.Outcome{Pos: m.Pos})
-			if err := b.Err(i); err != nil {
-				t.Errorf("%s: %v", have[len(have)-1], err)
-			}
-		}
-		return err
-	}
-	broken, cancel := context.WithCancel(t.Context())
-	c.away.Store(3)
-	c.asked = func() {
-		if c.away.Load() < 2 { // it is the first that is left, and waits
-			cancel()
-		}
-	}
-	for broken.Err() == nil {
-		if err := take(broken); err != nil && !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
-		}
-	}
-	for len(have) < 8 {
-		if err := take(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if want := []string{`{"n":0}`, `{"n":1}`, `{"n":2}`, `{"n":3}`, `{"n":4}`, `{"n":5}`, `{"n":6}`, `{"n":7}`}; !slices.Equal(have, want) {
-		t.Errorf("%s came", have)
-	}
-	if n := c.away.Load(); n >= 0 {
-		t.Errorf("the registry was not asked until it answered: %d", n)
-	}
-	if err := s.Settle(t.Context(), outcomes); err != nil {
-		t.Error(err)
-	}
-}
 
 // TestRegistryIsAway: what can't be read yet is waited for, and no dead letter.
 func TestRegistryIsAway(t *testing.T) {
@@ -86,18 +15,18 @@ func TestRegistryIsAway(t *testing.T) {
 	for what, config := range map[string]SourceConfig{"pull": {}, "push": {Push: &Push{}}, "shared": {Shared: true}} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			c := &registered{Codec: jsonFormat(t).Codec}
-			config.Stream, config.Format = f.stream(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}), penstock.Format{Name: "avro", Codec: c}
-			f.send(t, config.Stream+".a", numbered(0, 8)...)
-			waited(t, c, opened(t, f.source(t, config)))
+			c := drive.NewRegistered(drive.JSON(t))
+			config.Stream, config.Format = f.stream(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage}), c.Format()
+			f.send(t, config.Stream+".a", drive.Numbered(0, 8)...)
+			c.Waits(t, drive.Opened(t, f.source(t, config)))
 		})
 	}
 	t.Run("subject", func(t *testing.T) {
 		t.Parallel()
-		c, subject := &registered{Codec: jsonFormat(t).Codec}, name()
-		s := f.source(t, SourceConfig{Subject: template(subject), Format: penstock.Format{Name: "avro", Codec: c}})
-		opened(t, s)
-		for _, b := range numbered(0, 8) {
+		c, subject := drive.NewRegistered(drive.JSON(t)), name()
+		s := f.source(t, SourceConfig{Subject: drive.Template(subject), Format: c.Format()})
+		drive.Opened(t, s)
+		for _, b := range drive.Numbered(0, 8) {
 			if err := f.nc.Publish(subject, []byte(b)); err != nil {
 				t.Fatal(err)
 			}
@@ -105,6 +34,6 @@ func TestRegistryIsAway(t *testing.T) {
 		if err := f.nc.Flush(); err != nil {
 			t.Fatal(err)
 		}
-		waited(t, c, s)
+		c.Waits(t, s)
 	})
 }

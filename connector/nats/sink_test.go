@@ -13,6 +13,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -32,8 +33,8 @@ func failures(t testing.TB, err error) map[int]error {
 func TestWhatIsWrittenOfAMessage(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".${body.to}"), Stream: stream, Headers: map[string]penstock.Template{"X-Kind": {Source: "order"}, "X-Empty": template("${body.none}")}}))
-	b := batch("from@x", 7, `{"to":"a"}`)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".${body.to}"), Stream: stream, Headers: map[string]penstock.Template{"X-Kind": {Source: "order"}, "X-Empty": drive.Template("${body.none}")}}))
+	b := drive.Batch("from@x", 7, `{"to":"a"}`)
 	m := b.Msgs[0]
 	m.Key = "k1"
 	m.Meta.Set("x-trace", penstock.StringValue("t1"))
@@ -52,34 +53,34 @@ func TestWhatIsWrittenOfAMessage(t *testing.T) {
 		have = append(have, name+"="+strings.Join(v, "|"))
 	}
 	slices.Sort(have)
-	compare(t, have, []string{"Nats-Expected-Stream=" + stream, "Nats-Msg-Id=flow/step:@from@x:7", "Penstock-Key=k1", "X-Kind=order", "count=3", "x-trace=t1"})
+	drive.Compare(t, have, []string{"Nats-Expected-Stream=" + stream, "Nats-Msg-Id=flow/step:@from@x:7", "Penstock-Key=k1", "X-Kind=order", "count=3", "x-trace=t1"})
 }
 
 // TestWhatIsWrittenComesBack: what a sink writes, a source reads.
 func TestWhatIsWrittenComesBack(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".a"), Stream: stream}))
-	b := batch("x", 0, `{"a":1.50}`, `null`, `"ä\n"`)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".a"), Stream: stream}))
+	b := drive.Batch("x", 0, `{"a":1.50}`, `null`, `"ä\n"`)
 	b.Msgs[0].Key = "schlüssel"
 	b.Msgs[0].Meta.Set("with", penstock.StringValue("x: y; ä"))
 	if err := s.Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	all := read(t, opened(t, f.source(t, SourceConfig{Stream: stream})), 3)
-	compare(t, bodies(all), []string{`{"a":1.50}`, `null`, `"ä\n"`})
-	if all[0].key != "schlüssel" || all[0].meta["with"] != "x: y; ä" {
+	all := drive.Read(t, drive.Opened(t, f.source(t, SourceConfig{Stream: stream})), 3)
+	drive.Compare(t, drive.Bodies(all), []string{`{"a":1.50}`, `null`, `"ä\n"`})
+	if all[0].Key != "schlüssel" || all[0].Meta["with"] != "x: y; ä" {
 		t.Errorf("%+v", all[0])
 	}
-	raw := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".b"), Stream: stream, Format: bytesFormat(t)}))
-	bin := batch("y", 0, `1`)
+	raw := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".b"), Stream: stream, Format: drive.Bytes(t)}))
+	bin := drive.Batch("y", 0, `1`)
 	bin.Msgs[0].Body.Reset(jsonview.Binary, []byte("\x00\xff"))
 	if err := raw.Write(t.Context(), bin); err != nil {
 		t.Fatal(err)
 	}
-	got := read(t, opened(t, f.source(t, SourceConfig{Stream: stream, Subjects: []string{stream + ".b"}, Format: bytesFormat(t), Consumer: "raw"})), 1)
-	if got[0].body != "\x00\xff" {
-		t.Errorf("%q", got[0].body)
+	got := drive.Read(t, drive.Opened(t, f.source(t, SourceConfig{Stream: stream, Subjects: []string{stream + ".b"}, Format: drive.Bytes(t), Consumer: "raw"})), 1)
+	if got[0].Body != "\x00\xff" {
+		t.Errorf("%q", got[0].Body)
 	}
 }
 
@@ -87,39 +88,39 @@ func TestWhatIsWrittenComesBack(t *testing.T) {
 func TestWrittenTwiceIsThereOnce(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".a"), Stream: stream}))
-	own := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".b"), Stream: stream, MessageID: template("order-${body.n}")}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".a"), Stream: stream}))
+	own := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".b"), Stream: stream, MessageID: drive.Template("order-${body.n}")}))
 	for range 3 {
-		if err := s.Write(t.Context(), batch("x", 0, numbered(0, 5)...)); err != nil {
+		if err := s.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 5)...)); err != nil {
 			t.Fatal(err)
 		}
-		if err := own.Write(t.Context(), batch("x", 0, numbered(5, 10)...)); err != nil {
+		if err := own.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(5, 10)...)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	compare(t, f.written(t, stream), numbered(0, 10))
+	drive.Compare(t, f.written(t, stream), drive.Numbered(0, 10))
 }
 
 func TestSubjectsOfMessages(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".${body.to}.x"), Stream: stream}))
-	b := batch("x", 0, `{"to":"a"}`, `{"to":"a.b"}`, `{"to":"*"}`, `{"to":""}`, `{"to":"a b"}`, `{"to":7}`, `{}`, `{"to":"ü"}`, `{"to":">"}`)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".${body.to}.x"), Stream: stream}))
+	b := drive.Batch("x", 0, `{"to":"a"}`, `{"to":"a.b"}`, `{"to":"*"}`, `{"to":""}`, `{"to":"a b"}`, `{"to":7}`, `{}`, `{"to":"ü"}`, `{"to":">"}`)
 	errs := failures(t, s.Write(t.Context(), b))
 	for i := range b.Msgs {
 		if bad := slices.Contains([]int{1, 2, 3, 4, 6, 8}, i); bad != (errs[i] != nil) {
 			t.Errorf("%d: %v", i, errs[i])
 		} else if bad && i != 6 {
-			code(t, errs[i], penstock.Unprocessable, "subject")
+			drive.Code(t, errs[i], penstock.Unprocessable, "subject")
 		}
 	}
 	var have []string
 	for _, m := range f.stored(t, stream) {
 		have = append(have, m.Subject)
 	}
-	compare(t, have, []string{stream + ".a.x", stream + ".7.x", stream + ".ü.x"})
-	whole := opened(t, f.sink(t, SinkConfig{Subject: template("${body.to}"), Stream: stream}))
-	if err := whole.Write(t.Context(), batch("y", 0, `{"to":"`+stream+`.d.e"}`)); err != nil {
+	drive.Compare(t, have, []string{stream + ".a.x", stream + ".7.x", stream + ".ü.x"})
+	whole := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template("${body.to}"), Stream: stream}))
+	if err := whole.Write(t.Context(), drive.Batch("y", 0, `{"to":"`+stream+`.d.e"}`)); err != nil {
 		t.Error("a subject that is one value may have any number of tokens: ", err)
 	}
 }
@@ -135,18 +136,18 @@ func TestDotsBeside(t *testing.T) {
 func TestBucketIsWritten(t *testing.T) {
 	f := on(t, service.NATS(t))
 	kv := f.bucket(t)
-	s := opened(t, f.sink(t, SinkConfig{Bucket: kv.Bucket()}))
-	keyed := opened(t, f.sink(t, SinkConfig{Bucket: kv.Bucket(), Key: template("item.${body.id}")}))
-	b := batch("x", 0, `1`, `{"a":2}`, `null`, `4`, `5`)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Bucket: kv.Bucket()}))
+	keyed := drive.Opened(t, f.sink(t, SinkConfig{Bucket: kv.Bucket(), Key: drive.Template("item.${body.id}")}))
+	b := drive.Batch("x", 0, `1`, `{"a":2}`, `null`, `4`, `5`)
 	for i, key := range []string{"a", "b", "a", "c", "no key"} {
 		b.Msgs[i].Key = key
 	}
 	errs := failures(t, s.Write(t.Context(), b))
-	code(t, errs[4], penstock.Unprocessable, "no key of a bucket")
+	drive.Code(t, errs[4], penstock.Unprocessable, "no key of a bucket")
 	if len(errs) != 1 {
 		t.Error(errs)
 	}
-	if err := keyed.Write(t.Context(), batch("x", 0, `{"id":17}`)); err != nil {
+	if err := keyed.Write(t.Context(), drive.Batch("x", 0, `{"id":17}`)); err != nil {
 		t.Fatal(err)
 	}
 	var have []string
@@ -162,15 +163,15 @@ func TestBucketIsWritten(t *testing.T) {
 		have = append(have, k+"="+string(e.Value()))
 	}
 	slices.Sort(have)
-	compare(t, have, []string{`b={"a":2}`, `c=4`, `item.17={"id":17}`})
+	drive.Compare(t, have, []string{`b={"a":2}`, `c=4`, `item.17={"id":17}`})
 }
 
 // TestStreamIsFull: what a stream refuses fails as one that may be tried later, with all behind it: none overtakes.
 func TestStreamIsFull(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, MaxMsgs: 10, Discard: jetstream.DiscardNew})
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".a"), Stream: stream, InFlight: 1}))
-	b := batch("x", 0, numbered(0, 15)...)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".a"), Stream: stream, InFlight: 1}))
+	b := drive.Batch("x", 0, drive.Numbered(0, 15)...)
 	for _, m := range b.Msgs {
 		m.Key = "k"
 	}
@@ -180,11 +181,11 @@ func TestStreamIsFull(t *testing.T) {
 			t.Errorf("%d: %v", i, errs[i])
 		}
 		if errs[i] != nil {
-			code(t, errs[i], penstock.Limited)
+			drive.Code(t, errs[i], penstock.Limited)
 		}
 	}
-	code(t, errs[10], penstock.Limited, "maximum messages exceeded", "the stream is full")
-	compare(t, f.written(t, stream), numbered(0, 10))
+	drive.Code(t, errs[10], penstock.Limited, "maximum messages exceeded", "the stream is full")
+	drive.Compare(t, f.written(t, stream), drive.Numbered(0, 10))
 	st, err := f.js.Stream(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)
@@ -196,10 +197,10 @@ func TestStreamIsFull(t *testing.T) {
 	if err := s.Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, f.written(t, stream), numbered(10, 15))
+	drive.Compare(t, f.written(t, stream), drive.Numbered(10, 15))
 
-	many := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".a"), Stream: stream}))
-	b = batch("y", 0, numbered(0, 300)...)
+	many := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".a"), Stream: stream}))
+	b = drive.Batch("y", 0, drive.Numbered(0, 300)...)
 	for i, m := range b.Msgs {
 		m.Key = fmt.Sprint(i % 3)
 	}
@@ -218,11 +219,11 @@ func TestStreamIsFull(t *testing.T) {
 func TestStreamForgetsOldOnes(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, MaxMsgs: 10})
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".a"), Stream: stream}))
-	if err := s.Write(t.Context(), batch("x", 0, numbered(0, 15)...)); err != nil {
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".a"), Stream: stream}))
+	if err := s.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 15)...)); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, f.written(t, stream), numbered(5, 15))
+	drive.Compare(t, f.written(t, stream), drive.Numbered(5, 15))
 }
 
 // TestStreamIsUnfit: what could not be promised is refused at the start, with the fix.
@@ -242,14 +243,14 @@ func TestStreamIsUnfit(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			c.stream.Storage = jetstream.MemoryStorage
 			stream := f.stream(t, c.stream)
-			err := f.sink(t, SinkConfig{Subject: template(stream + c.subject), Stream: stream, Dedupe: penstock.Duration(c.dedupe)}).Open(t.Context())
+			err := f.sink(t, SinkConfig{Subject: drive.Template(stream + c.subject), Stream: stream, Dedupe: penstock.Duration(c.dedupe)}).Open(t.Context())
 			if c.says == nil {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			code(t, err, penstock.Config, c.says...)
+			drive.Code(t, err, penstock.Config, c.says...)
 		})
 	}
 }
@@ -258,52 +259,52 @@ func TestStreamIsUnfit(t *testing.T) {
 func TestAnotherStreamTakesIt(t *testing.T) {
 	f := on(t, service.NATS(t))
 	one, two := f.stream(t, memory), f.stream(t, memory)
-	s := opened(t, f.sink(t, SinkConfig{Subject: template("${body.to}"), Stream: one}))
-	errs := failures(t, s.Write(t.Context(), batch("x", 0, `{"to":"`+one+`.a"}`, `{"to":"`+two+`.a"}`, `{"to":"nowhere.a"}`)))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template("${body.to}"), Stream: one}))
+	errs := failures(t, s.Write(t.Context(), drive.Batch("x", 0, `{"to":"`+one+`.a"}`, `{"to":"`+two+`.a"}`, `{"to":"nowhere.a"}`)))
 	if errs[0] != nil {
 		t.Error(errs[0])
 	}
-	code(t, errs[1], penstock.Config, "another stream takes this subject")
-	code(t, errs[2], penstock.Unavailable, "no stream took the message")
+	drive.Code(t, errs[1], penstock.Config, "another stream takes this subject")
+	drive.Code(t, errs[2], penstock.Unavailable, "no stream took the message")
 }
 
 // TestLargeMessages: a megabyte is no problem; what is more than the server takes is the message's failure.
 func TestLargeMessages(t *testing.T) {
 	f := on(t, service.NATS(t))
 	stream := f.stream(t, memory)
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(stream + ".a"), Stream: stream}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(stream + ".a"), Stream: stream}))
 	large := func(n int) string { return `"` + strings.Repeat("x", n) + `"` }
 	for i := range 4 {
-		if err := s.Write(t.Context(), batch("x", int64(i*10), large(1<<20), large(1<<20), large(4<<20), `1`)); err != nil {
+		if err := s.Write(t.Context(), drive.Batch("x", int64(i*10), large(1<<20), large(1<<20), large(4<<20), `1`)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	errs := failures(t, s.Write(t.Context(), batch("y", 0, `2`, large(9<<20), `3`)))
-	code(t, errs[1], penstock.TooLarge, "max_payload")
+	errs := failures(t, s.Write(t.Context(), drive.Batch("y", 0, `2`, large(9<<20), `3`)))
+	drive.Code(t, errs[1], penstock.TooLarge, "max_payload")
 	if len(errs) != 1 {
 		t.Error(errs)
 	}
-	in := opened(t, f.source(t, SourceConfig{Stream: stream}))
-	all := read(t, in, 18)
-	if len(all) != 18 || len(all[2].body) != 4<<20+2 || all[17].body != "3" {
+	in := drive.Opened(t, f.source(t, SourceConfig{Stream: stream}))
+	all := drive.Read(t, in, 18)
+	if len(all) != 18 || len(all[2].Body) != 4<<20+2 || all[17].Body != "3" {
 		t.Errorf("%d messages", len(all))
 	}
-	settleAll(t, in, all...)
+	drive.SettleAll(t, in, all...)
 }
 
 func TestCoreIsHandedOver(t *testing.T) {
 	f := on(t, service.NATS(t))
 	subject := name()
-	in := opened(t, f.source(t, SourceConfig{Subject: penstock.Template{Source: subject + ".*"}}))
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(subject + ".a")}))
-	b := batch("x", 0, numbered(0, 100)...)
+	in := drive.Opened(t, f.source(t, SourceConfig{Subject: penstock.Template{Source: subject + ".*"}}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(subject + ".a")}))
+	b := drive.Batch("x", 0, drive.Numbered(0, 100)...)
 	b.Msgs[0].Key = "k"
 	if err := s.Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	all := read(t, in, 100)
-	compare(t, bodies(all), numbered(0, 100))
-	if all[0].key != "k" || all[0].meta["nats-msg-id"] != "" {
+	all := drive.Read(t, in, 100)
+	drive.Compare(t, drive.Bodies(all), drive.Numbered(0, 100))
+	if all[0].Key != "k" || all[0].Meta["nats-msg-id"] != "" {
 		t.Errorf("%+v", all[0])
 	}
 }
@@ -316,29 +317,29 @@ func TestQueueGroup(t *testing.T) {
 	c := SourceConfig{Subject: penstock.Template{Source: subject}, Queue: "q"}
 	all := make(chan string, 1000)
 	for range 3 {
-		s := opened(t, through(t, server.URL()).source(t, c))
+		s := drive.Opened(t, through(t, server.URL()).source(t, c))
 		go func() {
 			var b penstock.Batch
 			for s.Read(t.Context(), &b) == nil {
-				for _, g := range those(t, &b) {
-					all <- g.body
+				for _, g := range drive.Those(t, &b) {
+					all <- g.Body
 				}
 				b.Reset()
 			}
 		}()
 	}
-	s := opened(t, f.sink(t, SinkConfig{Subject: template(subject)}))
-	if err := s.Write(t.Context(), batch("x", 0, numbered(0, 300)...)); err != nil {
+	s := drive.Opened(t, f.sink(t, SinkConfig{Subject: drive.Template(subject)}))
+	if err := s.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 300)...)); err != nil {
 		t.Fatal(err)
 	}
 	var have []string
 	for range 300 {
 		have = append(have, <-all)
 	}
-	want := numbered(0, 300)
+	want := drive.Numbered(0, 300)
 	slices.Sort(have)
 	slices.Sort(want)
-	compare(t, have, want)
+	drive.Compare(t, have, want)
 }
 
 func TestConfirmation(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -78,7 +79,7 @@ func TestStreamsOfChannels(t *testing.T) {
 			}
 			err = top.Ensure(t.Context(), f.env)
 			if c.action == penstock.ObjectConflict {
-				code(t, err, penstock.Config)
+				drive.Code(t, err, penstock.Config)
 				return
 			}
 			if err != nil {
@@ -165,15 +166,15 @@ func TestChannelsAreReadAsTheyAreWritten(t *testing.T) {
 		in, out := SourceConfig{}, SinkConfig{}
 		c.FillSource(use, &in)
 		c.FillSink(use, &out)
-		s := opened(t, f.sink(t, out))
-		b := batch("x", 0, `{"a":1}`)
+		s := drive.Opened(t, f.sink(t, out))
+		b := drive.Batch("x", 0, `{"a":1}`)
 		b.Msgs[0].Key = "k"
 		b.Msgs[0].Meta.Set("x", penstock.StringValue("y"))
 		if err := s.Write(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
-		g := read(t, opened(t, f.source(t, in)), 1)[0]
-		if id, keep := in.Identity(); g.key != "k" || g.meta["x"] != "y" || g.body != `{"a":1}` || g.meta[id] == "" || keep == 0 {
+		g := drive.Read(t, drive.Opened(t, f.source(t, in)), 1)[0]
+		if id, keep := in.Identity(); g.Key != "k" || g.Meta["x"] != "y" || g.Body != `{"a":1}` || g.Meta[id] == "" || keep == 0 {
 			t.Errorf("%+v", g)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	client "github.com/apache/pulsar-client-go/pulsar"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -17,24 +18,24 @@ func TestNegativeAck(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.Pulsar(t))
 	topic := f.topic(t, 0)
-	f.send(t, topic, numbered(0, 3)...)
-	config := SourceConfig{Topic: template(topic), Type: shared, Subscription: template("s"), NegativeAck: &NegativeAck{Delay: penstock.Duration(100 * time.Millisecond), Deliveries: 3}}
+	f.send(t, topic, drive.Numbered(0, 3)...)
+	config := SourceConfig{Topic: drive.Template(topic), Type: shared, Subscription: drive.Template("s"), NegativeAck: &NegativeAck{Delay: penstock.Duration(100 * time.Millisecond), Deliveries: 3}}
 	in := f.source(t, config)
 	if err := in.Open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	all := read(t, in, 3)
-	settleAll(t, in, all[0], all[2])
+	all := drive.Read(t, in, 3)
+	drive.SettleAll(t, in, all[0], all[2])
 	given := all[1]
 	for i := range 3 {
-		if err := in.Settle(t.Context(), []penstock.Outcome{{Pos: given.pos, Dead: true}}); err != nil {
+		if err := in.Settle(t.Context(), []penstock.Outcome{{Pos: given.Pos, Dead: true}}); err != nil {
 			t.Fatal(err)
 		}
 		if i == 2 {
 			break
 		}
-		next := read(t, in, 1)
-		if given = next[0]; len(next) != 1 || given.body != all[1].body || given.pos != all[1].pos {
+		next := drive.Read(t, in, 1)
+		if given = next[0]; len(next) != 1 || given.Body != all[1].Body || given.Pos != all[1].Pos {
 			t.Fatalf("it came again as %+v", next)
 		}
 	}
@@ -58,10 +59,10 @@ func TestNegativeAck(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.env.Once = true
-	in = opened(t, f.source(t, config))
+	in = drive.Opened(t, f.source(t, config))
 	var b penstock.Batch
 	if err := in.Read(t.Context(), &b); !errors.Is(err, io.EOF) {
-		t.Errorf("%v, %v", err, bodies(those(t, &b)))
+		t.Errorf("%v, %v", err, drive.Bodies(drive.Those(t, &b)))
 	}
 }
 

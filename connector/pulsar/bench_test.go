@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -16,13 +17,13 @@ func BenchmarkThrough(b *testing.B) {
 		b.Run(kind, func(b *testing.B) {
 			f := on(b, service.Pulsar(b))
 			topic := f.topic(b, 0)
-			out := opened(b, f.sink(b, SinkConfig{Topic: template(topic)}))
-			in := opened(b, f.source(b, SourceConfig{Topic: template(topic), Subscription: template("bench"), Type: kind}))
+			out := drive.Opened(b, f.sink(b, SinkConfig{Topic: drive.Template(topic)}))
+			in := drive.Opened(b, f.source(b, SourceConfig{Topic: drive.Template(topic), Subscription: drive.Template("bench"), Type: kind}))
 			all := make([]string, 500)
 			for i := range all {
 				all[i] = fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 290))
 			}
-			msgs := batch("bench", 0, all...)
+			msgs := drive.Batch("bench", 0, all...)
 			var into penstock.Batch
 			var fates []penstock.Outcome
 			b.ReportAllocs()

@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -53,7 +54,7 @@ func TestSinkConforms(t *testing.T) {
 					return conform.SinkMedium{
 						Sink: func(t testing.TB) penstock.Sink {
 							c := c
-							c.Topic = template(topic)
+							c.Topic = drive.Template(topic)
 							return &identified{Sink: f.sink(t, c)}
 						},
 						Written: func(t testing.TB) []string { return f.written(t, topic) },

@@ -14,6 +14,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -35,11 +36,11 @@ func TestWhatIsWrittenOfAMessage(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.Pulsar(t))
 	topic := f.topic(t, 0)
-	s := opened(t, f.sink(t, SinkConfig{
-		Topic: template("public/default/" + topic[:1] + "${body.rest}"), OrderingKey: template("${body.group}"), EventTime: template("${body.at}"), Compression: "lz4",
-		Properties: map[string]penstock.Template{"X-Kind": {Source: "order"}, "x-empty": template("${body.none}")}, known: true,
+	s := drive.Opened(t, f.sink(t, SinkConfig{
+		Topic: drive.Template("public/default/" + topic[:1] + "${body.rest}"), OrderingKey: drive.Template("${body.group}"), EventTime: drive.Template("${body.at}"), Compression: "lz4",
+		Properties: map[string]penstock.Template{"X-Kind": {Source: "order"}, "x-empty": drive.Template("${body.none}")}, known: true,
 	}))
-	b := batch("from@x", 7, `{"rest":"`+topic[1:]+`","group":"g","at":"2026-11-01T10:00:00.5Z"}`)
+	b := drive.Batch("from@x", 7, `{"rest":"`+topic[1:]+`","group":"g","at":"2026-11-01T10:00:00.5Z"}`)
 	m := b.Msgs[0]
 	m.Key = "k1"
 	m.Meta.Set("x-trace", penstock.StringValue("t1"))
@@ -63,7 +64,7 @@ func TestWhatIsWrittenOfAMessage(t *testing.T) {
 		t.Errorf("properties %v, want %v", g.Properties(), want)
 	}
 	for _, bad := range []string{`{"rest":"a/b/c"}`, `{"rest":"x?y"}`, `{"rest":"1","at":"yesterday"}`} {
-		code(t, failures(t, s.Write(t.Context(), batch("x", 1, bad)))[0], penstock.Unprocessable)
+		drive.Code(t, failures(t, s.Write(t.Context(), drive.Batch("x", 1, bad)))[0], penstock.Unprocessable)
 	}
 }
 
@@ -76,9 +77,9 @@ func TestWhatIsWrittenComesBack(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			topic := f.topic(t, 2)
-			c.Topic = template(topic)
-			s := opened(t, f.sink(t, c))
-			b := batch("x", 0, `{"n":1}`, `null`, `"text"`, `{"large":"`+strings.Repeat("x", 1<<20)+`"}`, `{"n":2}`)
+			c.Topic = drive.Template(topic)
+			s := drive.Opened(t, f.sink(t, c))
+			b := drive.Batch("x", 0, `{"n":1}`, `null`, `"text"`, `{"large":"`+strings.Repeat("x", 1<<20)+`"}`, `{"n":2}`)
 			at := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 			for _, m := range b.Msgs {
 				m.Key, m.Time = "k", at
@@ -88,7 +89,7 @@ func TestWhatIsWrittenComesBack(t *testing.T) {
 			if err := s.Write(t.Context(), b); err != nil {
 				t.Fatal(err)
 			}
-			in := opened(t, f.source(t, SourceConfig{Topic: template(topic)}))
+			in := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic)}))
 			var r penstock.Batch
 			var have []string
 			for len(have) < 5 {
@@ -119,20 +120,20 @@ func TestLargeMessages(t *testing.T) {
 	f := on(t, service.Pulsar(t))
 	topic := f.topic(t, 0)
 	large := `{"large":"` + strings.Repeat("x", 6<<20) + `"}`
-	s := opened(t, f.sink(t, SinkConfig{Topic: template(topic)}))
-	errs := failures(t, s.Write(t.Context(), batch("x", 0, `{"n":1}`, large, `{"n":2}`)))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template(topic)}))
+	errs := failures(t, s.Write(t.Context(), drive.Batch("x", 0, `{"n":1}`, large, `{"n":2}`)))
 	if len(errs) != 1 {
 		t.Fatalf("%d fail", len(errs))
 	}
-	code(t, errs[1], penstock.TooLarge, "chunking")
-	s = opened(t, f.sink(t, SinkConfig{Topic: template(topic), Batching: Batching{By: "none"}, Chunking: true}))
-	if err := s.Write(t.Context(), batch("x", 3, large)); err != nil {
+	drive.Code(t, errs[1], penstock.TooLarge, "chunking")
+	s = drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template(topic), Batching: Batching{By: "none"}, Chunking: true}))
+	if err := s.Write(t.Context(), drive.Batch("x", 3, large)); err != nil {
 		t.Fatal(err)
 	}
-	in := opened(t, f.source(t, SourceConfig{Topic: template(topic)}))
-	all := read(t, in, 3)
-	compare(t, bodies(all), []string{`{"n":1}`, `{"n":2}`, large})
-	settleAll(t, in, all...)
+	in := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic)}))
+	all := drive.Read(t, in, 3)
+	drive.Compare(t, drive.Bodies(all), []string{`{"n":1}`, `{"n":2}`, large})
+	drive.SettleAll(t, in, all...)
 }
 
 // TestDelayedDelivery: consumers of a shared subscription see the message later, others at once.
@@ -140,23 +141,23 @@ func TestDelayedDelivery(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.Pulsar(t))
 	topic := f.topic(t, 0)
-	waits := opened(t, f.source(t, SourceConfig{Topic: template(topic), Type: shared, Subscription: template("waits")}))
-	once := opened(t, f.source(t, SourceConfig{Topic: template(topic), Subscription: template("once")}))
+	waits := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic), Type: shared, Subscription: drive.Template("waits")}))
+	once := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic), Subscription: drive.Template("once")}))
 	start := time.Now()
-	s := opened(t, f.sink(t, SinkConfig{Topic: template(topic), DeliverAfter: template("${body.wait}")}))
-	if err := s.Write(t.Context(), batch("x", 0, `{"wait":"1s"}`, `{"wait":""}`)); err != nil {
+	s := drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template(topic), DeliverAfter: drive.Template("${body.wait}")}))
+	if err := s.Write(t.Context(), drive.Batch("x", 0, `{"wait":"1s"}`, `{"wait":""}`)); err != nil {
 		t.Fatal(err)
 	}
-	s = opened(t, f.sink(t, SinkConfig{Topic: template(topic), DeliverAt: template("${body.at}")}))
-	if err := s.Write(t.Context(), batch("x", 2, `{"at":"`+start.Add(1500*time.Millisecond).Format(time.RFC3339Nano)+`"}`)); err != nil {
+	s = drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template(topic), DeliverAt: drive.Template("${body.at}")}))
+	if err := s.Write(t.Context(), drive.Batch("x", 2, `{"at":"`+start.Add(1500*time.Millisecond).Format(time.RFC3339Nano)+`"}`)); err != nil {
 		t.Fatal(err)
 	}
-	read(t, once, 3)
-	have := bodies(read(t, waits, 1))
+	drive.Read(t, once, 3)
+	have := drive.Bodies(drive.Read(t, waits, 1))
 	if have[0] != `{"wait":""}` {
 		t.Errorf("%s came first", have[0])
 	}
-	read(t, waits, 2)
+	drive.Read(t, waits, 2)
 	if d := time.Since(start); d < 1400*time.Millisecond {
 		t.Errorf("all were there after %s", d)
 	}
@@ -168,9 +169,9 @@ func TestOnce(t *testing.T) {
 	f := on(t, service.Pulsar(t))
 	f.env.Once = true
 	topic := f.topic(t, 2)
-	f.send(t, topic, numbered(0, 300)...)
+	f.send(t, topic, drive.Numbered(0, 300)...)
 	for _, want := range []int{300, 0} {
-		s := f.source(t, SourceConfig{Topic: template(topic)})
+		s := f.source(t, SourceConfig{Topic: drive.Template(topic)})
 		if err := s.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -185,9 +186,9 @@ func TestOnce(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			some := those(t, &b)
+			some := drive.Those(t, &b)
 			n += len(some)
-			settleAll(t, s, some...)
+			drive.SettleAll(t, s, some...)
 		}
 		if err := s.Close(t.Context()); err != nil {
 			t.Fatal(err)
@@ -204,32 +205,32 @@ func TestPoison(t *testing.T) {
 	f := on(t, service.Pulsar(t))
 	topic := f.topic(t, 0)
 	f.send(t, topic, `{"n":1}`, `{"n":`, `{"n":2}`)
-	in := opened(t, f.source(t, SourceConfig{Topic: template(topic)}))
-	all := read(t, in, 3)
-	if all[0].body != `{"n":1}` || all[1].body != `{"n":` || all[2].body != `{"n":2}` {
+	in := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic)}))
+	all := drive.Read(t, in, 3)
+	if all[0].Body != `{"n":1}` || all[1].Body != `{"n":` || all[2].Body != `{"n":2}` {
 		t.Errorf("%+v", all)
 	}
-	settleAll(t, in, all...)
+	drive.SettleAll(t, in, all...)
 }
 
 // TestPlaces: a message has the same place whoever reads it, and the places of a topic's partitions are apart.
 func TestPlaces(t *testing.T) {
 	f := on(t, service.Pulsar(t))
 	topic := f.topic(t, 0)
-	f.send(t, topic, numbered(0, 250)...)
-	var before []got
+	f.send(t, topic, drive.Numbered(0, 250)...)
+	var before []drive.Got
 	for i := range 2 {
-		in := opened(t, f.source(t, SourceConfig{Topics: []penstock.Template{template(topic)}, Subscription: template(fmt.Sprint("s", i))}))
-		all := read(t, in, 250)
+		in := drive.Opened(t, f.source(t, SourceConfig{Topics: []penstock.Template{drive.Template(topic)}, Subscription: drive.Template(fmt.Sprint("s", i))}))
+		all := drive.Read(t, in, 250)
 		for j, g := range all {
-			if before != nil && g.pos != before[j].pos {
-				t.Fatalf("%+v, and %+v before", g.pos, before[j].pos)
+			if before != nil && g.Pos != before[j].Pos {
+				t.Fatalf("%+v, and %+v before", g.Pos, before[j].Pos)
 			}
-			if j > 0 && (g.pos.Offset <= all[j-1].pos.Offset || g.pos.Offset < all[j-1].pos.Next) {
-				t.Fatalf("%+v is behind %+v", g.pos, all[j-1].pos)
+			if j > 0 && (g.Pos.Offset <= all[j-1].Pos.Offset || g.Pos.Offset < all[j-1].Pos.Next) {
+				t.Fatalf("%+v is behind %+v", g.Pos, all[j-1].Pos)
 			}
-			if !strings.HasPrefix(g.pos.Stream, "public/default/"+topic+"/") {
-				t.Fatal(g.pos.Stream)
+			if !strings.HasPrefix(g.Pos.Stream, "public/default/"+topic+"/") {
+				t.Fatal(g.Pos.Stream)
 			}
 		}
 		before = all
@@ -241,46 +242,46 @@ func TestMissing(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.Pulsar(t))
 	for _, topic := range []string{"nobody/nothing/orders", "public/nothing/orders"} {
-		err := f.sink(t, SinkConfig{Topic: template(topic)}).Open(t.Context())
+		err := f.sink(t, SinkConfig{Topic: drive.Template(topic)}).Open(t.Context())
 		if c := penstock.CodeOf(err); c.Transient() {
 			t.Errorf("%s: %v", topic, err)
 		}
-		err = f.source(t, SourceConfig{Topic: template(topic)}).Open(t.Context())
+		err = f.source(t, SourceConfig{Topic: drive.Template(topic)}).Open(t.Context())
 		if c := penstock.CodeOf(err); c.Transient() {
 			t.Errorf("%s: %v", topic, err)
 		}
 	}
 	topic := f.topic(t, 0)
-	opened(t, f.source(t, SourceConfig{Topic: template(topic), Subscription: template("one")}))
-	err := f.source(t, SourceConfig{Topic: template(topic), Subscription: template("one")}).Open(t.Context())
-	code(t, err, penstock.Unavailable, "failover")
+	drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic), Subscription: drive.Template("one")}))
+	err := f.source(t, SourceConfig{Topic: drive.Template(topic), Subscription: drive.Template("one")}).Open(t.Context())
+	drive.Code(t, err, penstock.Unavailable, "failover")
 }
 
 // TestWriteGivesUp: a Write ends with its context.
 func TestWriteGivesUp(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.Pulsar(t))
-	s := opened(t, f.sink(t, SinkConfig{Topic: template(f.topic(t, 0))}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template(f.topic(t, 0))}))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	b := batch("x", 0, numbered(0, 50)...)
+	b := drive.Batch("x", 0, drive.Numbered(0, 50)...)
 	for i, err := range failures(t, s.Write(ctx, b)) {
 		if c := penstock.CodeOf(err); c != penstock.Cancelled && c != penstock.Timeout {
 			t.Errorf("%d: %v", i, err)
 		}
 	}
-	if err := s.Write(t.Context(), batch("x", 50, `{"n":1}`)); err != nil {
+	if err := s.Write(t.Context(), drive.Batch("x", 50, `{"n":1}`)); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // TestCost holds what reading a message costs in allocations: the client's own aside.
 func TestCost(t *testing.T) {
-	bodies, err := penstock.NewPayloads("pulsar", jsonFormat(t), 0)
+	bodies, err := penstock.NewPayloads("pulsar", drive.JSON(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{config: SourceConfig{Format: jsonFormat(t)}, env: penstock.Env{Clock: penstock.SystemClock{}}, bodies: bodies, out: map[place]*delivery{}}
+	r := &reader{config: SourceConfig{Format: drive.JSON(t)}, env: penstock.Env{Clock: penstock.SystemClock{}}, bodies: bodies, out: map[place]*delivery{}}
 	payload := bytes.Repeat([]byte("x"), 100)
 	var b penstock.Batch
 	n := int64(0)

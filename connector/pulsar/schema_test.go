@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/codec/avro"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -23,7 +24,7 @@ func TestSchemas(t *testing.T) {
 	one, two, other := of("one", id), of("two", id+`,{"name":"items","type":["null","int"],"default":null}`), of("other", `{"name":"id","type":"int"}`)
 	format := func(name string, s penstock.SchemaRef) penstock.Format {
 		if name == "json" {
-			return jsonFormat(t)
+			return drive.JSON(t)
 		}
 		c, err := avro.New(avro.Config{Schema: s}, penstock.CodecOptions{})
 		if err != nil {
@@ -36,36 +37,36 @@ func TestSchemas(t *testing.T) {
 			topic := f.topic(t, 0)
 			write := func(s penstock.SchemaRef, body string) {
 				t.Helper()
-				out := opened(t, f.sink(t, SinkConfig{Topic: template(topic), TopicSchema: s, Format: format(kind, s)}))
-				if err := out.Write(t.Context(), batch("x", 0, body)); err != nil {
+				out := drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template(topic), TopicSchema: s, Format: format(kind, s)}))
+				if err := out.Write(t.Context(), drive.Batch("x", 0, body)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			write(one, `{"id":"A-1"}`)
-			in := opened(t, f.source(t, SourceConfig{Topic: template(topic), TopicSchema: one, Format: format(kind, one)}))
-			g := read(t, in, 1)[0]
-			if g.body != `{"id":"A-1"}` || g.err != nil {
+			in := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template(topic), TopicSchema: one, Format: format(kind, one)}))
+			g := drive.Read(t, in, 1)[0]
+			if g.Body != `{"id":"A-1"}` || g.Err != nil {
 				t.Errorf("%+v", g)
 			}
 			text := f.server.Do(t, "GET", "/admin/v2/schemas/public/default/"+topic+"/schema", "")
 			if !strings.Contains(text, `"type":"`+strings.ToUpper(kind)+`"`) || !strings.Contains(text, "order") {
 				t.Errorf("the topic has %s", text)
 			}
-			code(t, f.sink(t, SinkConfig{Topic: template(topic), TopicSchema: other, Format: format(kind, other)}).Open(t.Context()), penstock.Config, "compatible")
-			r := f.source(t, SourceConfig{Topic: template(topic), Subscription: template("other"), TopicSchema: other, Format: format(kind, other)})
-			code(t, r.Open(t.Context()), penstock.Config, "compatible")
+			drive.Code(t, f.sink(t, SinkConfig{Topic: drive.Template(topic), TopicSchema: other, Format: format(kind, other)}).Open(t.Context()), penstock.Config, "compatible")
+			r := f.source(t, SourceConfig{Topic: drive.Template(topic), Subscription: drive.Template("other"), TopicSchema: other, Format: format(kind, other)})
+			drive.Code(t, r.Open(t.Context()), penstock.Config, "compatible")
 			write(two, `{"id":"A-2","items":3}`)
-			g = read(t, in, 1)[0]
-			if kind == "json" && (g.err != nil || g.body != `{"id":"A-2","items":3}`) {
+			g = drive.Read(t, in, 1)[0]
+			if kind == "json" && (g.Err != nil || g.Body != `{"id":"A-2","items":3}`) {
 				t.Errorf("%+v", g)
 			}
 			if kind == "json" {
 				return
 			}
-			if g.err != nil || g.body != `{"id":"A-2"}` { // as the reader's schema has it
+			if g.Err != nil || g.Body != `{"id":"A-2"}` { // as the reader's schema has it
 				t.Errorf("%+v", g)
 			}
-			later := f.source(t, SourceConfig{Topic: template(topic), Subscription: template("later"), TopicSchema: two, Format: format(kind, two)}).(*positioned)
+			later := f.source(t, SourceConfig{Topic: drive.Template(topic), Subscription: drive.Template("later"), TopicSchema: two, Format: format(kind, two)}).(*positioned)
 			if err := later.Open(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -79,8 +80,8 @@ func TestSchemas(t *testing.T) {
 			if err := later.Read(t.Context(), new(penstock.Batch)); !errors.Is(err, penstock.ErrDisconnected) {
 				t.Fatalf("without the administration: %v", err)
 			}
-			compare(t, bodies(read(t, later, 2)), []string{`{"id":"A-1","items":null}`, `{"id":"A-2","items":3}`})
+			drive.Compare(t, drive.Bodies(drive.Read(t, later, 2)), []string{`{"id":"A-1","items":null}`, `{"id":"A-2","items":3}`})
 		})
 	}
-	code(t, f.sink(t, SinkConfig{Topic: template("x"), TopicSchema: penstock.SchemaRef{Name: "s", Schema: penstock.SchemaText{Language: penstock.JSONSchema}}}).Open(t.Context()), penstock.Config, "avro")
+	drive.Code(t, f.sink(t, SinkConfig{Topic: drive.Template("x"), TopicSchema: penstock.SchemaRef{Name: "s", Schema: penstock.SchemaText{Language: penstock.JSONSchema}}}).Open(t.Context()), penstock.Config, "avro")
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -53,15 +54,15 @@ func TestWhoWeAre(t *testing.T) {
 				t.Parallel()
 				f := through(t, server, &c.config)
 				c.config.Timeout = penstock.Duration(2 * time.Second)
-				s := f.sink(t, SinkConfig{Topic: template("orders")})
+				s := f.sink(t, SinkConfig{Topic: drive.Template("orders")})
 				err := s.Open(t.Context())
 				if err == nil {
-					err = s.Write(t.Context(), batch("x", 0, `{"n":1}`))
+					err = s.Write(t.Context(), drive.Batch("x", 0, `{"n":1}`))
 				}
-				code(t, err, c.write)
+				drive.Code(t, err, c.write)
 				_ = s.Close(t.Context())
-				r := f.source(t, SourceConfig{Topic: template("orders"), Subscription: template(name())})
-				code(t, r.Open(t.Context()), c.read)
+				r := f.source(t, SourceConfig{Topic: drive.Template("orders"), Subscription: drive.Template(name())})
+				drive.Code(t, r.Open(t.Context()), c.read)
 				_ = r.Close(t.Context())
 			})
 		}
@@ -74,8 +75,8 @@ func testTakenAway(t *testing.T, server *service.PulsarServer) {
 	token := penstock.NewSecret(server.Token("penstock", 0))
 	f := through(t, server, &ConnectionConfig{URL: penstock.Template{Source: server.URL()}, Token: token})
 	f.config.Timeout = penstock.Duration(3 * time.Second)
-	in := opened(t, f.source(t, SourceConfig{Topic: template("orders"), Subscription: template(name())}))
-	out := opened(t, f.sink(t, SinkConfig{Topic: template("orders"), AckTimeout: penstock.Duration(3 * time.Second)}))
+	in := drive.Opened(t, f.source(t, SourceConfig{Topic: drive.Template("orders"), Subscription: drive.Template(name())}))
+	out := drive.Opened(t, f.sink(t, SinkConfig{Topic: drive.Template("orders"), AckTimeout: penstock.Duration(3 * time.Second)}))
 	server.Kill(t)
 	server.ForgetTokens()
 	server.Certify(t, time.Now().Add(-time.Hour))
@@ -90,11 +91,11 @@ func testTakenAway(t *testing.T, server *service.PulsarServer) {
 			err = in.Read(ctx, &b)
 		}
 	}
-	code(t, err, penstock.Unauthenticated)
-	code(t, failures(t, out.Write(ctx, batch("x", 0, `{"n":1}`)))[0], penstock.Unauthenticated)
+	drive.Code(t, err, penstock.Unauthenticated)
+	drive.Code(t, failures(t, out.Write(ctx, drive.Batch("x", 0, `{"n":1}`)))[0], penstock.Unauthenticated)
 
 	f = through(t, server, &ConnectionConfig{URL: penstock.Template{Source: server.SecureURL()}, TLS: &TLS{CA: penstock.NewSecret(server.Authority())}, Token: token})
-	code(t, f.sink(t, SinkConfig{Topic: template("orders")}).Open(t.Context()), penstock.Config, "expired")
+	drive.Code(t, f.sink(t, SinkConfig{Topic: drive.Template("orders")}).Open(t.Context()), penstock.Config, "expired")
 }
 
 // tokenServer is an authorization server that gives tokens of the broker's to penstock.
@@ -158,7 +159,7 @@ func TestConfigIsChecked(t *testing.T) {
 		switch {
 		case c.want == "" && len(errs) == 0:
 		case c.want != "" && len(errs) == 1:
-			code(t, &penstock.Error{Code: penstock.Config, Err: errs[0]}, penstock.Config, c.want)
+			drive.Code(t, &penstock.Error{Code: penstock.Config, Err: errs[0]}, penstock.Config, c.want)
 		default:
 			t.Errorf("%+v: %v, want %q", c.config, errs, c.want)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -69,7 +70,7 @@ func TestTopicsOfChannels(t *testing.T) {
 			}
 			err = top.Ensure(t.Context(), f.env)
 			if c.action == penstock.ObjectConflict {
-				code(t, err, penstock.Config)
+				drive.Code(t, err, penstock.Config)
 				return
 			}
 			if err != nil {
@@ -107,11 +108,11 @@ func TestWhatCannotBeAdministered(t *testing.T) {
 	f := administered(t)
 	c := ChannelConfig{Connection: f.ref, Topic: penstock.Template{Source: "nobody/nothing/orders"}}
 	_, err := c.Topology(penstock.ChannelUse{}).Describe(t.Context(), f.env)
-	code(t, err, penstock.Config, "there is no such namespace", "tenants create nobody")
+	drive.Code(t, err, penstock.Config, "there is no such namespace", "tenants create nobody")
 	f.config.AdminURL = penstock.Template{}
 	_, err = c.Topology(penstock.ChannelUse{}).Describe(t.Context(), f.env)
-	code(t, err, penstock.Config, "adminUrl")
+	drive.Code(t, err, penstock.Config, "adminUrl")
 	f.config.AdminURL = penstock.Template{Source: "http://127.0.0.1:1"}
 	_, err = c.Topology(penstock.ChannelUse{}).Describe(t.Context(), f.env)
-	code(t, err, penstock.Unavailable)
+	drive.Code(t, err, penstock.Unavailable)
 }

@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 )
 
 // described is what Describe says, a line for each object.
@@ -83,7 +84,7 @@ func TestChannels(t *testing.T) {
 				t.Errorf("after it was made: %s", got)
 			}
 			var sink SinkConfig
-			sink.Format = jsonFormat(t)
+			sink.Format = drive.JSON(t)
 			c.config.FillSink(c.use, &sink)
 			if errs := sink.Validate(); len(errs) > 0 {
 				t.Fatal(errs)
@@ -92,14 +93,14 @@ func TestChannels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := open(t, out).Write(t.Context(), conform.Batch("1", "2", "3")); err != nil {
+			if err := drive.Opened(t, out).Write(t.Context(), conform.Batch("1", "2", "3")); err != nil {
 				t.Fatal(err)
 			}
 			for _, g := range c.use.Groups {
 				use := c.use
 				use.Group = g
 				var source SourceConfig
-				source.Format = jsonFormat(t)
+				source.Format = drive.JSON(t)
 				c.config.FillSource(use, &source)
 				if errs := source.Validate(); len(errs) > 0 {
 					t.Fatal(errs)
@@ -108,7 +109,7 @@ func TestChannels(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for i, m := range some(t, open(t, in), 3) {
+				for i, m := range drive.Some(t, drive.Opened(t, in), 3) {
 					if got := conform.Text(t, m.Body); got != fmt.Sprint(i+1) {
 						t.Errorf("%s: message %d is %s", g, i, got)
 					}
@@ -130,13 +131,13 @@ func TestATopicThatNobodyReads(t *testing.T) {
 	if err := c.Topology(use).Ensure(t.Context(), f.env); err != nil {
 		t.Fatal(err)
 	}
-	sink := SinkConfig{Format: jsonFormat(t)}
+	sink := SinkConfig{Format: drive.JSON(t)}
 	c.FillSink(use, &sink)
 	out, err := newSink(sink, f.env)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := open(t, out).Write(t.Context(), conform.Batch("1")); err != nil {
+	if err := drive.Opened(t, out).Write(t.Context(), conform.Batch("1")); err != nil {
 		t.Error(err)
 	}
 }
@@ -166,5 +167,5 @@ func TestWhatIsThereOtherwise(t *testing.T) {
 	away := on(t, nil, "127.0.0.1:1")
 	source.Connection = away.ref
 	_, err := source.Describe(context.Background(), away.env)
-	code(t, err, penstock.Unavailable)
+	drive.Code(t, err, penstock.Unavailable)
 }

@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -87,7 +88,7 @@ func TestSinkConforms(t *testing.T) {
 }
 
 // refusing is a priority that only the body "refused" has, and that is none.
-var refusing = penstock.Template{Source: "priority", Program: program(func(f *penstock.Frame) penstock.Value {
+var refusing = penstock.Template{Source: "priority", Program: drive.Program(func(f *penstock.Frame) penstock.Value {
 	if strings.Contains(string(f.Msg.Body.Original()), `"refused"`) {
 		return penstock.StringValue("none")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -56,6 +57,7 @@ func FuzzURL(f *testing.F) {
 }
 
 func TestWhereItConnects(t *testing.T) {
+	env, _ := drive.Env(t, "flow/step")
 	for _, c := range []struct {
 		config ConnectionConfig
 		want   string
@@ -67,7 +69,7 @@ func TestWhereItConnects(t *testing.T) {
 		{ConnectionConfig{Hosts: []penstock.Template{text("a"), text("b:1"), text("::1")}}, "a:5672,b:1,[::1]:5672 / false"},
 		{ConnectionConfig{Hosts: []penstock.Template{text("a")}, TLS: TLS{Mode: "verify"}}, "a:5671 / true"},
 	} {
-		l, err := newLink(&c.config, "test", environment(t))
+		l, err := newLink(&c.config, "test", env)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +89,8 @@ func TestWhereItConnects(t *testing.T) {
 func connects(t *testing.T, c *ConnectionConfig) error {
 	t.Helper()
 	c.Heartbeat, c.ConnectTimeout = penstock.Duration(10*time.Second), penstock.Duration(10*time.Second)
-	l, err := newLink(c, "test", environment(t))
+	env, _ := drive.Env(t, "flow/step")
+	l, err := newLink(c, "test", env)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +140,7 @@ func TestLoggingIn(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := connects(t, &c.config)
-			code(t, err, c.want, c.words)
+			drive.Code(t, err, c.want, c.words)
 			if err != nil && strings.Contains(err.Error(), "one") && strings.Contains(err.Error(), "\"one\"") {
 				t.Error("the error holds the password: ", err)
 			}
@@ -149,13 +152,13 @@ func TestLoggingIn(t *testing.T) {
 		q := f.declare(t, typeClassic, nil)
 		weak := on(t, server, server.Address())
 		weak.config.User, weak.config.Password, weak.config.Patience = text("weak"), penstock.NewSecret("weak"), 1
-		code(t, weak.source(t, q, SourceConfig{}).Open(t.Context()), penstock.Forbidden, "set_permissions")
+		drive.Code(t, weak.source(t, q, SourceConfig{}).Open(t.Context()), penstock.Forbidden, "set_permissions")
 		out := weak.sink(t, SinkConfig{Queue: text(q)})
 		if err := out.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		code(t, batchError(t, out.Write(t.Context(), conform.Batch("1", "2")))[1], penstock.Forbidden, "set_permissions")
-		closed(t, out)
+		drive.Code(t, drive.BatchErrors(t, out.Write(t.Context(), conform.Batch("1", "2")))[1], penstock.Forbidden, "set_permissions")
+		drive.Closed(t, out)
 	})
 
 	// What changes while it runs.
@@ -166,16 +169,16 @@ func TestLoggingIn(t *testing.T) {
 	f.config.User, f.config.Password, f.config.Patience = text("shop"), penstock.EmptySecret(), 1
 	f.config.Password.Bind(values, "password")
 	q := f.declare(t, typeClassic, nil)
-	in, out := open(t, f.source(t, q, SourceConfig{})), open(t, f.sink(t, SinkConfig{Queue: text(q)}))
+	in, out := drive.Opened(t, f.source(t, q, SourceConfig{})), drive.Opened(t, f.sink(t, SinkConfig{Queue: text(q)}))
 	server.Control(t, "change_password", "shop", "two")
 	if err := out.Write(t.Context(), conform.Batch("1")); err != nil {
 		t.Error("a connection that is open goes on: ", err)
 	}
 	proxy.Cut()
-	code(t, batchError(t, out.Write(t.Context(), conform.Batch("2")))[0], penstock.Unauthenticated, "check user and password")
+	drive.Code(t, drive.BatchErrors(t, out.Write(t.Context(), conform.Batch("2")))[0], penstock.Unauthenticated, "check user and password")
 	if err := in.Read(t.Context(), new(penstock.Batch)); err == nil || errors.Is(err, penstock.ErrDisconnected) {
 		err = in.Open(t.Context())
-		code(t, err, penstock.Unauthenticated, "check user and password")
+		drive.Code(t, err, penstock.Unauthenticated, "check user and password")
 		if errors.Is(err, penstock.ErrDisconnected) {
 			t.Error("the flow would try for ever: ", err)
 		}
@@ -184,12 +187,12 @@ func TestLoggingIn(t *testing.T) {
 	if err := errors.Join(in.Open(t.Context()), out.Write(t.Context(), conform.Batch("3"))); err != nil {
 		t.Error("the password was changed, and is not used: ", err)
 	}
-	some(t, in, 1)
+	drive.Some(t, in, 1)
 
 	server.Certify(t, time.Now().Add(-time.Minute))
-	code(t, connects(t, &ConnectionConfig{URL: secure, TLS: TLS{CA: ca}}), penstock.Unavailable, "has expired")
+	drive.Code(t, connects(t, &ConnectionConfig{URL: secure, TLS: TLS{CA: ca}}), penstock.Unavailable, "has expired")
 
 	server.Control(t, "delete_user", "shop") // which ends its connections
 	err := out.Write(t.Context(), conform.Batch("4"))
-	code(t, batchError(t, err)[0], penstock.Unauthenticated)
+	drive.Code(t, drive.BatchErrors(t, err)[0], penstock.Unauthenticated)
 }

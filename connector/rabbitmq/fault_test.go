@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -94,7 +95,7 @@ func (f *fixture) copies(t *testing.T, kind string, n int, trouble func(c *copie
 		payloads = append(payloads, strconv.Itoa(i))
 	}
 	direct.put(t, from, payloads...)
-	c := &copier{t: t, in: open(t, f.source(t, from, SourceConfig{Prefetch: 200})), out: open(t, f.sink(t, SinkConfig{Queue: text(to)}))}
+	c := &copier{t: t, in: drive.Opened(t, f.source(t, from, SourceConfig{Prefetch: 200})), out: drive.Opened(t, f.sink(t, SinkConfig{Queue: text(to)}))}
 	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	done := make(chan struct{})
@@ -240,7 +241,7 @@ func TestAConfirmationIsLost(t *testing.T) {
 	proxy := service.NewProxy(t, server.Address())
 	f := on(t, server, address(proxy))
 	q := f.declare(t, typeClassic, nil)
-	out := open(t, f.sink(t, SinkConfig{Queue: text(q)}))
+	out := drive.Opened(t, f.sink(t, SinkConfig{Queue: text(q)}))
 	if err := out.Write(t.Context(), conform.Batch("0")); err != nil {
 		t.Fatal(err)
 	}
@@ -265,14 +266,14 @@ func TestPatience(t *testing.T) {
 	f := on(t, server, address(proxy))
 	f.config.Patience = penstock.Duration(200 * time.Millisecond)
 	q := f.declare(t, typeClassic, nil)
-	out := open(t, f.sink(t, SinkConfig{Queue: text(q)}))
+	out := drive.Opened(t, f.sink(t, SinkConfig{Queue: text(q)}))
 	proxy.Refuse(true)
 	proxy.Cut()
-	code(t, batchError(t, out.Write(t.Context(), conform.Batch("0")))[0], penstock.Unavailable)
+	drive.Code(t, drive.BatchErrors(t, out.Write(t.Context(), conform.Batch("0")))[0], penstock.Unavailable)
 	f.config.Patience = penstock.Duration(time.Hour)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	code(t, batchError(t, out.Write(ctx, conform.Batch("1")))[0], penstock.Timeout)
+	drive.Code(t, drive.BatchErrors(t, out.Write(ctx, conform.Batch("1")))[0], penstock.Timeout)
 	proxy.Refuse(false)
 	if err := out.Write(t.Context(), conform.Batch("2")); err != nil {
 		t.Error(err)
@@ -285,8 +286,8 @@ func TestPatience(t *testing.T) {
 // TestNobodyIsThere at the first start.
 func TestNobodyIsThere(t *testing.T) {
 	f := on(t, nil, "127.0.0.1:1")
-	code(t, f.source(t, "q", SourceConfig{}).Open(t.Context()), penstock.Unavailable, "see that the server runs")
-	code(t, f.sink(t, SinkConfig{Queue: text("q")}).Open(t.Context()), penstock.Unavailable, "see that the server runs")
+	drive.Code(t, f.source(t, "q", SourceConfig{}).Open(t.Context()), penstock.Unavailable, "see that the server runs")
+	drive.Code(t, f.sink(t, SinkConfig{Queue: text("q")}).Open(t.Context()), penstock.Unavailable, "see that the server runs")
 	if err := f.source(t, "q", SourceConfig{}).Open(t.Context()); errors.Is(err, penstock.ErrDisconnected) {
 		t.Error("a run that can't start says so")
 	}
@@ -311,6 +312,6 @@ func TestWhatIsMissingOrOtherwise(t *testing.T) {
 		{f.source(t, classic, SourceConfig{Stream: &StreamConfig{}}), penstock.Config, "is no stream"},
 	} {
 		err := c.open.Open(t.Context())
-		code(t, err, c.want, c.words)
+		drive.Code(t, err, c.want, c.words)
 	}
 }

@@ -1,13 +1,8 @@
 package rabbitmq
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,7 +10,7 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/codec/json"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -37,49 +32,13 @@ func unique(t testing.TB) string {
 
 func text(s string) penstock.Template { return penstock.Template{Source: s} }
 
-func jsonFormat(t testing.TB) penstock.Format {
-	t.Helper()
-	c, err := json.New(json.Config{}, penstock.CodecOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return penstock.Format{Name: "json", Config: &json.Config{}, Codec: c}
-}
-
 // on makes a fixture of a server at an address: its own, or that of a proxy before it.
 func on(t testing.TB, server *service.RabbitMQServer, address string) *fixture {
 	t.Helper()
 	c := &ConnectionConfig{URL: text("amqp://" + address), Heartbeat: penstock.Duration(10 * time.Second), ConnectTimeout: penstock.Duration(10 * time.Second), Patience: penstock.Duration(time.Minute)}
 	f := &fixture{server: server, config: c, ref: penstock.ConnectionRef{Name: "test", Config: c}}
-	f.env = environment(t)
+	f.env, _ = drive.Env(t, "flow/step")
 	return f
-}
-
-// environment is an Env whose shared values are closed at the end of the test.
-func environment(t testing.TB) penstock.Env {
-	clock := penstock.SystemClock{}
-	var mu sync.Mutex
-	shared := map[string]any{}
-	t.Cleanup(func() {
-		for _, v := range shared {
-			if err := v.(io.Closer).Close(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	return penstock.Env{Name: "flow/step", Logger: slog.New(slog.DiscardHandler), Clock: clock, Runtime: &penstock.Runtime{Clock: clock}, Concurrency: 1, Ordered: true,
-		Shared: func(key string, build func() (any, error)) (any, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if v, ok := shared[key]; ok {
-				return v, nil
-			}
-			v, err := build()
-			if err == nil {
-				shared[key] = v
-			}
-			return v, err
-		}}
 }
 
 // onServer makes a fixture on the server that the package's tests share.
@@ -188,7 +147,7 @@ func payloads(ds []amqp.Delivery) (out []string) {
 // source makes a source of a queue, not opened.
 func (f *fixture) source(t testing.TB, queue string, c SourceConfig) penstock.Source {
 	t.Helper()
-	c.Connection, c.Queue, c.Format = f.ref, text(queue), jsonFormat(t)
+	c.Connection, c.Queue, c.Format = f.ref, text(queue), drive.JSON(t)
 	if c.Prefetch == 0 {
 		c.Prefetch = 5000
 	}
@@ -202,7 +161,7 @@ func (f *fixture) source(t testing.TB, queue string, c SourceConfig) penstock.So
 // sink makes a sink, not opened.
 func (f *fixture) sink(t testing.TB, c SinkConfig) penstock.Sink {
 	t.Helper()
-	c.Connection, c.Format = f.ref, jsonFormat(t)
+	c.Connection, c.Format = f.ref, drive.JSON(t)
 	s, err := newSink(c, f.env)
 	if err != nil {
 		t.Fatal(err)
@@ -210,55 +169,8 @@ func (f *fixture) sink(t testing.TB, c SinkConfig) penstock.Sink {
 	return s
 }
 
-// open opens, and closes at the end.
-func open[T interface {
-	Open(context.Context) error
-	Close(context.Context) error
-}](t testing.TB, v T) T {
-	t.Helper()
-	if err := v.Open(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := v.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return v
-}
-
-// code checks the code of an error, and words in it.
-func code(t testing.TB, err error, want penstock.Code, words ...string) {
-	t.Helper()
-	if penstock.CodeOf(err) != want {
-		t.Errorf("the error is %q, want %q: %v", penstock.CodeOf(err), want, err)
-		return
-	}
-	for _, w := range words {
-		if err != nil && !strings.Contains(err.Error(), w) {
-			t.Errorf("%q does not say %q", err, w)
-		}
-	}
-}
-
-// batchError gives the errors of a *BatchError by index.
-func batchError(t testing.TB, err error) map[int]error {
-	t.Helper()
-	var each *penstock.BatchError
-	if !errors.As(err, &each) {
-		t.Fatalf("%v is no *BatchError", err)
-	}
-	return each.Errs
-}
-
 // address is where a proxy listens.
 func address(p *service.Proxy) string { return fmt.Sprintf("127.0.0.1:%d", p.Port()) }
-
-// program is a Program that a test writes.
-type program func(f *penstock.Frame) penstock.Value
-
-// Eval implements penstock.Program.
-func (p program) Eval(f *penstock.Frame) penstock.Value { return p(f) }
 
 // settled waits until the server would find its quorum queues again after it was killed. RabbitMQ 3.10 writes down which they are three minutes after they
 // were made (dets, auto_save), and forgets one with all that was confirmed if it is killed before

@@ -8,11 +8,12 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 )
 
 // TestReturnsOfAClosedChannel: where the channel is closed behind what came back, looking for more comes to an end, and what came back has failed.
 func TestReturnsOfAClosedChannel(t *testing.T) {
-	s := &sink{config: SinkConfig{Format: jsonFormat(t), RoutingKey: text("nowhere")}}
+	s := &sink{config: SinkConfig{Format: drive.JSON(t), RoutingKey: text("nowhere")}}
 	b := conform.Batch(`{"n":1}`, `{"n":2}`)
 	s.fates = []error{nil, nil}
 	key, p, err := s.letter(b, b.Msgs[1])

@@ -14,11 +14,12 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 )
 
 // value is a template that gives a field of the body, absent where it is not there.
 func value(name string) penstock.Template {
-	return penstock.Template{Source: "${body." + name + "}", Program: program(func(f *penstock.Frame) penstock.Value {
+	return penstock.Template{Source: "${body." + name + "}", Program: drive.Program(func(f *penstock.Frame) penstock.Value {
 		d := f.Msg.Body
 		if err := d.Parse(jsonview.Limits{}); err != nil {
 			return penstock.ErrorValue(err)
@@ -54,7 +55,7 @@ func TestWhatIsPublished(t *testing.T) {
 	f := onServer(t)
 	ex := f.exchange(t, "topic")
 	q := f.bind(t, typeClassic, ex, "order.#", nil)
-	s := open(t, f.sink(t, SinkConfig{Exchange: text(ex), RoutingKey: value("route"), Priority: value("prio"), Expiration: text("90s"), Type: text("order"),
+	s := drive.Opened(t, f.sink(t, SinkConfig{Exchange: text(ex), RoutingKey: value("route"), Priority: value("prio"), Expiration: text("90s"), Type: text("order"),
 		Headers: map[string]penstock.Template{"shop": text("7"), "n": value("n"), "gone": value("nothing")}}))
 	b := conform.Batch(`{"route":"order.de","prio":3,"n":12}`, `{"route":"order.fr.paris","n":true}`)
 	m := b.Msgs[0]
@@ -103,11 +104,11 @@ func TestWhatComesBackIsWhatWasSent(t *testing.T) {
 	for name, v := range meta {
 		m.Meta.Set(name, v)
 	}
-	if err := open(t, f.sink(t, SinkConfig{Queue: text(q)})).Write(t.Context(), b); err != nil {
+	if err := drive.Opened(t, f.sink(t, SinkConfig{Queue: text(q)})).Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
 	var back penstock.Batch
-	if err := open(t, f.source(t, q, SourceConfig{})).Read(t.Context(), &back); err != nil {
+	if err := drive.Opened(t, f.source(t, q, SourceConfig{})).Read(t.Context(), &back); err != nil {
 		t.Fatal(err)
 	}
 	got := back.Msgs[0]
@@ -132,17 +133,17 @@ func TestUnroutable(t *testing.T) {
 	ex := f.exchange(t, "direct")
 	q := f.bind(t, typeClassic, ex, "here", nil)
 	bodies := []string{`{"route":"here","n":1}`, `{"route":"nowhere","n":2}`, `{"route":"here","n":3}`, `{"route":"nowhere","n":2}`, `{"route":"here","n":4}`}
-	s := open(t, f.sink(t, SinkConfig{Exchange: text(ex), RoutingKey: value("route")}))
-	errs := batchError(t, s.Write(t.Context(), conform.Batch(bodies...)))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Exchange: text(ex), RoutingKey: value("route")}))
+	errs := drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(bodies...)))
 	if len(errs) != 2 || errs[1] == nil || errs[3] == nil {
 		t.Fatal(errs)
 	}
-	code(t, errs[1], penstock.NotFound, "nowhere", "bind a queue")
+	drive.Code(t, errs[1], penstock.NotFound, "nowhere", "bind a queue")
 	if got := payloads(f.drain(t, q)); len(got) != 3 {
 		t.Error(got)
 	}
 	no := false
-	if err := open(t, f.sink(t, SinkConfig{Exchange: text(ex), RoutingKey: value("route"), Mandatory: &no})).Write(t.Context(), conform.Batch(bodies...)); err != nil {
+	if err := drive.Opened(t, f.sink(t, SinkConfig{Exchange: text(ex), RoutingKey: value("route"), Mandatory: &no})).Write(t.Context(), conform.Batch(bodies...)); err != nil {
 		t.Error(err)
 	}
 }
@@ -150,7 +151,7 @@ func TestUnroutable(t *testing.T) {
 // TestAFullQueue: what it refuses may be tried again, and with it what stands behind it with the same key.
 // TestTheConnectionEndsBehindTheLastConfirmation: everything is written, and there is nobody left who would give anything back.
 func TestTheConnectionEndsBehindTheLastConfirmation(t *testing.T) {
-	s := &sink{config: SinkConfig{Format: jsonFormat(t)}, queue: "q", fates: []error{nil, nil}, env: penstock.Env{}}
+	s := &sink{config: SinkConfig{Format: drive.JSON(t)}, queue: "q", fates: []error{nil, nil}, env: penstock.Env{}}
 	b := conform.Batch("1", "2")
 	_, gone, err := s.letter(b, b.Msgs[1])
 	if err != nil {
@@ -170,18 +171,18 @@ func TestAFullQueue(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			f := onServer(t)
 			q := f.declare(t, kind, amqp.Table{"x-max-length": int64(2), "x-overflow": rejectPublish})
-			s := open(t, f.sink(t, SinkConfig{Queue: text(q)}))
+			s := drive.Opened(t, f.sink(t, SinkConfig{Queue: text(q)}))
 			// A queue takes a few more than it should.
 			var refused map[int]error
 			sent := 0
 			for i := 0; i < 50 && refused == nil; i++ {
 				if err := s.Write(t.Context(), conform.Batch(fmt.Sprint(i))); err != nil {
-					refused = batchError(t, err)
+					refused = drive.BatchErrors(t, err)
 				} else {
 					sent++
 				}
 			}
-			code(t, refused[0], penstock.Limited, "full")
+			drive.Code(t, refused[0], penstock.Limited, "full")
 			if err := s.Write(t.Context(), conform.Batch("100")); err == nil {
 				t.Error("the queue is full, and took a message")
 			}
@@ -200,23 +201,23 @@ func TestAPoisonedMessageFailsAlone(t *testing.T) {
 	f := onServer(t)
 	ex := f.exchange(t, "fanout")
 	q := f.bind(t, typeClassic, ex, "", nil)
-	s := open(t, f.sink(t, SinkConfig{Exchange: text(ex)}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Exchange: text(ex)}))
 	b := conform.Batch(`{"n":0}`, `{"n":1}`, `{"n":2}`, `{"n":3}`, `{"n":4}`)
 	b.Msgs[1].Meta.Set("cc", penstock.StringValue("x"))                           // fine
 	b.Msgs[2].Meta.Set("BCC", penstock.StringValue("x"))                          // lowered: fine
 	b.Msgs[3].Meta.Set("big", penstock.StringValue(strings.Repeat("x", 200<<10))) // does not fit into a frame
-	errs := batchError(t, s.Write(t.Context(), b))
+	errs := drive.BatchErrors(t, s.Write(t.Context(), b))
 	if len(errs) != 1 {
 		t.Fatal(errs)
 	}
-	code(t, errs[3], penstock.TooLarge, "headers")
+	drive.Code(t, errs[3], penstock.TooLarge, "headers")
 	// The headers CC and BCC must be lists (RabbitMQ: sender-selected distribution): the server closes the channel for any other.
-	poison := open(t, f.sink(t, SinkConfig{Exchange: text(ex), Headers: map[string]penstock.Template{"CC": value("cc")}}))
-	errs = batchError(t, poison.Write(t.Context(), conform.Batch(`{"n":5}`, `{"n":6,"cc":"x"}`, `{"n":7}`)))
+	poison := drive.Opened(t, f.sink(t, SinkConfig{Exchange: text(ex), Headers: map[string]penstock.Template{"CC": value("cc")}}))
+	errs = drive.BatchErrors(t, poison.Write(t.Context(), conform.Batch(`{"n":5}`, `{"n":6,"cc":"x"}`, `{"n":7}`)))
 	if len(errs) != 1 || errs[1] == nil {
 		t.Fatal(errs)
 	}
-	code(t, errs[1], penstock.Config, "CC")
+	drive.Code(t, errs[1], penstock.Config, "CC")
 	got := payloads(f.drain(t, q))
 	slices.Sort(got)
 	if got = slices.Compact(got); len(got) != 6 { // what was on its way when the channel was closed may be there twice
@@ -227,7 +228,7 @@ func TestAPoisonedMessageFailsAlone(t *testing.T) {
 func TestLargeMessages(t *testing.T) {
 	f := onServer(t)
 	q := f.declare(t, typeClassic, nil)
-	s := open(t, f.sink(t, SinkConfig{Queue: text(q)}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Queue: text(q)}))
 	var bodies []string
 	for i := range 12 {
 		bodies = append(bodies, fmt.Sprintf(`{"n":%d,"x":"%s"}`, i, strings.Repeat("x", 1<<20)))
@@ -235,12 +236,12 @@ func TestLargeMessages(t *testing.T) {
 	if err := s.Write(t.Context(), conform.Batch(bodies...)); err != nil {
 		t.Fatal(err)
 	}
-	in := open(t, f.source(t, q, SourceConfig{MaxRecord: 1 << 20}))
+	in := drive.Opened(t, f.source(t, q, SourceConfig{MaxRecord: 1 << 20}))
 	if err := in.Close(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	read := func(c SourceConfig) (out []string, failed int) {
-		in := open(t, f.source(t, q, c))
+		in := drive.Opened(t, f.source(t, q, c))
 		for len(out)+failed < len(bodies) {
 			var b penstock.Batch
 			if err := in.Read(t.Context(), &b); err != nil {
@@ -248,7 +249,7 @@ func TestLargeMessages(t *testing.T) {
 			}
 			for i, m := range b.Msgs {
 				if err := b.Err(i); err != nil {
-					code(t, err, penstock.TooLarge, "maxRecord")
+					drive.Code(t, err, penstock.TooLarge, "maxRecord")
 					failed++
 				} else {
 					out = append(out, conform.Text(t, m.Body))

@@ -1,7 +1,6 @@
 package rabbitmq
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,46 +11,8 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 )
-
-// next reads one batch.
-func next(t testing.TB, s penstock.Source) *penstock.Batch {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	b := new(penstock.Batch)
-	if err := s.Read(ctx, b); err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// some reads so many messages.
-func some(t testing.TB, s penstock.Source, n int) (out []*penstock.Message) {
-	t.Helper()
-	for len(out) < n {
-		out = append(out, next(t, s).Msgs...)
-	}
-	return out
-}
-
-func settle(t testing.TB, s penstock.Source, ms ...*penstock.Message) {
-	t.Helper()
-	var o []penstock.Outcome
-	for _, m := range ms {
-		o = append(o, penstock.Outcome{Pos: m.Pos})
-	}
-	if err := s.Settle(t.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func closed(t testing.TB, s interface{ Close(context.Context) error }) {
-	t.Helper()
-	if err := s.Close(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // left is what a queue holds, in the end: what was not acknowledged comes back when the channel is closed, which the server sees in its own time.
 func (f *fixture) left(t testing.TB, queue string, want int) {
@@ -86,25 +47,25 @@ func TestWhatIsNotSettledComesAgain(t *testing.T) {
 				f := onServer(t)
 				q := f.declare(t, kind, nil)
 				f.put(t, q, "0", "1", "2", "3", "4", "5")
-				s := open(t, f.source(t, q, SourceConfig{Mode: mode, Every: 1}))
-				ms := some(t, s, 6)
-				settle(t, s, ms[4], ms[0], ms[1])
+				s := drive.Opened(t, f.source(t, q, SourceConfig{Mode: mode, Every: 1}))
+				ms := drive.Some(t, s, 6)
+				drive.Settle(t, s, ms[4], ms[0], ms[1])
 				if err := s.Settle(t.Context(), []penstock.Outcome{{Pos: ms[2].Pos, Err: errors.New("the run stops")}}); err != nil {
 					t.Fatal(err)
 				}
-				closed(t, s)
+				drive.Closed(t, s)
 				f.left(t, q, 3)
-				s = open(t, f.source(t, q, SourceConfig{}))
-				for i, m := range some(t, s, 3) {
+				s = drive.Opened(t, f.source(t, q, SourceConfig{}))
+				for i, m := range drive.Some(t, s, 3) {
 					if got, want := conform.Text(t, m.Body), []string{"2", "3", "5"}[i]; got != want || !m.Meta.Get("redelivered").Bool() {
 						t.Errorf("%s, redelivered %v; want %s", got, m.Meta.Get("redelivered"), want)
 					}
 					if n := m.Meta.Get("x-delivery-count"); kind == typeQuorum && n.Int() != 1 {
 						t.Errorf("it counts as delivered %v times before", n)
 					}
-					settle(t, s, m)
+					drive.Settle(t, s, m)
 				}
-				closed(t, s)
+				drive.Closed(t, s)
 				f.left(t, q, 0)
 			})
 		}
@@ -116,15 +77,15 @@ func TestSettlingAfterTheChannelWasLost(t *testing.T) {
 	f := onServer(t)
 	q := f.declare(t, typeClassic, nil)
 	f.put(t, q, "0", "1", "2")
-	s := open(t, f.source(t, q, SourceConfig{}))
-	old := some(t, s, 3)
+	s := drive.Opened(t, f.source(t, q, SourceConfig{}))
+	old := drive.Some(t, s, 3)
 	if err := s.Open(t.Context()); err != nil { // as after ErrDisconnected
 		t.Fatal(err)
 	}
-	again := some(t, s, 3)
-	settle(t, s, old...)
-	settle(t, s, again[0])
-	closed(t, s)
+	again := drive.Some(t, s, 3)
+	drive.Settle(t, s, old...)
+	drive.Settle(t, s, again[0])
+	drive.Closed(t, s)
 	f.left(t, q, 2)
 }
 
@@ -132,14 +93,14 @@ func TestPrefetchHoldsTheServerBack(t *testing.T) {
 	f := onServer(t)
 	q := f.declare(t, typeQuorum, nil)
 	f.put(t, q, strings.Split(strings.Repeat("1 ", 100)+"1", " ")...)
-	s := open(t, f.source(t, q, SourceConfig{Prefetch: 10}))
-	ms := some(t, s, 10)
+	s := drive.Opened(t, f.source(t, q, SourceConfig{Prefetch: 10}))
+	ms := drive.Some(t, s, 10)
 	ch := f.channel(t)
 	if info, err := ch.QueueDeclarePassive(q, true, false, false, false, nil); err != nil || info.Messages != 91 {
 		t.Errorf("%d messages are left in the queue, %v", info.Messages, err)
 	}
-	settle(t, s, ms[:4]...)
-	if ms = some(t, s, 4); len(ms) != 4 {
+	drive.Settle(t, s, ms[:4]...)
+	if ms = drive.Some(t, s, 4); len(ms) != 4 {
 		t.Errorf("%d came for 4 that were settled", len(ms))
 	}
 }
@@ -148,7 +109,7 @@ func TestWhatCannotBeReadFailsAlone(t *testing.T) {
 	f := onServer(t)
 	q := f.declare(t, typeClassic, nil)
 	f.put(t, q, `{"a":1}`, `{"a":`, "\xff\xfe", "", `{"a":2}`)
-	ms := some(t, open(t, f.source(t, q, SourceConfig{})), 5)
+	ms := drive.Some(t, drive.Opened(t, f.source(t, q, SourceConfig{})), 5)
 	for i, want := range []string{`{"a":1}`, "", "", "null", `{"a":2}`} {
 		if want == "" {
 			continue // it fails where it is read: see the engine
@@ -170,22 +131,22 @@ func TestTheQueuesOwnDeadLetters(t *testing.T) {
 			dead := f.declare(t, typeClassic, nil)
 			q := f.declare(t, typeQuorum, amqp.Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
 			f.put(t, q, "0", "1", "2", "3")
-			s := open(t, f.source(t, q, SourceConfig{Dead: c.dead}))
+			s := drive.Opened(t, f.source(t, q, SourceConfig{Dead: c.dead}))
 			var o []penstock.Outcome
-			for i, m := range some(t, s, 4) {
+			for i, m := range drive.Some(t, s, 4) {
 				o = append(o, penstock.Outcome{Pos: m.Pos, Dead: i%2 == 1})
 			}
 			if err := s.Settle(t.Context(), o); err != nil {
 				t.Fatal(err)
 			}
-			closed(t, s)
+			drive.Closed(t, s)
 			f.left(t, q, 0)
 			f.left(t, dead, c.want)
-			s = open(t, f.source(t, dead, SourceConfig{}))
+			s = drive.Opened(t, f.source(t, dead, SourceConfig{}))
 			if c.want == 0 {
 				return
 			}
-			for i, m := range some(t, s, c.want) {
+			for i, m := range drive.Some(t, s, c.want) {
 				death := m.Meta.Get("x-death").String()
 				if got := conform.Text(t, m.Body); got != fmt.Sprint(2*i+1) || !strings.Contains(death, `"reason":"rejected"`) || !strings.Contains(death, q) {
 					t.Errorf("%s, x-death %s", got, death)
@@ -198,24 +159,24 @@ func TestTheQueuesOwnDeadLetters(t *testing.T) {
 func TestExclusive(t *testing.T) {
 	f, other := onServer(t), onServer(t)
 	q := f.declare(t, typeClassic, nil)
-	s := open(t, f.source(t, q, SourceConfig{Exclusive: true}))
+	s := drive.Opened(t, f.source(t, q, SourceConfig{Exclusive: true}))
 	err := other.source(t, q, SourceConfig{}).Open(t.Context())
-	code(t, err, penstock.Conflict, "singleActiveConsumer")
-	closed(t, s)
+	drive.Code(t, err, penstock.Conflict, "singleActiveConsumer")
+	drive.Closed(t, s)
 	f.left(t, q, 0)
-	open(t, other.source(t, q, SourceConfig{}))
+	drive.Opened(t, other.source(t, q, SourceConfig{}))
 }
 
 func TestPriorityOfConsumers(t *testing.T) {
 	f := onServer(t)
 	q := f.declare(t, typeClassic, nil)
-	low := open(t, f.source(t, q, SourceConfig{}))
-	high := open(t, f.source(t, q, SourceConfig{Priority: 5, Prefetch: 3}))
+	low := drive.Opened(t, f.source(t, q, SourceConfig{}))
+	high := drive.Opened(t, f.source(t, q, SourceConfig{Priority: 5, Prefetch: 3}))
 	f.put(t, q, "0", "1", "2", "3", "4")
-	if got := some(t, high, 3); len(got) != 3 {
+	if got := drive.Some(t, high, 3); len(got) != 3 {
 		t.Error(len(got))
 	}
-	if got := some(t, low, 2); conform.Text(t, got[0].Body) != "3" {
+	if got := drive.Some(t, low, 2); conform.Text(t, got[0].Body) != "3" {
 		t.Error(len(got))
 	}
 }
@@ -225,13 +186,13 @@ func TestSingleActiveConsumer(t *testing.T) {
 	f := onServer(t)
 	c := SourceConfig{Declare: &QueueConfig{SingleActiveConsumer: true}}
 	q := unique(t)
-	first, second := open(t, f.source(t, q, c)), open(t, f.source(t, q, c))
+	first, second := drive.Opened(t, f.source(t, q, c)), drive.Opened(t, f.source(t, q, c))
 	t.Cleanup(func() { _, _ = f.channel(t).QueueDelete(q, false, false, false) })
 	f.put(t, q, "0", "1", "2")
-	ms := some(t, first, 3)
-	settle(t, first, ms[0])
-	closed(t, first)
-	if got := some(t, second, 2); conform.Text(t, got[0].Body) != "1" || conform.Text(t, got[1].Body) != "2" {
+	ms := drive.Some(t, first, 3)
+	drive.Settle(t, first, ms[0])
+	drive.Closed(t, first)
+	if got := drive.Some(t, second, 2); conform.Text(t, got[0].Body) != "1" || conform.Text(t, got[1].Body) != "2" {
 		t.Error("the second has not taken over where the first was")
 	}
 }
@@ -247,8 +208,8 @@ func TestTheServerEndsTheReading(t *testing.T) {
 			if kind == typeStream {
 				c.Stream = &StreamConfig{}
 			}
-			s := open(t, f.source(t, q, c))
-			some(t, s, 1)
+			s := drive.Opened(t, f.source(t, q, c))
+			drive.Some(t, s, 1)
 			ch := f.channel(t)
 			if _, err := ch.QueueDelete(q, false, false, false); err != nil {
 				t.Fatal(err)
@@ -257,7 +218,7 @@ func TestTheServerEndsTheReading(t *testing.T) {
 			if !errors.Is(err, penstock.ErrDisconnected) {
 				t.Fatalf("Read: %v", err)
 			}
-			code(t, s.Open(t.Context()), penstock.NotFound, q, "declare")
+			drive.Code(t, s.Open(t.Context()), penstock.NotFound, q, "declare")
 			if _, err := ch.QueueDeclare(q, true, false, false, false, amqp.Table{"x-queue-type": kind}); err != nil {
 				t.Fatal(err)
 			}
@@ -274,24 +235,24 @@ func TestWhereAStreamBegins(t *testing.T) {
 	f.put(t, q, "0", "1", "2")
 	f.put(t, q, "3")
 	for offset, want := range map[string]string{"": "0", "first": "0", "1": "1", "3": "3", "1h": "0", "2020-01-01T00:00:00Z": "0"} {
-		s := open(t, f.source(t, q, SourceConfig{Stream: &StreamConfig{Offset: text(offset)}}))
-		m := some(t, s, 1)[0]
+		s := drive.Opened(t, f.source(t, q, SourceConfig{Stream: &StreamConfig{Offset: text(offset)}}))
+		m := drive.Some(t, s, 1)[0]
 		if got := conform.Text(t, m.Body); got != want || fmt.Sprint(m.Pos.Offset) != want || m.Pos.Stream != q {
 			t.Errorf("%q: the first is %s, at %d", offset, got, m.Pos.Offset)
 		}
 	}
-	s := open(t, f.source(t, q, SourceConfig{Stream: &StreamConfig{Offset: text("next")}}))
+	s := drive.Opened(t, f.source(t, q, SourceConfig{Stream: &StreamConfig{Offset: text("next")}}))
 	f.put(t, q, "4")
-	if got := conform.Text(t, some(t, s, 1)[0].Body); got != "4" {
+	if got := conform.Text(t, drive.Some(t, s, 1)[0].Body); got != "4" {
 		t.Errorf("next: %s", got)
 	}
 	for _, bad := range []string{"-1", "soon", "-5m"} {
-		c := SourceConfig{Connection: f.ref, Queue: text(q), Format: jsonFormat(t), Stream: &StreamConfig{Offset: text(bad)}}
+		c := SourceConfig{Connection: f.ref, Queue: text(q), Format: drive.JSON(t), Stream: &StreamConfig{Offset: text(bad)}}
 		if len(c.Validate()) != 1 {
 			t.Errorf("offset %q is not refused at check", bad)
 		}
 		_, err := newSource(c, f.env)
-		code(t, err, penstock.Config, "none of first")
+		drive.Code(t, err, penstock.Config, "none of first")
 	}
 }
 
@@ -304,11 +265,11 @@ func TestAStreamNeedsSettling(t *testing.T) {
 		all = append(all, fmt.Sprint(i))
 	}
 	f.put(t, q, all...)
-	s := open(t, f.source(t, q, SourceConfig{Stream: &StreamConfig{}, Prefetch: 20}))
+	s := drive.Opened(t, f.source(t, q, SourceConfig{Stream: &StreamConfig{}, Prefetch: 20}))
 	for n := 0; n < 500; {
-		ms := next(t, s).Msgs
+		ms := drive.Next(t, s).Msgs
 		n += len(ms)
-		settle(t, s, ms[len(ms)-1]) // it speaks for those before it
+		drive.Settle(t, s, ms[len(ms)-1]) // it speaks for those before it
 	}
 }
 

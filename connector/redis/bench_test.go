@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -21,17 +22,17 @@ func BenchmarkRead(b *testing.B) {
 			if what == "list" {
 				to, from = SinkConfig{List: text(key)}, SourceConfig{List: text(key)}
 			}
-			out := opened(b, f.sink(b, to))
+			out := drive.Opened(b, f.sink(b, to))
 			all := make([]string, 500)
 			for i := range all {
 				all[i] = body
 			}
 			for n := 0; n < b.N; n += len(all) {
-				if err := out.Write(context.Background(), batch("bench", int64(n), all...)); err != nil {
+				if err := out.Write(context.Background(), drive.Batch("bench", int64(n), all...)); err != nil {
 					b.Fatal(err)
 				}
 			}
-			in := opened(b, f.source(b, from))
+			in := drive.Opened(b, f.source(b, from))
 			var into penstock.Batch
 			var fates []penstock.Outcome
 			b.ReportAllocs()
@@ -63,12 +64,12 @@ func BenchmarkWrite(b *testing.B) {
 			f := on(b, service.Redis(b))
 			key := name()
 			c := map[string]SinkConfig{"stream": {Stream: text(key), MaxLen: 10000}, "list": {List: text(key)}, "set": {Set: text(key)}}[what]
-			out := opened(b, f.sink(b, c))
+			out := drive.Opened(b, f.sink(b, c))
 			all := make([]string, 500)
 			for i := range all {
 				all[i] = fmt.Sprintf(`{"x":"%s"}`, strings.Repeat("x", 290))
 			}
-			msgs := batch("bench", 0, all...)
+			msgs := drive.Batch("bench", 0, all...)
 			b.ReportAllocs()
 			for n := 0; n < b.N; n += len(all) {
 				if err := out.Write(context.Background(), msgs); err != nil {
@@ -85,8 +86,8 @@ func BenchmarkWrite(b *testing.B) {
 func TestReadAllocates(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
-	f.send(t, stream, numbered(0, 20_000)...)
-	s := opened(t, f.source(t, SourceConfig{Stream: text(stream)}))
+	f.send(t, stream, drive.Numbered(0, 20_000)...)
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream)}))
 	var into penstock.Batch
 	fates := make([]penstock.Outcome, 0, 1000)
 	n := 0

@@ -9,6 +9,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -16,10 +17,10 @@ func (f *fixture) caller(t testing.TB, c CallConfig) penstock.Caller {
 	t.Helper()
 	c.Connection = f.ref
 	if c.Format.IsZero() {
-		c.Format = jsonFormat(t)
+		c.Format = drive.JSON(t)
 	}
 	if c.BodyFormat.IsZero() {
-		c.BodyFormat = jsonFormat(t)
+		c.BodyFormat = drive.JSON(t)
 	}
 	if errs := c.Validate(); errs != nil {
 		t.Fatal(errs)
@@ -52,7 +53,9 @@ func TestCallerConforms(t *testing.T) {
 	f.do(t, "SET", k+"k:2", `[1.50]`)
 	f.do(t, "RPUSH", k+"list", "x")
 	conform.Caller(t, conform.CallerHarness{
-		New:     func(t testing.TB) penstock.Caller { return f.caller(t, CallConfig{Get: template(k + "${body.q}")}) },
+		New: func(t testing.TB) penstock.Caller {
+			return f.caller(t, CallConfig{Get: drive.Template(k + "${body.q}")})
+		},
 		Replies: map[string]string{"1": `{"a":1}`, `"k:2"`: `[1.50]`},
 		Misses:  []string{"3", `"gone"`},
 		Fails:   `"list"`,
@@ -62,20 +65,20 @@ func TestCallerConforms(t *testing.T) {
 func TestKeysAreReadAndChanged(t *testing.T) {
 	f := on(t, service.Redis(t))
 	p := name() + ":"
-	k := template(p + "${body.k}")
+	k := drive.Template(p + "${body.k}")
 	minute := penstock.Duration(time.Minute)
 	verbs := map[string]CallConfig{
 		"set": {Set: k}, "new": {Set: k, Only: "absent"}, "old": {Set: k, Only: "present", TTL: minute}, "get": {Get: k}, "delete": {Delete: k}, "exists": {Exists: k},
-		"add": {Increment: k, Amount: template("${body.n}"), TTL: minute}, "one": {Increment: k}, "expire": {Expire: k, TTL: minute},
-		"hash": {SetHash: k}, "gethash": {GetHash: k}, "field": {GetHash: k, HashField: template("${body.f}")}, "many": {GetMany: []penstock.Template{k, text(p + "nobody"), k}},
-		"zadd":   {Command: []penstock.Template{text("zadd"), k, template("${body.n}"), template("${body.f}")}},
+		"add": {Increment: k, Amount: drive.Template("${body.n}"), TTL: minute}, "one": {Increment: k}, "expire": {Expire: k, TTL: minute},
+		"hash": {SetHash: k}, "gethash": {GetHash: k}, "field": {GetHash: k, HashField: drive.Template("${body.f}")}, "many": {GetMany: []penstock.Template{k, text(p + "nobody"), k}},
+		"zadd":   {Command: []penstock.Template{text("zadd"), k, drive.Template("${body.n}"), drive.Template("${body.f}")}},
 		"zrange": {Command: []penstock.Template{text("ZRANGE"), k, text("0"), text("-1"), text("WITHSCORES")}},
-		"script": {Command: []penstock.Template{text("EVAL"), text("return {1, ARGV[1], {'x'}}"), text("1"), k, template("${body.f}")}},
+		"script": {Command: []penstock.Template{text("EVAL"), text("return {1, ARGV[1], {'x'}}"), text("1"), k, drive.Template("${body.f}")}},
 		"hset":   {Command: []penstock.Template{text("HGETALL"), k}}, "miss": {Command: []penstock.Template{text("LPOP"), k}},
 	}
 	callers := map[string]penstock.Caller{}
 	for name, c := range verbs {
-		callers[name] = opened(t, f.caller(t, c))
+		callers[name] = drive.Opened(t, f.caller(t, c))
 	}
 	for i, s := range []struct {
 		verb, body, want string
@@ -126,7 +129,7 @@ func TestKeysAreReadAndChanged(t *testing.T) {
 }
 
 func TestCallIsRefused(t *testing.T) {
-	k := template("k")
+	k := drive.Template("k")
 	for what, c := range map[string]struct {
 		config CallConfig
 		words  string
@@ -135,13 +138,13 @@ func TestCallIsRefused(t *testing.T) {
 		"two":          {CallConfig{Get: k, Set: k}, "set one of"},
 		"only":         {CallConfig{Get: k, Only: "absent"}, "`only` has no meaning without `set`"},
 		"expire":       {CallConfig{Expire: k}, "needs `ttl`"},
-		"amount":       {CallConfig{Increment: k, Amount: template("1.5")}, "no integer"},
-		"waits":        {CallConfig{Command: []penstock.Template{template("BLPOP"), k, template("0")}}, "not one that may be sent"},
-		"subscribes":   {CallConfig{Command: []penstock.Template{template("subscribe"), k}}, "not one that may be sent"},
-		"administers":  {CallConfig{Command: []penstock.Template{template("FLUSHALL")}}, "not one that may be sent"},
-		"varies":       {CallConfig{Command: []penstock.Template{template("${body.c}"), k}}, "the same for all messages"},
-		"script":       {CallConfig{Command: []penstock.Template{template("EVAL"), template("${body.c}"), template("0")}}, "the same for all messages"},
-		"without keys": {CallConfig{Command: []penstock.Template{template("GET")}}, "needs a key"},
+		"amount":       {CallConfig{Increment: k, Amount: drive.Template("1.5")}, "no integer"},
+		"waits":        {CallConfig{Command: []penstock.Template{drive.Template("BLPOP"), k, drive.Template("0")}}, "not one that may be sent"},
+		"subscribes":   {CallConfig{Command: []penstock.Template{drive.Template("subscribe"), k}}, "not one that may be sent"},
+		"administers":  {CallConfig{Command: []penstock.Template{drive.Template("FLUSHALL")}}, "not one that may be sent"},
+		"varies":       {CallConfig{Command: []penstock.Template{drive.Template("${body.c}"), k}}, "the same for all messages"},
+		"script":       {CallConfig{Command: []penstock.Template{drive.Template("EVAL"), drive.Template("${body.c}"), drive.Template("0")}}, "the same for all messages"},
+		"without keys": {CallConfig{Command: []penstock.Template{drive.Template("GET")}}, "needs a key"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			errs := c.config.Validate()
@@ -153,7 +156,7 @@ func TestCallIsRefused(t *testing.T) {
 }
 
 func TestCallSaysWhatItIs(t *testing.T) {
-	k := template("k")
+	k := drive.Template("k")
 	for what, c := range map[string]struct {
 		config           CallConfig
 		idempotent, read bool
@@ -162,9 +165,9 @@ func TestCallSaysWhatItIs(t *testing.T) {
 		"set":       {CallConfig{Set: k}, true, false},
 		"set once":  {CallConfig{Set: k, Only: "absent"}, false, false},
 		"increment": {CallConfig{Increment: k}, false, false},
-		"read":      {CallConfig{Command: []penstock.Template{template("zscore"), k, k}}, true, true},
-		"write":     {CallConfig{Command: []penstock.Template{template("ZINCRBY"), k, k, k}}, false, false},
-		"declared":  {CallConfig{Command: []penstock.Template{template("ZADD"), k, k, k}, Idempotent: true}, true, false},
+		"read":      {CallConfig{Command: []penstock.Template{drive.Template("zscore"), k, k}}, true, true},
+		"write":     {CallConfig{Command: []penstock.Template{drive.Template("ZINCRBY"), k, k, k}}, false, false},
+		"declared":  {CallConfig{Command: []penstock.Template{drive.Template("ZADD"), k, k, k}, Idempotent: true}, true, false},
 	} {
 		if s := c.config.SpecFor(callerSpec); s.Idempotent != c.idempotent || s.Reads != c.read {
 			t.Errorf("%s: idempotent %v, reads %v", what, s.Idempotent, s.Reads)

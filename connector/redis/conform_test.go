@@ -7,6 +7,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -140,14 +141,14 @@ func TestSinkConforms(t *testing.T) {
 		conform.Sink(t, conform.SinkHarness{
 			New: func(t testing.TB) conform.SinkMedium {
 				channel := name()
-				from := opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text(channel)}}))
+				from := drive.Opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text(channel)}}))
 				var have []string
 				return conform.SinkMedium{
 					Sink: func(t testing.TB) penstock.Sink { return f.sink(t, SinkConfig{Channel: text(channel)}) },
 					Written: func(t testing.TB) []string {
 						f.do(t, "PUBLISH", channel, `"end"`)
 						for len(have) == 0 || have[len(have)-1] != `"end"` {
-							have = append(have, bodies(read(t, from, 1))...)
+							have = append(have, drive.Bodies(drive.Read(t, from, 1))...)
 						}
 						have = have[:len(have)-1]
 						return have
@@ -198,7 +199,7 @@ func TestSinkConforms(t *testing.T) {
 type elsewhere string
 
 func (p elsewhere) Eval(f *penstock.Frame) penstock.Value {
-	if v := field("k").Eval(f); v.Kind() == penstock.KindString {
+	if v := drive.Field("k").Eval(f); v.Kind() == penstock.KindString {
 		return penstock.StringValue(string(p) + v.Str())
 	}
 	return penstock.StringValue(string(p))

@@ -7,130 +7,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
-// storm has a sink write and a source read while faults happen, each when so many messages were read. Writing goes a little ahead of reading, so that
-// both are in the middle of something. It gives how many came twice.
+// storm has the faults happen while all is written and read, in order. It gives how many came twice.
 func storm(t *testing.T, out penstock.Sink, in penstock.Source, all []string, every int, faults ...func()) (twice int) {
 	t.Helper()
-	var mu sync.Mutex
-	cond, progress := sync.NewCond(&mu), 0
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		writes(t, out, all, func(at int) {
-			mu.Lock()
-			defer mu.Unlock()
-			for progress < at-every/2 {
-				cond.Wait()
-			}
-		})
-	})
-	happen := make(chan func(), len(faults))
-	wg.Go(func() {
-		for f := range happen {
-			f()
-		}
-	})
-	have, twice := follows(t, in, len(all), func(n int) {
-		mu.Lock()
-		defer mu.Unlock()
-		progress = n
-		cond.Broadcast()
-		for len(faults) > 0 && n >= every*(cap(happen)-len(faults)+1) {
-			happen <- faults[0]
-			faults = faults[1:]
-		}
-	})
-	close(happen)
-	wg.Wait()
-	compare(t, have, all)
-	if len(faults) > 0 {
-		t.Errorf("%d faults did not happen", len(faults))
-	}
+	have, twice := drive.Storm{Sink: out, Source: in, Bodies: all, Every: every}.Run(t, faults...)
+	drive.Compare(t, have, all)
 	return twice
-}
-
-// writes writes all bodies in batches, and again what fails for a while, as a flow does.
-func writes(t testing.TB, s penstock.Sink, all []string, may func(at int)) {
-	t.Helper()
-	end := time.Now().Add(60 * time.Second)
-	for at := 0; at < len(all); {
-		may(at)
-		n := min(100, len(all)-at)
-		b := batch("writes", int64(at), all[at:at+n]...)
-		for len(b.Msgs) > 0 {
-			err := s.Write(context.Background(), b)
-			if err == nil {
-				break
-			}
-			if time.Now().After(end) {
-				t.Error(err)
-				return
-			}
-			var each *penstock.BatchError
-			if !errors.As(err, &each) {
-				if !penstock.CodeOf(err).Transient() {
-					t.Error(err)
-					return
-				}
-				continue
-			}
-			var again []*penstock.Message
-			for i, m := range b.Msgs {
-				if e := each.Errs[i]; e != nil {
-					if !penstock.CodeOf(e).Transient() {
-						t.Error(e)
-						return
-					}
-					again = append(again, m)
-				}
-			}
-			b.Msgs = again
-		}
-		at += n
-	}
-}
-
-// follows reads and settles until n different messages were read, and gives them in the order of reading, each once. What came twice is counted.
-func follows(t testing.TB, s penstock.Source, n int, now func(n int)) (out []string, twice int) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
-	defer cancel()
-	seen := map[string]bool{}
-	var b penstock.Batch
-	for len(out) < n {
-		b.Reset()
-		err := s.Read(ctx, &b)
-		if errors.Is(err, penstock.ErrDisconnected) {
-			if err := s.Open(ctx); err != nil && !errors.Is(err, penstock.ErrDisconnected) {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if err != nil {
-			t.Fatalf("after %d of %d: %v", len(out), n, err)
-		}
-		some := those(t, &b)
-		for _, g := range some {
-			if seen[g.body] {
-				twice++
-				continue
-			}
-			seen[g.body] = true
-			out = append(out, g.body)
-		}
-		settleAll(t, s, some...)
-		now(len(out))
-	}
-	return out, twice
 }
 
 // TestServerIsKilled: in mid-batch, again and again, under a sink and a source. What the server had on disk is all there, in order, and read in order.
@@ -149,16 +41,16 @@ func TestServerIsKilled(t *testing.T) {
 			if what == "list" {
 				to, from = SinkConfig{List: text(key)}, SourceConfig{List: text(key)}
 			}
-			out, in := opened(t, f.sink(t, to)), opened(t, f.source(t, from))
+			out, in := drive.Opened(t, f.sink(t, to)), drive.Opened(t, f.source(t, from))
 			kill := func() {
 				server.Kill(t)
 				server.Start(t)
 			}
-			twice := storm(t, out, in, numbered(0, 2000), 500, kill, kill, kill)
+			twice := storm(t, out, in, drive.Numbered(0, 2000), 500, kill, kill, kill)
 			t.Log(twice, "came twice")
 			if what == "stream" { // as often as they are there
 				f.back(t)
-				compare(t, dedupe(f.written(t, key)), numbered(0, 2000))
+				drive.Compare(t, dedupe(f.written(t, key)), drive.Numbered(0, 2000))
 			}
 		})
 	}
@@ -199,7 +91,7 @@ func TestNetworkIsCut(t *testing.T) {
 			if what == "list" {
 				to, from = SinkConfig{List: text(key)}, SourceConfig{List: text(key)}
 			}
-			out, in := opened(t, f.sink(t, to)), opened(t, f.source(t, from))
+			out, in := drive.Opened(t, f.sink(t, to)), drive.Opened(t, f.source(t, from))
 			pause := func() {
 				p.Hold(true)
 				c, stop := f.env.Clock.NewTimer(700 * time.Millisecond) // longer than the server may take
@@ -207,7 +99,7 @@ func TestNetworkIsCut(t *testing.T) {
 				stop()
 				p.Hold(false)
 			}
-			twice := storm(t, out, in, numbered(0, 4000), 500, p.Cut, func() { p.Slow(2 * time.Millisecond) }, p.Cut, func() { p.Slow(0) }, pause, p.Cut, p.Cut)
+			twice := storm(t, out, in, drive.Numbered(0, 4000), 500, p.Cut, func() { p.Slow(2 * time.Millisecond) }, p.Cut, func() { p.Slow(0) }, pause, p.Cut, p.Cut)
 			t.Log(twice, "came twice")
 			m := f.do(t, "LLEN", "{"+key+"}:processing:flow-step")
 			if n, err := m.AsInt64(); err != nil || n > 200 { // the last may be on their way
@@ -222,31 +114,33 @@ func TestAnswerIsLost(t *testing.T) {
 	t.Parallel()
 	f, p := proxied(t, service.Redis(t))
 	stream := name()
-	out := opened(t, f.sink(t, SinkConfig{Stream: text(stream)}))
+	out := drive.Opened(t, f.sink(t, SinkConfig{Stream: text(stream)}))
 	p.CutWhen(func(sent []byte) bool { return bytes.Contains(sent, []byte("XADD")) })
-	errs := failures(t, out.Write(t.Context(), batch("x", 0, numbered(0, 3)...)))
+	errs := failures(t, out.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 3)...)))
 	if len(errs) != 3 {
 		t.Fatal(errs)
 	}
-	code(t, errs[0], penstock.Unavailable)
-	until(t, "it is written", func() bool { return out.Write(context.Background(), batch("x", 0, numbered(0, 3)...)) == nil })
-	compare(t, f.written(t, stream), slices.Concat(numbered(0, 3), numbered(0, 3)))
+	drive.Code(t, errs[0], penstock.Unavailable)
+	drive.Until(t, "it is written", func() bool {
+		return out.Write(context.Background(), drive.Batch("x", 0, drive.Numbered(0, 3)...)) == nil
+	})
+	drive.Compare(t, f.written(t, stream), slices.Concat(drive.Numbered(0, 3), drive.Numbered(0, 3)))
 }
 
 // TestListenerComesBack: what is published while the connection is broken is lost, and what comes later is heard.
 func TestListenerComesBack(t *testing.T) {
 	f, p := proxied(t, service.Redis(t))
 	channel := name()
-	s := opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text(channel)}}))
+	s := drive.Opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text(channel)}}))
 	f.do(t, "PUBLISH", channel, "1")
-	compare(t, bodies(read(t, s, 1)), []string{"1"})
+	drive.Compare(t, drive.Bodies(drive.Read(t, s, 1)), []string{"1"})
 	p.Cut()
 	if err := s.Read(t.Context(), new(penstock.Batch)); !errors.Is(err, penstock.ErrDisconnected) {
 		t.Fatal(err)
 	}
-	until(t, "it listens", func() bool { return s.Open(context.Background()) == nil })
+	drive.Until(t, "it listens", func() bool { return s.Open(context.Background()) == nil })
 	f.do(t, "PUBLISH", channel, "2")
-	compare(t, bodies(read(t, s, 1)), []string{"2"})
+	drive.Compare(t, drive.Bodies(drive.Read(t, s, 1)), []string{"2"})
 }
 
 // TestLargeMessages: a megabyte each.
@@ -264,13 +158,13 @@ func TestLargeMessages(t *testing.T) {
 		"list":   {SinkConfig{List: text("large list")}, SourceConfig{List: text("large list")}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			if err := opened(t, f.sink(t, c.to)).Write(t.Context(), batch("x", 0, all...)); err != nil {
+			if err := drive.Opened(t, f.sink(t, c.to)).Write(t.Context(), drive.Batch("x", 0, all...)); err != nil {
 				t.Fatal(err)
 			}
-			s := opened(t, f.source(t, c.from))
-			got := read(t, s, len(all))
-			settleAll(t, s, got...)
-			compare(t, bodies(got), all)
+			s := drive.Opened(t, f.source(t, c.from))
+			got := drive.Read(t, s, len(all))
+			drive.SettleAll(t, s, got...)
+			drive.Compare(t, drive.Bodies(got), all)
 			f.do(t, "DEL", "large", "large list")
 		})
 	}
@@ -282,15 +176,15 @@ func TestWrongType(t *testing.T) {
 	key := name()
 	f.do(t, "SET", key, "text")
 	err := f.source(t, SourceConfig{Stream: text(key)}).Open(t.Context())
-	code(t, err, penstock.Config, "WRONGTYPE", "TYPE key")
-	err = opened(t, f.source(t, SourceConfig{List: text(key)})).Read(t.Context(), new(penstock.Batch))
-	code(t, err, penstock.Config, "WRONGTYPE")
+	drive.Code(t, err, penstock.Config, "WRONGTYPE", "TYPE key")
+	err = drive.Opened(t, f.source(t, SourceConfig{List: text(key)})).Read(t.Context(), new(penstock.Batch))
+	drive.Code(t, err, penstock.Config, "WRONGTYPE")
 	if errors.Is(err, penstock.ErrDisconnected) {
 		t.Error(err)
 	}
 	for _, c := range []SinkConfig{{Stream: text(key)}, {List: text(key)}} {
-		errs := failures(t, opened(t, f.sink(t, c)).Write(t.Context(), batch("x", 0, "1")))
-		code(t, errs[0], penstock.Config, "WRONGTYPE")
+		errs := failures(t, drive.Opened(t, f.sink(t, c)).Write(t.Context(), drive.Batch("x", 0, "1")))
+		drive.Code(t, errs[0], penstock.Config, "WRONGTYPE")
 	}
 }
 
@@ -300,7 +194,7 @@ func TestServerIsAway(t *testing.T) {
 	server := service.NewRedis(t)
 	f := on(t, server)
 	f.config.ConnectTimeout, f.config.ReplyTimeout = penstock.Duration(time.Second), penstock.Duration(time.Second)
-	s := opened(t, f.source(t, SourceConfig{Stream: text("s")}))
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: text("s")}))
 	server.Stop(t)
 	if err := s.Read(t.Context(), new(penstock.Batch)); !errors.Is(err, penstock.ErrDisconnected) {
 		t.Fatal(err)
@@ -309,9 +203,9 @@ func TestServerIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := through(t, server.URL())
-	code(t, other.source(t, SourceConfig{Stream: text("s")}).Open(t.Context()), penstock.Unavailable)
+	drive.Code(t, other.source(t, SourceConfig{Stream: text("s")}).Open(t.Context()), penstock.Unavailable)
 	server.Start(t)
-	until(t, "it is open", func() bool { return s.Open(context.Background()) == nil })
+	drive.Until(t, "it is open", func() bool { return s.Open(context.Background()) == nil })
 }
 
 // TestNothingIsLeft: no goroutine outlives a run.

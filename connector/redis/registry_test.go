@@ -1,102 +1,32 @@
 package redis
 
 import (
-	"context"
-	"errors"
-	"slices"
-	"sync/atomic"
 	"testing"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
-
-// registered is a codec whose payloads need a registry, which does not know the schema of `{"n":3}` for the first few times that it is asked.
-type registered struct {
-	penstock.Codec
-	away  atomic.Int64 // times that it is still away
-	asked func()       // is called when it is away
-}
-
-// Prepare implements penstock.Preparing.
-func (c *registered) Prepare(_ context.Context, payload []byte) error {
-	if string(payload) == `{"n":3}` && c.away.Add(-1) >= 0 {
-		c.asked()
-		return penstock.E(penstock.Unavailable, "registry", "schema 3", "nobody answers")
-	}
-	return nil
-}
-
-// Decode implements penstock.Codec.
-func (c *registered) Decode(dst, payload []byte) ([]byte, error) {
-	return append(dst, payload...), nil
-}
-
-// waited reads `{"n":0}` to `{"n":7}` from a source with a codec whose registry is away at the fourth: nothing fails, nothing is lost where the reading is broken off meanwhile, and all comes once,
-// in order.
-func waited(t *testing.T, c *registered, s penstock.Source) {
-	t.Helper()
-	var have []string
-	var outcomes []penstock.Outcome
-	take := func(ctx context.Context) error {
-		b := new(penstock.Batch)
-		err := s.Read(ctx, b)
-		for i, m := range b.Msgs {
-			have = append(have, string(m.Body.Bytes()))
-			outcomes = append(outcomes, penstock.Outcome{Pos: m.Pos})
-			if err := b.Err(i); err != nil {
-				t.Errorf("%s: %v", have[len(have)-1], err)
-			}
-		}
-		return err
-	}
-	broken, cancel := context.WithCancel(t.Context())
-	c.away.Store(3)
-	c.asked = func() {
-		if c.away.Load() < 2 { // it is the first that is left, and waits
-			cancel()
-		}
-	}
-	for broken.Err() == nil {
-		if err := take(broken); err != nil && !errors.Is(err, context.Canceled) {
-			t.Fatal(err)
-		}
-	}
-	for len(have) < 8 {
-		if err := take(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if want := []string{`{"n":0}`, `{"n":1}`, `{"n":2}`, `{"n":3}`, `{"n":4}`, `{"n":5}`, `{"n":6}`, `{"n":7}`}; !slices.Equal(have, want) {
-		t.Errorf("%s came", have)
-	}
-	if n := c.away.Load(); n >= 0 {
-		t.Errorf("the registry was not asked until it answered: %d", n)
-	}
-	if err := s.Settle(t.Context(), outcomes); err != nil {
-		t.Error(err)
-	}
-}
 
 // TestRegistryIsAway: what can't be read yet is waited for, and no dead letter.
 func TestRegistryIsAway(t *testing.T) {
 	f := on(t, service.Redis(t))
 	for what, begin := range map[string]func(t *testing.T, n string, format penstock.Format) penstock.Source{
 		"stream": func(t *testing.T, n string, format penstock.Format) penstock.Source {
-			f.send(t, n, numbered(0, 8)...)
-			return opened(t, f.source(t, SourceConfig{Stream: template(n), Format: format}))
+			f.send(t, n, drive.Numbered(0, 8)...)
+			return drive.Opened(t, f.source(t, SourceConfig{Stream: drive.Template(n), Format: format}))
 		},
 		"shared": func(t *testing.T, n string, format penstock.Format) penstock.Source {
-			f.send(t, n, numbered(0, 8)...)
-			return opened(t, f.source(t, SourceConfig{Stream: template(n), Shared: true, Format: format}))
+			f.send(t, n, drive.Numbered(0, 8)...)
+			return drive.Opened(t, f.source(t, SourceConfig{Stream: drive.Template(n), Shared: true, Format: format}))
 		},
 		"list": func(t *testing.T, n string, format penstock.Format) penstock.Source {
-			f.do(t, append([]string{"LPUSH", n}, numbered(0, 8)...)...)
-			return opened(t, f.source(t, SourceConfig{List: template(n), Format: format}))
+			f.do(t, append([]string{"LPUSH", n}, drive.Numbered(0, 8)...)...)
+			return drive.Opened(t, f.source(t, SourceConfig{List: drive.Template(n), Format: format}))
 		},
 		"channel": func(t *testing.T, n string, format penstock.Format) penstock.Source {
-			s := opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{template(n)}, Format: format}))
-			for _, b := range numbered(0, 8) {
+			s := drive.Opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{drive.Template(n)}, Format: format}))
+			for _, b := range drive.Numbered(0, 8) {
 				f.do(t, "PUBLISH", n, b)
 			}
 			return s
@@ -104,8 +34,8 @@ func TestRegistryIsAway(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			c := &registered{Codec: jsonFormat(t).Codec}
-			waited(t, c, begin(t, name(), penstock.Format{Name: "avro", Codec: c}))
+			c := drive.NewRegistered(drive.JSON(t))
+			c.Waits(t, begin(t, name(), c.Format()))
 		})
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -24,7 +25,7 @@ func TestRightsSuffice(t *testing.T) {
 	}
 	writes := func(f *fixture, c SinkConfig) {
 		t.Helper()
-		if err := opened(t, f.sink(t, c)).Write(t.Context(), batch("x", 0, numbered(0, 3)...)); err != nil {
+		if err := drive.Opened(t, f.sink(t, c)).Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 3)...)); err != nil {
 			t.Error(err)
 		}
 	}
@@ -38,8 +39,8 @@ func TestRightsSuffice(t *testing.T) {
 		if err := s.Open(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		all := read(t, s, 3)
-		settleAll(t, s, all[:2]...)
+		all := drive.Read(t, s, 3)
+		drive.SettleAll(t, s, all[:2]...)
 		switch s := s.(type) { // what is done now and then
 		case *positioned:
 			r := s.reader
@@ -66,7 +67,7 @@ func TestRightsSuffice(t *testing.T) {
 		t.Errorf("%d are back, %v", n, err)
 	}
 	listener := as("+subscribe +psubscribe &news &news.*")
-	s := opened(t, listener.source(t, SourceConfig{Channels: []penstock.Template{text("news")}, Patterns: []penstock.Template{text("news.*")}}))
+	s := drive.Opened(t, listener.source(t, SourceConfig{Channels: []penstock.Template{text("news")}, Patterns: []penstock.Template{text("news.*")}}))
 	writes(as("+publish &news"), SinkConfig{Channel: text("news")})
-	compare(t, bodies(read(t, s, 3)), numbered(0, 3))
+	drive.Compare(t, drive.Bodies(drive.Read(t, s, 3)), drive.Numbered(0, 3))
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -35,9 +36,9 @@ func TestUsers(t *testing.T) {
 		}
 		return err
 	}
-	code(t, open(as("", "")), penstock.Unauthenticated, "password: { secret")
-	code(t, open(as("", "wrong")), penstock.Unauthenticated, "WRONGPASS")
-	code(t, open(as("nobody", "pw")), penstock.Unauthenticated, "WRONGPASS")
+	drive.Code(t, open(as("", "")), penstock.Unauthenticated, "password: { secret")
+	drive.Code(t, open(as("", "wrong")), penstock.Unauthenticated, "WRONGPASS")
+	drive.Code(t, open(as("nobody", "pw")), penstock.Unauthenticated, "WRONGPASS")
 	if err := open(as("", "secret")); err != nil {
 		t.Error(err)
 	}
@@ -45,10 +46,10 @@ func TestUsers(t *testing.T) {
 	if err := open(reader); err != nil {
 		t.Error(err)
 	}
-	code(t, reader.source(t, SourceConfig{Stream: text("others")}).Open(t.Context()), penstock.Forbidden, "NOPERM", "ACL SETUSER")
-	code(t, reader.source(t, SourceConfig{Channels: []penstock.Template{text("gossip")}}).Open(t.Context()), penstock.Forbidden, "NOPERM")
-	errs := failures(t, opened(t, reader.sink(t, SinkConfig{Stream: text("orders")})).Write(t.Context(), batch("x", 0, "1")))
-	code(t, errs[0], penstock.Forbidden, "NOPERM")
+	drive.Code(t, reader.source(t, SourceConfig{Stream: text("others")}).Open(t.Context()), penstock.Forbidden, "NOPERM", "ACL SETUSER")
+	drive.Code(t, reader.source(t, SourceConfig{Channels: []penstock.Template{text("gossip")}}).Open(t.Context()), penstock.Forbidden, "NOPERM")
+	errs := failures(t, drive.Opened(t, reader.sink(t, SinkConfig{Stream: text("orders")})).Write(t.Context(), drive.Batch("x", 0, "1")))
+	drive.Code(t, errs[0], penstock.Forbidden, "NOPERM")
 
 	// A password that changes is read again for the next connection; one that is revoked ends the reading, and says so.
 	values := penstock.NewSecretValues()
@@ -56,16 +57,16 @@ func TestUsers(t *testing.T) {
 	g := as("reader", "")
 	g.config.Password = penstock.NewSecret("pw")
 	g.config.Password.Bind(values, "redis")
-	s := opened(t, g.source(t, SourceConfig{Stream: text("orders")}))
+	s := drive.Opened(t, g.source(t, SourceConfig{Stream: text("orders")}))
 	f.send(t, "orders", `{"n":0}`)
-	compare(t, bodies(read(t, s, 1)), numbered(0, 1)) // it is connected
+	drive.Compare(t, drive.Bodies(drive.Read(t, s, 1)), drive.Numbered(0, 1)) // it is connected
 	// Both passwords are good while it changes: a connection may be made at any time.
 	f.do(t, "ACL", "SETUSER", "reader", ">new")
 	values.Replace(map[string]string{"redis": "new"})
 	f.do(t, "ACL", "SETUSER", "reader", "<pw")
 	f.do(t, "CLIENT", "KILL", "USER", "reader")
 	f.send(t, "orders", `{"n":1}`)
-	compare(t, bodies(read(t, s, 1)), numbered(1, 2))
+	drive.Compare(t, drive.Bodies(drive.Read(t, s, 1)), drive.Numbered(1, 2))
 	f.do(t, "ACL", "SETUSER", "reader", ">newer", "<new")
 	f.do(t, "CLIENT", "KILL", "USER", "reader")
 	var err error
@@ -77,7 +78,7 @@ func TestUsers(t *testing.T) {
 			break
 		}
 	}
-	code(t, err, penstock.Unauthenticated, "WRONGPASS", "ACL LIST")
+	drive.Code(t, err, penstock.Unauthenticated, "WRONGPASS", "ACL LIST")
 }
 
 // TestTLS: certificates of both sides, one that has expired, and one that nobody trusts.
@@ -94,36 +95,36 @@ func TestTLS(t *testing.T) {
 	certificate, key := authority.Certificate(t, "client", time.Now().Add(time.Hour))
 	ours := TLS{CA: penstock.NewSecret(authority.PEM()), Certificate: penstock.NewSecret(certificate), PrivateKey: penstock.NewSecret(key)}
 	f := secure(ours)
-	if err := opened(t, f.sink(t, SinkConfig{Stream: text("s")})).Write(t.Context(), batch("x", 0, "1")); err != nil {
+	if err := drive.Opened(t, f.sink(t, SinkConfig{Stream: text("s")})).Write(t.Context(), drive.Batch("x", 0, "1")); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, bodies(read(t, opened(t, f.source(t, SourceConfig{Stream: text("s")})), 1)), []string{"1"})
+	drive.Compare(t, drive.Bodies(drive.Read(t, drive.Opened(t, f.source(t, SourceConfig{Stream: text("s")})), 1)), []string{"1"})
 	open := func(f *fixture) error { return f.sink(t, SinkConfig{Stream: text("s")}).Open(t.Context()) }
 
 	without := ours
 	without.CA = penstock.Secret{}
-	code(t, open(secure(without)), penstock.Config, "not trusted", "tls: { ca }")
+	drive.Code(t, open(secure(without)), penstock.Config, "not trusted", "tls: { ca }")
 	named := ours
 	named.ServerName = "redis.example.com"
-	code(t, open(secure(named)), penstock.Config, "not trusted")
+	drive.Code(t, open(secure(named)), penstock.Config, "not trusted")
 	trusting := without
 	trusting.Insecure = true
 	if err := open(secure(trusting)); err != nil {
 		t.Error(err)
 	}
-	code(t, open(secure(TLS{CA: ours.CA})), penstock.Unauthenticated, "our certificate")
+	drive.Code(t, open(secure(TLS{CA: ours.CA})), penstock.Unauthenticated, "our certificate")
 	certificate, key = authority.Certificate(t, "client", time.Now().Add(-time.Hour))
-	code(t, open(secure(TLS{CA: ours.CA, Certificate: penstock.NewSecret(certificate), PrivateKey: penstock.NewSecret(key)})), penstock.Unauthenticated, "our certificate")
+	drive.Code(t, open(secure(TLS{CA: ours.CA, Certificate: penstock.NewSecret(certificate), PrivateKey: penstock.NewSecret(key)})), penstock.Unauthenticated, "our certificate")
 	bad := ours
 	bad.PrivateKey = penstock.NewSecret("nonsense")
-	code(t, open(secure(bad)), penstock.Config, "tls.privateKey")
+	drive.Code(t, open(secure(bad)), penstock.Config, "tls.privateKey")
 	bad = ours
 	bad.CA = penstock.NewSecret("nonsense")
-	code(t, open(secure(bad)), penstock.Config, "tls.ca")
+	drive.Code(t, open(secure(bad)), penstock.Config, "tls.ca")
 
 	expired := service.NewRedis(t, authority.Settings(t, time.Now().Add(-time.Minute))...)
 	url = strings.Replace(expired.URL(), "redis://", "rediss://", 1)
-	code(t, open(secure(ours)), penstock.Config, "expired")
+	drive.Code(t, open(secure(ours)), penstock.Config, "expired")
 	plain := service.Redis(t)
 	url = strings.Replace(plain.URL(), "redis://", "rediss://", 1)
 	f = secure(ours)
@@ -139,7 +140,7 @@ func TestCluster(t *testing.T) {
 	server := service.NewRedis(t, "cluster-enabled yes")
 	f := on(t, server)
 	f.do(t, "CLUSTER", "ADDSLOTSRANGE", "0", "16383")
-	until(t, "the cluster is there", func() bool {
+	drive.Until(t, "the cluster is there", func() bool {
 		m := f.do(t, "CLUSTER", "INFO")
 		text, err := m.ToString()
 		return err == nil && strings.Contains(text, "cluster_state:ok")
@@ -148,39 +149,39 @@ func TestCluster(t *testing.T) {
 	if errs := f.config.Validate(); errs != nil {
 		t.Fatal(errs)
 	}
-	out := opened(t, f.sink(t, SinkConfig{Stream: penstock.Template{Source: "s:${body.n}", Program: joined{"s:", "n", ""}}}))
-	if err := out.Write(t.Context(), batch("x", 0, numbered(0, 50)...)); err != nil {
+	out := drive.Opened(t, f.sink(t, SinkConfig{Stream: drive.Template("s:${body.n}")}))
+	if err := out.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 50)...)); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, bodies(read(t, opened(t, f.source(t, SourceConfig{Stream: text("s:7")})), 1)), numbered(7, 8))
-	if err := opened(t, f.sink(t, SinkConfig{List: text("l")})).Write(t.Context(), batch("x", 0, numbered(0, 5)...)); err != nil {
+	drive.Compare(t, drive.Bodies(drive.Read(t, drive.Opened(t, f.source(t, SourceConfig{Stream: text("s:7")})), 1)), drive.Numbered(7, 8))
+	if err := drive.Opened(t, f.sink(t, SinkConfig{List: text("l")})).Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 5)...)); err != nil {
 		t.Fatal(err)
 	}
 	first := start(t, f.source(t, SourceConfig{List: text("l")}))
-	all := read(t, first, 5)
-	settleAll(t, first, all[:2]...)
+	all := drive.Read(t, first, 5)
+	drive.SettleAll(t, first, all[:2]...)
 	if err := first.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	second := opened(t, f.source(t, SourceConfig{List: text("l")}))
-	all = read(t, second, 3)
-	compare(t, bodies(all), numbered(2, 5))
-	settleAll(t, second, all...)
-	heard := opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text("c")}}))
-	if err := opened(t, f.sink(t, SinkConfig{Channel: text("c")})).Write(t.Context(), batch("x", 0, "1")); err != nil {
+	second := drive.Opened(t, f.source(t, SourceConfig{List: text("l")}))
+	all = drive.Read(t, second, 3)
+	drive.Compare(t, drive.Bodies(all), drive.Numbered(2, 5))
+	drive.SettleAll(t, second, all...)
+	heard := drive.Opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text("c")}}))
+	if err := drive.Opened(t, f.sink(t, SinkConfig{Channel: text("c")})).Write(t.Context(), drive.Batch("x", 0, "1")); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, bodies(read(t, heard, 1)), []string{"1"})
-	many := opened(t, f.caller(t, CallConfig{GetMany: []penstock.Template{text("a"), text("b"), text("c")}}))
+	drive.Compare(t, drive.Bodies(drive.Read(t, heard, 1)), []string{"1"})
+	many := drive.Opened(t, f.caller(t, CallConfig{GetMany: []penstock.Template{text("a"), text("b"), text("c")}}))
 	f.do(t, "SET", "b", "2")
 	if have, err := call(many, `{}`); err != nil || have != "[null,2,null]" {
 		t.Error(have, err)
 	}
-	count := opened(t, f.caller(t, CallConfig{Increment: template("n:${body.k}"), TTL: penstock.Duration(time.Minute)}))
+	count := drive.Opened(t, f.caller(t, CallConfig{Increment: drive.Template("n:${body.k}"), TTL: penstock.Duration(time.Minute)}))
 	if have, err := call(count, `{"k":"a"}`); err != nil || have != `{"value":1}` {
 		t.Error(have, err)
 	}
-	zadd := opened(t, f.caller(t, CallConfig{Command: []penstock.Template{text("ZADD"), text("z"), text("1"), text("a")}}))
+	zadd := drive.Opened(t, f.caller(t, CallConfig{Command: []penstock.Template{text("ZADD"), text("z"), text("1"), text("a")}}))
 	if have, err := call(zadd, `{}`); err != nil || have != `1` {
 		t.Error(have, err)
 	}
@@ -199,22 +200,22 @@ func TestSentinel(t *testing.T) {
 	if errs := f.config.Validate(); errs != nil {
 		t.Fatal(errs)
 	}
-	out := opened(t, f.sink(t, SinkConfig{Stream: text("s"), Wait: &Wait{Replicas: 1, Timeout: penstock.Duration(time.Second)}}))
-	in := opened(t, f.source(t, SourceConfig{Stream: text("s")}))
-	until(t, "both have it", func() bool { return out.Write(context.Background(), batch("x", 0, `"a"`)) == nil })
-	settleAll(t, in, read(t, in, 1)...)
-	last := opened(t, f.sink(t, SinkConfig{Stream: text("s")}))
+	out := drive.Opened(t, f.sink(t, SinkConfig{Stream: text("s"), Wait: &Wait{Replicas: 1, Timeout: penstock.Duration(time.Second)}}))
+	in := drive.Opened(t, f.source(t, SourceConfig{Stream: text("s")}))
+	drive.Until(t, "both have it", func() bool { return out.Write(context.Background(), drive.Batch("x", 0, `"a"`)) == nil })
+	drive.SettleAll(t, in, drive.Read(t, in, 1)...)
+	last := drive.Opened(t, f.sink(t, SinkConfig{Stream: text("s")}))
 	f.c = client(t, rueidis.ClientOption{InitAddress: []string{watch.Address()}, ForceSingleClient: true})
-	until(t, "the sentinel knows the replica", func() bool {
+	drive.Until(t, "the sentinel knows the replica", func() bool {
 		m := f.do(t, "SENTINEL", "REPLICAS", "main")
 		all, err := m.ToArray()
 		return err == nil && len(all) == 1
 	})
-	until(t, "it begins to change them", func() bool {
+	drive.Until(t, "it begins to change them", func() bool {
 		return f.c.Do(context.Background(), f.c.B().Arbitrary("SENTINEL", "FAILOVER", "main").Build()).Error() == nil
 	})
 	other := on(t, replica)
-	until(t, "the other is the master", func() bool {
+	drive.Until(t, "the other is the master", func() bool {
 		all, err := other.c.Do(context.Background(), other.c.B().Role().Build()).ToArray() // its connections are broken meanwhile
 		if err != nil || len(all) == 0 {
 			return false
@@ -223,9 +224,9 @@ func TestSentinel(t *testing.T) {
 		return err == nil && role == "master"
 	})
 	main.Kill(t)
-	until(t, "it is written to", func() bool { return last.Write(context.Background(), batch("x", 1, `"b"`)) == nil })
+	drive.Until(t, "it is written to", func() bool { return last.Write(context.Background(), drive.Batch("x", 1, `"b"`)) == nil })
 	for have := ""; have != `"b"`; {
-		have = read(t, in, 1)[0].body
+		have = drive.Read(t, in, 1)[0].Body
 	}
 	if n := len(on(t, replica).written(t, "s")); n < 2 {
 		t.Error(n)

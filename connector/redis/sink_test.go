@@ -12,6 +12,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -29,8 +30,8 @@ func failures(t testing.TB, err error) map[int]error {
 func TestRoundTrip(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
-	s := opened(t, f.sink(t, SinkConfig{Stream: text(stream)}))
-	b := batch("from", 7, `{"a":[1.50, "ü"]}`, `null`, `"x"`)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Stream: text(stream)}))
+	b := drive.Batch("from", 7, `{"a":[1.50, "ü"]}`, `null`, `"x"`)
 	m := b.Msgs[0]
 	m.Key = "k 1"
 	m.Meta.Set("content-type", penstock.StringValue("a\r\nb"))
@@ -40,10 +41,10 @@ func TestRoundTrip(t *testing.T) {
 	if err := s.Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	all := read(t, opened(t, f.source(t, SourceConfig{Stream: text(stream)})), 3)
-	compare(t, bodies(all), []string{`{"a":[1.50, "ü"]}`, `null`, `"x"`})
+	all := drive.Read(t, drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream)})), 3)
+	drive.Compare(t, drive.Bodies(all), []string{`{"a":[1.50, "ü"]}`, `null`, `"x"`})
 	want := map[string]string{"content-type": "a\r\nb", "n": "3", "penstock-id": "flow/step:@from:7"}
-	if all[0].key != "k 1" || !maps.Equal(all[0].meta, want) || all[1].key != "" {
+	if all[0].Key != "k 1" || !maps.Equal(all[0].Meta, want) || all[1].Key != "" {
 		t.Errorf("%+v", all)
 	}
 }
@@ -51,14 +52,14 @@ func TestRoundTrip(t *testing.T) {
 func TestFieldsAreWritten(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
-	s := opened(t, f.sink(t, SinkConfig{Stream: text(stream), Fields: true}))
-	b := batch("x", 0, `{"t":"a\n\u00fc","n":1.50,"o":{"a": [1]},"z":null,"\"q":true}`, `[]`, `{}`)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Stream: text(stream), Fields: true}))
+	b := drive.Batch("x", 0, `{"t":"a\n\u00fc","n":1.50,"o":{"a": [1]},"z":null,"\"q":true}`, `[]`, `{}`)
 	b.Msgs[0].Key = "k"
 	errs := failures(t, s.Write(t.Context(), b))
 	if len(errs) != 2 {
 		t.Fatal(errs)
 	}
-	code(t, errs[1], penstock.Unprocessable, "object")
+	drive.Code(t, errs[1], penstock.Unprocessable, "object")
 	e := f.entries(t, stream)
 	if want := map[string]string{"t": "a\nü", "n": "1.50", "o": `{"a": [1]}`, "z": "null", `"q`: "true"}; len(e) != 1 || !maps.Equal(e[0].FieldValues, want) {
 		t.Errorf("%+v", e)
@@ -70,7 +71,7 @@ func TestStreamIsTrimmed(t *testing.T) {
 	for what, c := range map[string]SinkConfig{"exact": {MaxLen: 10, Exact: true}, "about": {MaxLen: 100}} {
 		stream := name()
 		c.Stream = text(stream)
-		if err := opened(t, f.sink(t, c)).Write(t.Context(), batch("x", 0, numbered(0, 1000)...)); err != nil {
+		if err := drive.Opened(t, f.sink(t, c)).Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 1000)...)); err != nil {
 			t.Fatal(err)
 		}
 		if n := len(f.entries(t, stream)); n < int(c.MaxLen) || n > int(c.MaxLen)+200 || c.Exact && n != int(c.MaxLen) {
@@ -79,18 +80,18 @@ func TestStreamIsTrimmed(t *testing.T) {
 	}
 	stream := name()
 	f.do(t, "XADD", stream, "5-5", "body", "old")
-	if err := opened(t, f.sink(t, SinkConfig{Stream: text(stream), MaxAge: penstock.Duration(time.Hour), Exact: true})).Write(t.Context(), batch("x", 0, "1")); err != nil {
+	if err := drive.Opened(t, f.sink(t, SinkConfig{Stream: text(stream), MaxAge: penstock.Duration(time.Hour), Exact: true})).Write(t.Context(), drive.Batch("x", 0, "1")); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, f.written(t, stream), []string{"1"})
+	drive.Compare(t, f.written(t, stream), []string{"1"})
 }
 
 func TestKeysAreSet(t *testing.T) {
 	f := on(t, service.Redis(t))
 	n := name()
-	key := penstock.Template{Source: n + ":${body.k}", Program: joined{n + ":", "k", ""}}
-	s := opened(t, f.sink(t, SinkConfig{Set: key, TTL: penstock.Duration(time.Hour)}))
-	b := batch("x", 0, `{"k":"a","v":1}`, `{"k":"b"}`, `{"k":"a","v":2}`)
+	key := drive.Template(n + ":${body.k}")
+	s := drive.Opened(t, f.sink(t, SinkConfig{Set: key, TTL: penstock.Duration(time.Hour)}))
+	b := drive.Batch("x", 0, `{"k":"a","v":1}`, `{"k":"b"}`, `{"k":"a","v":2}`)
 	if err := s.Write(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -104,8 +105,8 @@ func TestKeysAreSet(t *testing.T) {
 	if ms, err := m.AsInt64(); err != nil || ms < 3_500_000 {
 		t.Error(ms, err)
 	}
-	gone := opened(t, f.sink(t, SinkConfig{Set: text(n + ":a")}))
-	if err := gone.Write(t.Context(), batch("x", 0, "null")); err != nil {
+	gone := drive.Opened(t, f.sink(t, SinkConfig{Set: text(n + ":a")}))
+	if err := gone.Write(t.Context(), drive.Batch("x", 0, "null")); err != nil {
 		t.Fatal(err)
 	}
 	if m := f.do(t, "EXISTS", n+":a"); m.String() == "" {
@@ -113,36 +114,36 @@ func TestKeysAreSet(t *testing.T) {
 	} else if is, err := m.AsInt64(); is != 0 || err != nil {
 		t.Error("it is there", err)
 	}
-	errs := failures(t, opened(t, f.sink(t, SinkConfig{Set: penstock.Template{Source: "${body.k}", Program: field("k")}})).Write(t.Context(), conform.Batch(`{"k":""}`)))
-	code(t, errs[0], penstock.Unprocessable, "the key is empty")
+	errs := failures(t, drive.Opened(t, f.sink(t, SinkConfig{Set: penstock.Template{Source: "${body.k}", Program: drive.Field("k")}})).Write(t.Context(), conform.Batch(`{"k":""}`)))
+	drive.Code(t, errs[0], penstock.Unprocessable, "the key is empty")
 }
 
 // TestStreamMustExist: it is not made where that is not wanted.
 func TestStreamMustExist(t *testing.T) {
 	f := on(t, service.Redis(t))
-	errs := failures(t, opened(t, f.sink(t, SinkConfig{Stream: text(name()), MustExist: true})).Write(t.Context(), conform.Batch(`1`)))
-	code(t, errs[0], penstock.NotFound, "no such stream")
+	errs := failures(t, drive.Opened(t, f.sink(t, SinkConfig{Stream: text(name()), MustExist: true})).Write(t.Context(), conform.Batch(`1`)))
+	drive.Code(t, errs[0], penstock.NotFound, "no such stream")
 }
 
 // TestMemoryIsFull: the messages may be written later, in order.
 func TestMemoryIsFull(t *testing.T) {
 	f := on(t, service.NewRedis(t))
 	stream := name()
-	s := opened(t, f.sink(t, SinkConfig{Stream: text(stream)}))
+	s := drive.Opened(t, f.sink(t, SinkConfig{Stream: text(stream)}))
 	f.do(t, "CONFIG", "SET", "maxmemory", "1")
-	errs := failures(t, s.Write(t.Context(), batch("x", 0, numbered(0, 10)...)))
+	errs := failures(t, s.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 10)...)))
 	if len(errs) != 10 {
 		t.Errorf("%d failed", len(errs))
 	}
-	code(t, errs[0], penstock.Limited, "maxmemory")
+	drive.Code(t, errs[0], penstock.Limited, "maxmemory")
 	if !penstock.CodeOf(errs[9]).Transient() {
 		t.Error(errs[9])
 	}
 	f.do(t, "CONFIG", "SET", "maxmemory", "0")
-	if err := s.Write(t.Context(), batch("x", 0, numbered(0, 10)...)); err != nil {
+	if err := s.Write(t.Context(), drive.Batch("x", 0, drive.Numbered(0, 10)...)); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, f.written(t, stream), numbered(0, 10))
+	drive.Compare(t, f.written(t, stream), drive.Numbered(0, 10))
 }
 
 // TestReplicasAreWaitedFor: a message counts as written when they have it.
@@ -152,17 +153,17 @@ func TestReplicasAreWaitedFor(t *testing.T) {
 	f := on(t, main)
 	stream := name()
 	c := SinkConfig{Stream: text(stream), Wait: &Wait{Replicas: 1, Timeout: penstock.Duration(50 * time.Millisecond)}}
-	s := opened(t, f.sink(t, c))
-	code(t, s.Write(t.Context(), batch("x", 0, "1")), penstock.Unavailable, "0 of 1 replicas")
+	s := drive.Opened(t, f.sink(t, c))
+	drive.Code(t, s.Write(t.Context(), drive.Batch("x", 0, "1")), penstock.Unavailable, "0 of 1 replicas")
 	_, port, _ := strings.Cut(main.Address(), ":")
 	replica := service.NewRedis(t, "replicaof 127.0.0.1 "+port)
-	until(t, "the replica has it", func() bool { return s.Write(context.Background(), batch("x", 1, "2")) == nil })
+	drive.Until(t, "the replica has it", func() bool { return s.Write(context.Background(), drive.Batch("x", 1, "2")) == nil })
 	have := on(t, replica).written(t, stream)
 	if !slices.Contains(have, "2") {
 		t.Error(have)
 	}
-	errs := failures(t, opened(t, on(t, replica).sink(t, SinkConfig{Stream: text(stream)})).Write(t.Context(), batch("x", 0, "1")))
-	code(t, errs[0], penstock.Unavailable, "READONLY")
+	errs := failures(t, drive.Opened(t, on(t, replica).sink(t, SinkConfig{Stream: text(stream)})).Write(t.Context(), drive.Batch("x", 0, "1")))
+	drive.Code(t, errs[0], penstock.Unavailable, "READONLY")
 }
 
 // TestServerSaves: what `fsync: true` says is looked at.
@@ -170,7 +171,7 @@ func TestServerSaves(t *testing.T) {
 	f := on(t, service.Redis(t))
 	f.config.Fsync = true
 	err := f.sink(t, SinkConfig{Stream: text("s")}).Open(t.Context())
-	code(t, err, penstock.Config, "appendonly no", "appendfsync always")
+	drive.Code(t, err, penstock.Config, "appendonly no", "appendfsync always")
 	if err := f.sink(t, SinkConfig{Channel: text("s")}).Open(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -179,8 +180,8 @@ func TestServerSaves(t *testing.T) {
 func TestSinkIsRefused(t *testing.T) {
 	s := text("s")
 	cluster := penstock.ConnectionRef{Name: "c", Config: &ConnectionConfig{Cluster: true}}
-	_, err := newSink(SinkConfig{Stream: s, Wait: &Wait{Replicas: 1}, Connection: cluster, Format: jsonFormat(t)}, penstock.Env{})
-	code(t, err, penstock.Config, "can't be had in a cluster")
+	_, err := newSink(SinkConfig{Stream: s, Wait: &Wait{Replicas: 1}, Connection: cluster, Format: drive.JSON(t)}, penstock.Env{})
+	drive.Code(t, err, penstock.Config, "can't be had in a cluster")
 	for what, c := range map[string]struct {
 		config SinkConfig
 		words  string
@@ -264,8 +265,8 @@ func TestOverlap(t *testing.T) {
 // TestWriteAllocates: what a Write of 100 messages costs.
 func TestWriteAllocates(t *testing.T) {
 	f := on(t, service.Redis(t))
-	s := opened(t, f.sink(t, SinkConfig{Stream: text(name()), MaxLen: 1000}))
-	b := batch("x", 0, numbered(0, 100)...)
+	s := drive.Opened(t, f.sink(t, SinkConfig{Stream: text(name()), MaxLen: 1000}))
+	b := drive.Batch("x", 0, drive.Numbered(0, 100)...)
 	for _, m := range b.Msgs {
 		m.Meta.Set("type", penstock.StringValue("order"))
 	}

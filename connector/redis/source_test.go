@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -40,20 +41,20 @@ func start(t testing.TB, s penstock.Source) penstock.Source {
 func TestPendingComesFirst(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
-	f.send(t, stream, numbered(0, 1000)...)
+	f.send(t, stream, drive.Numbered(0, 1000)...)
 	config := SourceConfig{Stream: text(stream), Prefetch: 300}
 	first := start(t, f.source(t, config))
-	before := read(t, first, 300)
-	settleAll(t, first, before[:100]...)
-	settleAll(t, first, before[150])
+	before := drive.Read(t, first, 300)
+	drive.SettleAll(t, first, before[:100]...)
+	drive.SettleAll(t, first, before[150])
 	crashed(first)
-	second := opened(t, f.source(t, config))
-	all := read(t, second, 899)
-	compare(t, bodies(all), append(numbered(100, 150), numbered(151, 1000)...))
-	if all[0].pos != before[100].pos {
-		t.Errorf("%+v was at %+v", all[0].pos, before[100].pos)
+	second := drive.Opened(t, f.source(t, config))
+	all := drive.Read(t, second, 899)
+	drive.Compare(t, drive.Bodies(all), append(drive.Numbered(100, 150), drive.Numbered(151, 1000)...))
+	if all[0].Pos != before[100].Pos {
+		t.Errorf("%+v was at %+v", all[0].Pos, before[100].Pos)
 	}
-	settleAll(t, second, all...)
+	drive.SettleAll(t, second, all...)
 	if n := f.pending(t, stream, "flow-step"); n != 0 {
 		t.Errorf("%d are pending", n)
 	}
@@ -67,34 +68,34 @@ func TestDeadIsTakenOver(t *testing.T) {
 			f := on(t, service.Redis(t))
 			f.env.Resumes = true
 			stream := name()
-			f.send(t, stream, numbered(0, 100)...)
+			f.send(t, stream, drive.Numbered(0, 100)...)
 			of := func(consumer string) SourceConfig {
 				return SourceConfig{Stream: text(stream), Consumer: text(consumer), Shared: shared, ClaimAfter: soon, Prefetch: 10}
 			}
 			dead := start(t, f.source(t, of("a")))
-			settleAll(t, dead, read(t, dead, 30)[:5]...)
+			drive.SettleAll(t, dead, drive.Read(t, dead, 30)[:5]...)
 			crashed(dead)
-			until(t, "it is dead", func() bool {
+			drive.Until(t, "it is dead", func() bool {
 				m := f.do(t, "XPENDING", stream, "flow-step", "IDLE", "160", "-", "+", "1000")
 				all, err := m.ToArray()
 				return err == nil && int64(len(all)) == f.pending(t, stream, "flow-step")
 			})
-			live := opened(t, f.source(t, of("b")))
-			all := read(t, live, 95)
-			compare(t, bodies(all), numbered(5, 100))
-			settleAll(t, live, all...)
+			live := drive.Opened(t, f.source(t, of("b")))
+			all := drive.Read(t, live, 95)
+			drive.Compare(t, drive.Bodies(all), drive.Numbered(5, 100))
+			drive.SettleAll(t, live, all...)
 
-			f.send(t, stream, numbered(100, 103)...) // one comes to somebody who dies now
+			f.send(t, stream, drive.Numbered(100, 103)...) // one comes to somebody who dies now
 			lost := f.do(t, "XREADGROUP", "GROUP", "flow-step", "c", "COUNT", "1", "STREAMS", stream, ">")
 			had := ""
 			if of, err := lost.AsXRead(); err == nil { // else the reader was faster
 				had = of[stream][0].FieldValues["body"]
 			}
-			rest := read(t, live, 3)
-			settleAll(t, live, rest...)
+			rest := drive.Read(t, live, 3)
+			drive.SettleAll(t, live, rest...)
 			for _, g := range rest {
-				if strings.Contains(g.pos.Stream, late) && (g.body != had || shared) {
-					t.Errorf("%s is at %+v", g.body, g.pos)
+				if strings.Contains(g.Pos.Stream, late) && (g.Body != had || shared) {
+					t.Errorf("%s is at %+v", g.Body, g.Pos)
 				}
 			}
 			if n := f.pending(t, stream, "flow-step"); n != 0 {
@@ -109,35 +110,35 @@ func TestWorkedOnIsNotTakenOver(t *testing.T) {
 	t.Parallel()
 	f := on(t, service.Redis(t))
 	stream := name()
-	f.send(t, stream, numbered(0, 10)...)
+	f.send(t, stream, drive.Numbered(0, 10)...)
 	of := func(consumer string) SourceConfig {
 		return SourceConfig{Stream: text(stream), Consumer: text(consumer), Shared: true, ClaimAfter: penstock.Duration(900 * time.Millisecond)}
 	}
-	slow := opened(t, f.source(t, of("slow")))
-	all := read(t, slow, 10)
-	other := opened(t, f.source(t, of("other")))
+	slow := drive.Opened(t, f.source(t, of("slow")))
+	all := drive.Read(t, slow, 10)
+	other := drive.Opened(t, f.source(t, of("other")))
 	ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
 	defer cancel()
 	if err := other.Read(ctx, new(penstock.Batch)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("another got some: %v", err)
 	}
-	settleAll(t, slow, all...)
+	drive.SettleAll(t, slow, all...)
 }
 
 // TestSharedGivesBack: who leaves a group that is shared lets others have at once what it was not done with.
 func TestSharedGivesBack(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
-	f.send(t, stream, numbered(0, 10)...)
+	f.send(t, stream, drive.Numbered(0, 10)...)
 	of := func(consumer string) SourceConfig {
 		return SourceConfig{Stream: text(stream), Consumer: text(consumer), Shared: true, ClaimAfter: penstock.Duration(time.Hour)}
 	}
 	first := start(t, f.source(t, of("a")))
-	settleAll(t, first, read(t, first, 10)[0])
+	drive.SettleAll(t, first, drive.Read(t, first, 10)[0])
 	if err := first.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	compare(t, bodies(read(t, opened(t, f.source(t, of("b"))), 9)), numbered(1, 10))
+	drive.Compare(t, drive.Bodies(drive.Read(t, drive.Opened(t, f.source(t, of("b"))), 9)), drive.Numbered(1, 10))
 }
 
 // TestGroupIsGone: somebody deletes the stream, or the group, under a reader. It goes on, with nothing lost and nothing twice.
@@ -146,25 +147,25 @@ func TestGroupIsGone(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			f := on(t, service.Redis(t))
 			stream := name()
-			f.send(t, stream, numbered(0, 100)...)
-			s := opened(t, f.source(t, SourceConfig{Stream: text(stream), Prefetch: 10}))
-			all := read(t, s, 30)
-			settleAll(t, s, all[:20]...)
+			f.send(t, stream, drive.Numbered(0, 100)...)
+			s := drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream), Prefetch: 10}))
+			all := drive.Read(t, s, 30)
+			drive.SettleAll(t, s, all[:20]...)
 			if what == "stream" {
-				all = append(all, read(t, s, 70)...)
-				settleAll(t, s, all[20:]...)
+				all = append(all, drive.Read(t, s, 70)...)
+				drive.SettleAll(t, s, all[20:]...)
 				f.do(t, "DEL", stream)
-				f.send(t, stream, numbered(100, 120)...)
+				f.send(t, stream, drive.Numbered(100, 120)...)
 			} else {
 				f.do(t, "XGROUP", "DESTROY", stream, "flow-step")
-				f.send(t, stream, numbered(100, 120)...)
-				all = append(all, read(t, s, 70)...)
-				settleAll(t, s, all[20:]...)
+				f.send(t, stream, drive.Numbered(100, 120)...)
+				all = append(all, drive.Read(t, s, 70)...)
+				drive.SettleAll(t, s, all[20:]...)
 			}
-			rest := read(t, s, 20)
-			settleAll(t, s, rest...)
-			compare(t, bodies(append(all, rest...)), numbered(0, 120))
-			until(t, "all is acknowledged", func() bool { return f.pending(t, stream, "flow-step") == 0 })
+			rest := drive.Read(t, s, 20)
+			drive.SettleAll(t, s, rest...)
+			drive.Compare(t, drive.Bodies(append(all, rest...)), drive.Numbered(0, 120))
+			drive.Until(t, "all is acknowledged", func() bool { return f.pending(t, stream, "flow-step") == 0 })
 		})
 	}
 }
@@ -189,16 +190,19 @@ func TestStart(t *testing.T) {
 		{"newest", Start{At: "newest"}, "5"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			s := opened(t, f.source(t, SourceConfig{Stream: text(stream), Start: c.start, Group: text("g " + c.what)}))
+			s := drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream), Start: c.start, Group: text("g " + c.what)}))
 			if c.what == "newest" {
 				f.do(t, "XADD", stream, "*", "body", "5")
 			}
-			all := read(t, s, len(strings.Fields(c.want)))
-			if have := strings.Join(bodies(all), " "); !strings.HasPrefix(have, c.want) {
+			all := drive.Read(t, s, len(strings.Fields(c.want)))
+			if have := strings.Join(drive.Bodies(all), " "); !strings.HasPrefix(have, c.want) {
 				t.Errorf("%s, want %s", have, c.want)
 			}
-			if c.what == "oldest" && !all[2].at(at.Add(2*time.Second).UnixMilli()<<seqBits|2) {
-				t.Errorf("%+v", all[2].pos)
+			if c.what == "oldest" {
+				pos, want := all[2].Pos, at.Add(2*time.Second).UnixMilli()<<seqBits|2
+				if pos.Offset != want || pos.Next != want+1 {
+					t.Errorf("%+v", pos)
+				}
 			}
 		})
 	}
@@ -208,14 +212,14 @@ func TestOnceEnds(t *testing.T) {
 	f := on(t, service.Redis(t))
 	f.env.Once = true
 	stream, list := name(), name()
-	f.send(t, stream, numbered(0, 3)...)
-	f.do(t, append([]string{"LPUSH", list}, numbered(0, 3)...)...)
+	f.send(t, stream, drive.Numbered(0, 3)...)
+	f.do(t, append([]string{"LPUSH", list}, drive.Numbered(0, 3)...)...)
 	for what, c := range map[string]SourceConfig{"stream": {Stream: text(stream)}, "list": {List: text(list)}, "channel": {Channels: []penstock.Template{text(name())}}} {
-		s := opened(t, f.source(t, c))
+		s := drive.Opened(t, f.source(t, c))
 		if what != "channel" {
-			all := read(t, s, 3)
-			compare(t, bodies(all), numbered(0, 3))
-			settleAll(t, s, all...)
+			all := drive.Read(t, s, 3)
+			drive.Compare(t, drive.Bodies(all), drive.Numbered(0, 3))
+			drive.SettleAll(t, s, all...)
 		}
 		if err := s.Read(t.Context(), new(penstock.Batch)); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v", what, err)
@@ -240,19 +244,19 @@ func TestEntries(t *testing.T) {
 		"none":        {SourceConfig{}, `data 1`, `null`, "", map[string]string{"data": "1"}, penstock.Invalid},
 		"no JSON":     {SourceConfig{}, `body {`, `{`, "", nil, ""},
 		"bad text":    {SourceConfig{}, "body 1 h \xff", `1`, "", map[string]string{"h": "\uFFFD"}, ""},
-		"text":        {SourceConfig{Format: bytesFormat(t)}, "body \x00\xff", "\x00\xff", "", nil, ""},
+		"text":        {SourceConfig{Format: drive.Bytes(t)}, "body \x00\xff", "\x00\xff", "", nil, ""},
 	} {
 		t.Run(what, func(t *testing.T) {
 			stream := name()
 			c.config.Stream = text(stream)
 			f.do(t, append([]string{"XADD", stream, "*"}, strings.Split(c.fields, " ")...)...)
-			g := read(t, opened(t, f.source(t, c.config)), 1)[0]
-			if g.body != c.body || g.key != c.key || penstock.CodeOf(g.err) != c.code && (g.err != nil || c.code != "") {
+			g := drive.Read(t, drive.Opened(t, f.source(t, c.config)), 1)[0]
+			if g.Body != c.body || g.Key != c.key || penstock.CodeOf(g.Err) != c.code && (g.Err != nil || c.code != "") {
 				t.Errorf("%+v", g)
 			}
 			for k, v := range c.meta {
-				if g.meta[k] != v {
-					t.Errorf("meta %v", g.meta)
+				if g.Meta[k] != v {
+					t.Errorf("meta %v", g.Meta)
 				}
 			}
 		})
@@ -263,15 +267,15 @@ func TestEntries(t *testing.T) {
 func TestTrimmedIsAcknowledged(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
-	f.send(t, stream, numbered(0, 10)...)
+	f.send(t, stream, drive.Numbered(0, 10)...)
 	first := start(t, f.source(t, SourceConfig{Stream: text(stream)}))
-	read(t, first, 10)
+	drive.Read(t, first, 10)
 	crashed(first)
 	f.do(t, "XTRIM", stream, "MAXLEN", "3")
-	s := opened(t, f.source(t, SourceConfig{Stream: text(stream)}))
-	all := read(t, s, 3)
-	compare(t, bodies(all), numbered(7, 10))
-	settleAll(t, s, all...)
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream)}))
+	all := drive.Read(t, s, 3)
+	drive.Compare(t, drive.Bodies(all), drive.Numbered(7, 10))
+	drive.SettleAll(t, s, all...)
 	if n := f.pending(t, stream, "flow-step"); n != 0 {
 		t.Errorf("%d are pending", n)
 	}
@@ -282,10 +286,10 @@ func TestForeignIDs(t *testing.T) {
 	f := on(t, service.Redis(t))
 	stream := name()
 	f.do(t, "XADD", stream, "7-99999999", "body", "1")
-	err := opened(t, f.source(t, SourceConfig{Stream: text(stream)})).Read(t.Context(), new(penstock.Batch))
-	code(t, err, penstock.Config, "does not fit", "shared: true")
-	s := opened(t, f.source(t, SourceConfig{Stream: text(stream), Shared: true, Group: text("other")}))
-	settleAll(t, s, read(t, s, 1)...)
+	err := drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream)})).Read(t.Context(), new(penstock.Batch))
+	drive.Code(t, err, penstock.Config, "does not fit", "shared: true")
+	s := drive.Opened(t, f.source(t, SourceConfig{Stream: text(stream), Shared: true, Group: text("other")}))
+	drive.SettleAll(t, s, drive.Read(t, s, 1)...)
 	if n := f.pending(t, stream, "other"); n != 0 {
 		t.Errorf("%d are pending", n)
 	}
@@ -348,25 +352,25 @@ func TestListIsRecovered(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			f := on(t, service.Redis(t))
 			list := name()
-			f.do(t, append([]string{"LPUSH", list}, append(numbered(0, 10), `"x"`, `"x"`, `"x"`)...)...)
+			f.do(t, append([]string{"LPUSH", list}, append(drive.Numbered(0, 10), `"x"`, `"x"`, `"x"`)...)...)
 			of := func(c string) SourceConfig {
 				return SourceConfig{List: text(list), Consumer: text(c), ClaimAfter: penstock.Duration(time.Second), Prefetch: 20}
 			}
 			first := start(t, f.source(t, of("a")))
-			got := read(t, first, 13)
-			settleAll(t, first, got[0], got[3], got[10])
+			got := drive.Read(t, first, 13)
+			drive.SettleAll(t, first, got[0], got[3], got[10])
 			crashed(first)
-			second := opened(t, f.source(t, of(again)))
-			want := append(numbered(1, 3), append(numbered(4, 10), `"x"`, `"x"`)...)
+			second := drive.Opened(t, f.source(t, of(again)))
+			want := append(drive.Numbered(1, 3), append(drive.Numbered(4, 10), `"x"`, `"x"`)...)
 			if again != "a" { // the newer comes while the dead is not known for dead
 				f.do(t, "LPUSH", list, "true")
-				if b := bodies(read(t, second, 1)); b[0] != "true" {
+				if b := drive.Bodies(drive.Read(t, second, 1)); b[0] != "true" {
 					t.Errorf("%v", b)
 				}
 			}
-			all := read(t, second, len(want))
-			compare(t, bodies(all), want)
-			settleAll(t, second, all...)
+			all := drive.Read(t, second, len(want))
+			drive.Compare(t, drive.Bodies(all), want)
+			drive.SettleAll(t, second, all...)
 			for _, c := range []string{"a", "b"} {
 				m := f.do(t, "LLEN", "{"+list+"}:processing:"+c)
 				if n, err := m.AsInt64(); err != nil || n != 0 && again != "b" {
@@ -383,27 +387,27 @@ func TestListGivesBack(t *testing.T) {
 		f := on(t, service.Redis(t))
 		list := name()
 		push := map[string]string{"right": "LPUSH", takeLeft: "RPUSH"}[side]
-		f.do(t, append([]string{push, list}, numbered(0, 10)...)...)
+		f.do(t, append([]string{push, list}, drive.Numbered(0, 10)...)...)
 		of := func(c string) SourceConfig {
 			return SourceConfig{List: text(list), Consumer: text(c), Take: side, Prefetch: 5}
 		}
 		first := start(t, f.source(t, of("a")))
-		settleAll(t, first, read(t, first, 5)[:2]...)
+		drive.SettleAll(t, first, drive.Read(t, first, 5)[:2]...)
 		if err := first.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		compare(t, bodies(read(t, opened(t, f.source(t, of("b"))), 8)), numbered(2, 10))
+		drive.Compare(t, drive.Bodies(drive.Read(t, drive.Opened(t, f.source(t, of("b"))), 8)), drive.Numbered(2, 10))
 	}
 }
 
 func TestPatterns(t *testing.T) {
 	f := on(t, service.Redis(t))
 	n := name()
-	s := opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text(n + "-a")}, Patterns: []penstock.Template{text(n + ":*")}}))
+	s := drive.Opened(t, f.source(t, SourceConfig{Channels: []penstock.Template{text(n + "-a")}, Patterns: []penstock.Template{text(n + ":*")}}))
 	f.do(t, "PUBLISH", n+"-a", "1")
 	f.do(t, "PUBLISH", n+":b", "2")
-	all := read(t, s, 2)
-	if all[0].meta[metaChannel] != n+"-a" || all[1].meta[metaChannel] != n+":b" || all[1].meta[metaPattern] != n+":*" {
+	all := drive.Read(t, s, 2)
+	if all[0].Meta[metaChannel] != n+"-a" || all[1].Meta[metaChannel] != n+":b" || all[1].Meta[metaPattern] != n+":*" {
 		t.Errorf("%+v", all)
 	}
 }

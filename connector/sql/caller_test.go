@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/types"
 )
 
@@ -184,7 +185,7 @@ func TestExec(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := call(insert, `{"id": 5}`)
-		code(t, err, penstock.Conflict)
+		drive.Code(t, err, penstock.Conflict)
 		if !penstock.IsUnsent(err) {
 			t.Error("a statement that the database refused has had no effect, and the error does not say so")
 		}
@@ -202,9 +203,9 @@ func TestRows(t *testing.T) {
 			}
 		}
 		_, err := call(many, `{"n":0}`)
-		code(t, err, penstock.TooLarge, "more than 2 rows", "maxRows")
+		drive.Code(t, err, penstock.TooLarge, "more than 2 rows", "maxRows")
 		_, err = call(f.asks(t, CallConfig{Query: query}), `{"n":1}`)
-		code(t, err, penstock.Unprocessable, "more than one row", "LIMIT 1")
+		drive.Code(t, err, penstock.Unprocessable, "more than one row", "LIMIT 1")
 	})
 }
 
@@ -221,10 +222,10 @@ func TestWrongStatementsAreFoundAtTheStart(t *testing.T) {
 			if err == nil {
 				err = asked.Open(t.Context())
 			}
-			code(t, err, penstock.Config, c.want)
+			drive.Code(t, err, penstock.Config, c.want)
 		}
 		_, err := call(f.asks(t, CallConfig{Query: statementOf("SELECT 1 AS a, 2 AS a")}), "{}")
-		code(t, err, penstock.Config, "two columns")
+		drive.Code(t, err, penstock.Config, "two columns")
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 )
 
 // TestCDCSlotThatWasRemade: a slot that was dropped and made again by hand, or moved on, while the flow was stopped is not the one that the flow has read, and what lies between is
@@ -53,7 +54,7 @@ func TestCDCSlotThatWasRemade(t *testing.T) {
 				}
 			}()
 			if c.refused {
-				code(t, err, penstock.Config, "made again", "--from start")
+				drive.Code(t, err, penstock.Config, "made again", "--from start")
 				return
 			}
 			if err != nil {

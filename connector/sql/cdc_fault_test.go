@@ -15,6 +15,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -235,38 +236,38 @@ func TestCDCOperatorsFaults(t *testing.T) {
 		return err
 	}
 	t.Run("table is not there", func(t *testing.T) {
-		code(t, open(t, f, CDCConfig{Tables: []string{"A"}}), penstock.Config, "there is no table A", "there is public.a")
+		drive.Code(t, open(t, f, CDCConfig{Tables: []string{"A"}}), penstock.Config, "there is no table A", "there is public.a")
 	})
 	t.Run("no key", func(t *testing.T) {
-		code(t, open(t, f, CDCConfig{Tables: []string{"nokey"}}), penstock.Config, "REPLICA IDENTITY FULL")
+		drive.Code(t, open(t, f, CDCConfig{Tables: []string{"nokey"}}), penstock.Config, "REPLICA IDENTITY FULL")
 		if left := f.rows(t, "SELECT 1 AS x FROM pg_publication_tables WHERE tablename = 'nokey'"); len(left) > 0 {
 			t.Error("it was published all the same")
 		}
 	})
 	t.Run("publication is not there", func(t *testing.T) {
-		code(t, open(t, f, CDCConfig{Publication: "nosuch"}), penstock.Config, "there is no such publication", "CREATE PUBLICATION")
+		drive.Code(t, open(t, f, CDCConfig{Publication: "nosuch"}), penstock.Config, "there is no such publication", "CREATE PUBLICATION")
 	})
 	t.Run("publication lacks a table", func(t *testing.T) {
-		code(t, open(t, f, CDCConfig{Publication: "empty", Tables: []string{"a"}, Create: &no}), penstock.Config, "it lacks public.a", `ALTER PUBLICATION "empty" ADD TABLE public.a`)
+		drive.Code(t, open(t, f, CDCConfig{Publication: "empty", Tables: []string{"a"}, Create: &no}), penstock.Config, "it lacks public.a", `ALTER PUBLICATION "empty" ADD TABLE public.a`)
 	})
 	t.Run("slot is not there", func(t *testing.T) {
 		f.exec(t, "CREATE PUBLICATION p FOR TABLE a")
-		code(t, open(t, f, CDCConfig{Publication: "p", Create: &no}), penstock.Config, "no such slot", "pg_create_logical_replication_slot")
+		drive.Code(t, open(t, f, CDCConfig{Publication: "p", Create: &no}), penstock.Config, "no such slot", "pg_create_logical_replication_slot")
 	})
 	t.Run("no right", func(t *testing.T) {
 		f.exec(t, "DROP ROLE IF EXISTS weak", "CREATE ROLE weak LOGIN", "GRANT SELECT ON a TO weak")
 		weak := onPostgres(t, strings.Replace("postgres://postgres@"+logical.server.Address()+"/"+databaseName(t, f), "postgres@", "weak@", 1))
-		code(t, open(t, weak, CDCConfig{Publication: "p"}), penstock.Forbidden, "may not replicate", "ALTER ROLE weak REPLICATION")
+		drive.Code(t, open(t, weak, CDCConfig{Publication: "p"}), penstock.Forbidden, "may not replicate", "ALTER ROLE weak REPLICATION")
 	})
 	t.Run("slot is used", func(t *testing.T) {
 		opened(t, f.cdc(t, CDCConfig{Slot: "used", Tables: []string{"a"}}))
 		second := *f
 		second.env.Clock = &hurry{}
-		code(t, open(t, &second, CDCConfig{Slot: "used", Tables: []string{"a"}}), penstock.Unavailable, "is active for PID", "another process reads the slot")
+		drive.Code(t, open(t, &second, CDCConfig{Slot: "used", Tables: []string{"a"}}), penstock.Unavailable, "is active for PID", "another process reads the slot")
 	})
 	t.Run("wrong plugin", func(t *testing.T) {
 		f.exec(t, "SELECT pg_create_logical_replication_slot('other_plugin', 'test_decoding')")
-		code(t, open(t, f, CDCConfig{Slot: "other_plugin", Tables: []string{"a"}}), penstock.Config, "test_decoding")
+		drive.Code(t, open(t, f, CDCConfig{Slot: "other_plugin", Tables: []string{"a"}}), penstock.Config, "test_decoding")
 	})
 	t.Run("slot is older than the publication", func(t *testing.T) {
 		f.exec(t, "SELECT pg_create_logical_replication_slot('older', 'pgoutput')", "INSERT INTO a VALUES (77)", "CREATE PUBLICATION older FOR TABLE a")
@@ -274,7 +275,7 @@ func TestCDCOperatorsFaults(t *testing.T) {
 		s.config.Publication = "older"
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
-		code(t, s.Read(ctx, new(penstock.Batch)), penstock.Config, "begin anew")
+		drive.Code(t, s.Read(ctx, new(penstock.Batch)), penstock.Config, "begin anew")
 	})
 	t.Run("slot is dropped", func(t *testing.T) {
 		s := opened(t, f.cdc(t, CDCConfig{Slot: "dropped", Tables: []string{"a"}}))
@@ -291,15 +292,15 @@ func TestCDCOperatorsFaults(t *testing.T) {
 		if !errors.Is(err, penstock.ErrDisconnected) {
 			t.Fatal(err)
 		}
-		code(t, s.Open(ctx), penstock.Config, "the replication slot is gone", "--from start")
+		drive.Code(t, s.Open(ctx), penstock.Config, "the replication slot is gone", "--from start")
 	})
 	t.Run("wal_level", func(t *testing.T) {
 		f := onPostgres(t, service.Postgres(t))
 		f.exec(t, "CREATE TABLE a (id int PRIMARY KEY)")
-		code(t, open(t, f, CDCConfig{Tables: []string{"a"}}), penstock.Config, "wal_level is replica", "ALTER SYSTEM SET wal_level = logical")
+		drive.Code(t, open(t, f, CDCConfig{Tables: []string{"a"}}), penstock.Config, "wal_level is replica", "ALTER SYSTEM SET wal_level = logical")
 	})
 	t.Run("sqlite", func(t *testing.T) {
-		code(t, open(t, onSQLite(t), CDCConfig{Tables: []string{"a"}}), penstock.Config, "no PostgreSQL server")
+		drive.Code(t, open(t, onSQLite(t), CDCConfig{Tables: []string{"a"}}), penstock.Config, "no PostgreSQL server")
 	})
 }
 
@@ -327,7 +328,7 @@ func TestCDCSlotIsLost(t *testing.T) {
 		f.exec(t, "SELECT pg_switch_wal()", "INSERT INTO a SELECT (random() * 1e9)::int, repeat('x', 1000) FROM generate_series(1, 100) ON CONFLICT DO NOTHING")
 	}
 	f.exec(t, "CHECKPOINT")
-	code(t, s.Open(t.Context()), penstock.Config, "the server has removed log", "pg_drop_replication_slot('lost')")
+	drive.Code(t, s.Open(t.Context()), penstock.Config, "the server has removed log", "pg_drop_replication_slot('lost')")
 }
 
 // TestCDCLagIsLogged: what the server has to keep is said before it becomes too much.

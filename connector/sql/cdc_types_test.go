@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/types"
 )
 
@@ -94,7 +95,7 @@ func TestCDCPoison(t *testing.T) {
 		if all[0].err != nil || all[2].err != nil {
 			t.Error(all[0].err, all[2].err)
 		}
-		code(t, all[1].err, penstock.Unprocessable, "table public.t, column j")
+		drive.Code(t, all[1].err, penstock.Unprocessable, "table public.t, column j")
 		if !strings.Contains(all[1].body, `"j":"{\"a\":1,\"a\":2}"`) || all[1].key != "2" {
 			t.Errorf("%+v", all[1])
 		}
@@ -168,5 +169,5 @@ func TestCDCGoesOn(t *testing.T) {
 	if err := s.Resume(t.Context(), []penstock.Position{rest[5].pos}); err != nil {
 		t.Fatal(err)
 	}
-	code(t, s.Open(t.Context()), penstock.Config, "the replication slot is gone", "--from start")
+	drive.Code(t, s.Open(t.Context()), penstock.Config, "the replication slot is gone", "--from start")
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -149,7 +150,7 @@ func TestLoggingIn(t *testing.T) {
 	}
 	f.db(t).(*postgres).pool.Reset() // as its lifetime does
 	err = ask(f)
-	code(t, err, penstock.Unauthenticated, "check user and password")
+	drive.Code(t, err, penstock.Unauthenticated, "check user and password")
 	password.Replace(map[string]string{"password": "two"})
 	if err := ask(f); err != nil {
 		t.Errorf("the password was changed, and is not used: %v", err)
@@ -173,7 +174,7 @@ func TestLoggingIn(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := ask(login("tls", password, c.tls))
-			code(t, err, c.want)
+			drive.Code(t, err, c.want)
 			if c.want == penstock.Unavailable && !strings.Contains(err.Error(), "not trusted") {
 				t.Error(err)
 			}
@@ -216,7 +217,7 @@ func TestFilesOfSQLite(t *testing.T) {
 		return err
 	}
 	name := filepath.Join(dir, "a b%?#ü.db")
-	code(t, open(name, false), penstock.Config, "no such file", "create: true")
+	drive.Code(t, open(name, false), penstock.Config, "no such file", "create: true")
 	if err := open(name, true); err != nil {
 		t.Error(err)
 	}
@@ -226,8 +227,8 @@ func TestFilesOfSQLite(t *testing.T) {
 	if err := open(inMemory, false); err != nil {
 		t.Error(err)
 	}
-	code(t, open(dir, false), penstock.Config)
-	code(t, open(filepath.Join(dir, "no", "folder.db"), true), penstock.Config)
+	drive.Code(t, open(dir, false), penstock.Config)
+	drive.Code(t, open(filepath.Join(dir, "no", "folder.db"), true), penstock.Config)
 }
 
 // TestALockIsWaitedFor: for as long as it is said.
@@ -241,7 +242,7 @@ func TestALockIsWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = call(f.asks(t, CallConfig{Exec: statementOf("INSERT INTO t VALUES (1)")}), "{}")
-	code(t, err, penstock.Unavailable, "lock")
+	drive.Code(t, err, penstock.Unavailable, "lock")
 	if err := tx.Rollback(); err != nil {
 		t.Fatal(err)
 	}

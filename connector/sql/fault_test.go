@@ -13,6 +13,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -101,7 +102,7 @@ func TestNothingIsLostOrDoubled(t *testing.T) {
 					admin.Wait()
 					failed := map[int]error{}
 					if err != nil {
-						failed = batchError(t, err)
+						failed = drive.BatchErrors(t, err)
 					}
 					var again []int
 					for i, id := range ids {
@@ -146,8 +147,8 @@ func TestACutBehindTheCommit(t *testing.T) {
 	compare(t, beside.rows(t, "SELECT count(*) AS n FROM t"), `{"n":3}`)
 	// Where the server is away from then on, too, whoever tries again may do so.
 	proxy.RefuseWhen(func(sent []byte) bool { return strings.Contains(string(sent), "COPY") })
-	errs := batchError(t, s.Write(t.Context(), conform.Batch(large)))
-	code(t, errs[0], penstock.Unavailable)
+	errs := drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(large)))
+	drive.Code(t, errs[0], penstock.Unavailable)
 	if !penstock.IsUnsent(errs[0]) {
 		t.Error("nothing was written, and the error does not say so")
 	}
@@ -162,12 +163,12 @@ func TestNobodyKnows(t *testing.T) {
 	insert, upsert := f.mustSink(t, SinkConfig{Table: "t"}, nil), f.mustSink(t, SinkConfig{Table: "t", Key: []string{"id"}}, nil)
 	away := func(sent []byte) bool { return strings.Contains(string(sent), "c\x00\x00\x00\x04") }
 	proxy.RefuseWhen(away)
-	errs := batchError(t, insert.Write(t.Context(), conform.Batch(`{"id":1}`)))
-	code(t, errs[0], penstock.Internal, "can't say whether")
+	errs := drive.BatchErrors(t, insert.Write(t.Context(), conform.Batch(`{"id":1}`)))
+	drive.Code(t, errs[0], penstock.Internal, "can't say whether")
 	proxy.Refuse(false)
 	proxy.RefuseWhen(away)
-	errs = batchError(t, upsert.Write(t.Context(), conform.Batch(`{"id":2}`)))
-	code(t, errs[0], penstock.Unavailable)
+	errs = drive.BatchErrors(t, upsert.Write(t.Context(), conform.Batch(`{"id":2}`)))
+	drive.Code(t, errs[0], penstock.Unavailable)
 	proxy.Refuse(false)
 	if err := upsert.Write(t.Context(), conform.Batch(`{"id":2}`)); err != nil {
 		t.Errorf("the sink does not come back: %v", err)
@@ -182,7 +183,7 @@ func TestAStatementWhoseAnswerIsLost(t *testing.T) {
 	insert := f.asks(t, CallConfig{Exec: statementOf("INSERT INTO t VALUES (${id})")})
 	proxy.CutWhen(func(sent []byte) bool { return strings.Contains(string(sent), "B\x00") }) // Bind, Execute, Sync
 	_, err := call(insert, `{"id":1}`)
-	code(t, err, penstock.Unavailable)
+	drive.Code(t, err, penstock.Unavailable)
 	if penstock.IsUnsent(err) {
 		t.Error("the statement was sent, and the error says that it was not")
 	}
@@ -192,7 +193,7 @@ func TestAStatementWhoseAnswerIsLost(t *testing.T) {
 	if err == nil {
 		_, err = call(insert, `{"id":2}`)
 	}
-	code(t, err, penstock.Unavailable)
+	drive.Code(t, err, penstock.Unavailable)
 	proxy.Refuse(false)
 }
 
@@ -206,7 +207,7 @@ func TestQuestionsAreAskedAgain(t *testing.T) {
 		if stop(t); server.Running() == false {
 			_, err := call(asked, `{"n":7}`) // sessions outlive a server that was killed, for a moment
 			if err != nil {
-				code(t, err, penstock.Unavailable)
+				drive.Code(t, err, penstock.Unavailable)
 			}
 			if err != nil && !penstock.IsUnsent(err) {
 				t.Errorf("nobody listens, and the error does not say that nothing was sent: %v", err)
@@ -280,7 +281,7 @@ func TestWhoGivesUpIsHeard(t *testing.T) {
 		}
 		err := c.Call(ctx, b.Frame(b.Msgs[0]), b.NewMessage())
 		cancel()
-		code(t, err, want)
+		drive.Code(t, err, want)
 	}
 	for range 200 {
 		if got := f.rows(t, "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60), $1%' AND state = 'active' AND pid <> pg_backend_pid()"); got[0] == `{"n":0}` {
@@ -294,7 +295,7 @@ func TestStatementTimeout(t *testing.T) {
 	f := onPostgres(t, service.Postgres(t))
 	f.config.StatementTimeout = penstock.Duration(20 * time.Millisecond)
 	_, err := call(f.asks(t, CallConfig{Query: statementOf("SELECT pg_sleep(60)")}), "{}")
-	code(t, err, penstock.Timeout, "statementTimeout")
+	drive.Code(t, err, penstock.Timeout, "statementTimeout")
 }
 
 // TestThePoolHasAnEnd: more callers than connections wait for one another.
@@ -349,8 +350,8 @@ func TestANumberIsGivenOutAgain(t *testing.T) {
 		}
 		return true
 	})
-	errs := batchError(t, s.Write(t.Context(), conform.Batch(`{"id":1}`)))
-	code(t, errs[0], penstock.Unavailable, "nothing was written")
+	errs := drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{"id":1}`)))
+	drive.Code(t, errs[0], penstock.Unavailable, "nothing was written")
 	t.Log("a transaction before:", before, "those after the crash:", beside.rows(t, "SELECT min(id) AS id FROM other"))
 	compare(t, beside.rows(t, "SELECT count(*) AS n FROM t"), `{"n":0}`)
 	if err := s.Write(t.Context(), conform.Batch(`{"id":1}`)); err != nil {

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -237,30 +236,6 @@ func call(c penstock.Caller, body string) (string, error) {
 		return "", err
 	}
 	return string(into.Body.AppendJSON(nil, 0)), nil
-}
-
-// code checks the code of an error.
-func code(t testing.TB, err error, want penstock.Code, words ...string) {
-	t.Helper()
-	if penstock.CodeOf(err) != want {
-		t.Errorf("the error is %s, want %s: %v", penstock.CodeOf(err), want, err)
-		return
-	}
-	for _, w := range words {
-		if err != nil && !strings.Contains(err.Error(), w) {
-			t.Errorf("%q does not say %q", err, w)
-		}
-	}
-}
-
-// batchError gives the errors of a *BatchError by index.
-func batchError(t testing.TB, err error) map[int]error {
-	t.Helper()
-	var each *penstock.BatchError
-	if !errors.As(err, &each) {
-		t.Fatalf("%v is no *BatchError", err)
-	}
-	return each.Errs
 }
 
 // object makes an object type of name:type words.

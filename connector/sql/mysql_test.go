@@ -15,6 +15,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -117,7 +118,7 @@ func TestMySQLNothingIsLostOrDoubled(t *testing.T) {
 					}
 					failed := map[int]error{}
 					if err := s.Write(t.Context(), batch); err != nil {
-						failed = batchError(t, err)
+						failed = drive.BatchErrors(t, err)
 					}
 					var again []int
 					for i, id := range ids {
@@ -158,10 +159,10 @@ func TestMySQLNobodyKnows(t *testing.T) {
 	beside.exec(t, "CREATE TABLE t (id INTEGER)")
 	s := f.mustSink(t, SinkConfig{Table: "t"}, nil)
 	proxy.CutWhen(func(sent []byte) bool { return strings.Contains(string(sent), "\x03COMMIT") })
-	code(t, batchError(t, s.Write(t.Context(), conform.Batch(`{"id":1}`)))[0], penstock.Internal, "can't say whether", "inbox: {}")
+	drive.Code(t, drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{"id":1}`)))[0], penstock.Internal, "can't say whether", "inbox: {}")
 	proxy.CutWhen(func(sent []byte) bool { return strings.Contains(string(sent), "INSERT INTO") })
-	err := batchError(t, s.Write(t.Context(), conform.Batch(`{"id":2}`)))[0]
-	code(t, err, penstock.Unavailable)
+	err := drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{"id":2}`)))[0]
+	drive.Code(t, err, penstock.Unavailable)
 	if !penstock.IsUnsent(err) {
 		t.Error("nothing was written, and the error does not say so")
 	}
@@ -192,18 +193,18 @@ func TestMySQLFaults(t *testing.T) {
 		"INSERT INTO t VALUES (3, 'x', -1)": penstock.Unprocessable, "INSERT INTO t (id) VALUES (3)": penstock.Unprocessable, "SELEC": penstock.Config, "SELECT * FROM nothing": penstock.Config,
 		"SELECT nothing FROM t": penstock.Config, "SELECT * FROM mysql_no.t": penstock.Config, "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'no'": penstock.Unprocessable,
 	} {
-		code(t, exec(text), want)
+		drive.Code(t, exec(text), want)
 	}
 	if err := exec("INSERT INTO t VALUES (1, 'secret', 1)"); strings.Contains(fmt.Sprint(err), "secret") {
 		t.Errorf("the error has the row in it: %v", err)
 	}
 	t.Run("no transactions", func(t *testing.T) {
 		_, err := f.sinks(t, SinkConfig{Table: "old"}, nil)
-		code(t, err, penstock.Config, "MyISAM", "ENGINE = InnoDB")
+		drive.Code(t, err, penstock.Config, "MyISAM", "ENGINE = InnoDB")
 	})
 	t.Run("another unique index", func(t *testing.T) {
 		_, err := f.sinks(t, SinkConfig{Table: "two", Key: []string{"id"}}, nil)
-		code(t, err, penstock.Config, "another unique index is on mail")
+		drive.Code(t, err, penstock.Config, "another unique index is on mail")
 		f.mustSink(t, SinkConfig{Table: "two", Key: []string{"mail"}, Columns: penstock.DataTree{}}, object("mail:string!"))
 	})
 	t.Run("access", func(t *testing.T) {
@@ -211,12 +212,12 @@ func TestMySQLFaults(t *testing.T) {
 		c := onMariaDB(t, server.Port(), name)
 		c.config.User = penstock.Template{Source: "shop"}
 		c.config.Password = penstock.NewSecret("two")
-		code(t, c.db(t).check(t.Context(), newStatement("SELECT 1")), penstock.Unauthenticated, "check user and password")
+		drive.Code(t, c.db(t).check(t.Context(), newStatement("SELECT 1")), penstock.Unauthenticated, "check user and password")
 		c = onMariaDB(t, server.Port(), name)
 		c.config.User, c.config.Password = penstock.Template{Source: "shop"}, penstock.NewSecret("one")
-		code(t, c.db(t).check(t.Context(), newStatement("SELECT 1")), penstock.Unauthenticated, "GRANT")
+		drive.Code(t, c.db(t).check(t.Context(), newStatement("SELECT 1")), penstock.Unauthenticated, "GRANT")
 		server.Exec(t, "GRANT SELECT ON "+name+".two TO shop@'127.0.0.1'")
-		code(t, c.db(t).check(t.Context(), newStatement("DELETE FROM two")), penstock.Forbidden)
+		drive.Code(t, c.db(t).check(t.Context(), newStatement("DELETE FROM two")), penstock.Forbidden)
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -228,7 +229,7 @@ func TestMySQLFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = onMariaDB(t, port, name).db(t).check(t.Context(), newStatement("SELECT 1"))
-		code(t, err, penstock.Unavailable, "see that the server runs")
+		drive.Code(t, err, penstock.Unavailable, "see that the server runs")
 		if !penstock.IsUnsent(err) {
 			t.Error("nothing was sent")
 		}
@@ -244,7 +245,7 @@ func TestMySQLFaults(t *testing.T) {
 		other := onMariaDB(t, server.Port(), name)
 		other.config.Session = []string{"SET SESSION innodb_lock_wait_timeout = 1"}
 		s := other.mustSink(t, SinkConfig{Table: "t", Key: []string{"id"}}, nil)
-		code(t, batchError(t, s.Write(t.Context(), conform.Batch(`{"id":1,"v":"z"}`)))[0], penstock.Unavailable, "innodb_lock_wait_timeout")
+		drive.Code(t, drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{"id":1,"v":"z"}`)))[0], penstock.Unavailable, "innodb_lock_wait_timeout")
 		if err := held.Rollback(); err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +254,7 @@ func TestMySQLFaults(t *testing.T) {
 		c := onMariaDB(t, server.Port(), name)
 		c.config.StatementTimeout = penstock.Duration(20 * time.Millisecond)
 		_, err := call(c.asks(t, CallConfig{Query: statementOf("SELECT sleep(60) AS v")}), "{}")
-		code(t, err, penstock.Timeout, "statementTimeout")
+		drive.Code(t, err, penstock.Timeout, "statementTimeout")
 	})
 }
 
@@ -321,9 +322,9 @@ func TestMySQLCells(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare(t, f.rows(t, "SELECT b, o, d, dt, ts, j, v, x FROM t WHERE id = 18446744073709551614"), `{"b":513,"o":1,"d":0.1000000000,"dt":"2026-11-23T17:20:39.25Z","ts":"2026-11-23T17:20:39Z","j":"{\"a\":1}","v":"AP8=","x":"12.50"}`)
-	errs := batchError(t, s.Write(t.Context(), conform.Batch(`{"id":1,"e":"angry"}`, `{"id":2,"dt":"tomorrow"}`, `{"id":3,"j":"x"}`, `{"id":-1}`, `{"id":"7; DROP TABLE t"}`)))
+	errs := drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{"id":1,"e":"angry"}`, `{"id":2,"dt":"tomorrow"}`, `{"id":3,"j":"x"}`, `{"id":-1}`, `{"id":"7; DROP TABLE t"}`)))
 	for _, i := range []int{0, 1, 3, 4} {
-		code(t, errs[i], penstock.Unprocessable)
+		drive.Code(t, errs[i], penstock.Unprocessable)
 	}
 	if len(errs) != 4 {
 		t.Errorf("%v", errs)
@@ -370,11 +371,11 @@ func TestMySQLTLS(t *testing.T) {
 	}
 	other, _ := certificate(t)
 	secure := server.Database(t)
-	code(t, ask(server.Port(), secure, TLS{Mode: "verify", CA: penstock.NewSecret(cert)}), "")
-	code(t, ask(server.Port(), secure, TLS{Mode: "require"}), "")
-	code(t, ask(server.Port(), secure, TLS{CA: penstock.NewSecret(other)}), penstock.Unavailable, "not trusted")
-	code(t, ask(server.Port(), secure, TLS{CA: penstock.NewSecret(cert), ServerName: "db.example.com"}), penstock.Unavailable, "not trusted")
-	code(t, ask(plain.Port(), name, TLS{Mode: "require"}), penstock.Config, "tls: { mode: disable }")
+	drive.Code(t, ask(server.Port(), secure, TLS{Mode: "verify", CA: penstock.NewSecret(cert)}), "")
+	drive.Code(t, ask(server.Port(), secure, TLS{Mode: "require"}), "")
+	drive.Code(t, ask(server.Port(), secure, TLS{CA: penstock.NewSecret(other)}), penstock.Unavailable, "not trusted")
+	drive.Code(t, ask(server.Port(), secure, TLS{CA: penstock.NewSecret(cert), ServerName: "db.example.com"}), penstock.Unavailable, "not trusted")
+	drive.Code(t, ask(plain.Port(), name, TLS{Mode: "require"}), penstock.Config, "tls: { mode: disable }")
 }
 
 func TestMySQLCodes(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/test/service"
 )
 
@@ -76,7 +77,7 @@ func TestBinaryIsText(t *testing.T) {
 			failed := map[int]error{}
 			for at, body := range bodies { // each alone: a value that needs text is none for others
 				if err := s.Write(t.Context(), conform.Batch(body)); err != nil {
-					failed[at] = batchError(t, err)[0]
+					failed[at] = drive.BatchErrors(t, err)[0]
 				}
 			}
 			got[k] = f.rows(t, "SELECT id, v::text AS v FROM "+table+" ORDER BY id")

@@ -12,6 +12,7 @@ import (
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
 	"penstock.dev/penstock/jsonview"
+	"penstock.dev/penstock/test/drive"
 	"penstock.dev/penstock/types"
 )
 
@@ -71,10 +72,10 @@ func TestPoisonIsTakenOut(t *testing.T) {
 				err := s.Write(t.Context(), conform.Batch(bodies...))
 				var failed []int
 				if err != nil {
-					errs := batchError(t, err)
+					errs := drive.BatchErrors(t, err)
 					failed = slices.Sorted(maps.Keys(errs))
 					for at, e := range errs {
-						code(t, e, penstock.Unprocessable)
+						drive.Code(t, e, penstock.Unprocessable)
 						if penstock.CodeOf(e) == "" {
 							t.Errorf("row %d: no error", at)
 						}
@@ -114,17 +115,17 @@ func TestKeys(t *testing.T) {
 			t.Fatal(err)
 		}
 		compare(t, rows(), `{"a":1,"b":"x","v":3}`, `{"a":1,"b":"y","v":null}`)
-		errs := batchError(t, write(insert, `{"a":2,"b":"x","v":1}`, `{"a":1,"b":"x","v":1}`))
+		errs := drive.BatchErrors(t, write(insert, `{"a":2,"b":"x","v":1}`, `{"a":1,"b":"x","v":1}`))
 		if len(errs) != 1 {
 			t.Errorf("%v", errs)
 		}
-		code(t, errs[1], penstock.Conflict)
-		errs = batchError(t, write(upsert, `{"a":null,"b":"x"}`, `{"b":"x"}`, `{"a":3,"b":"x","v":1}`))
+		drive.Code(t, errs[1], penstock.Conflict)
+		errs = drive.BatchErrors(t, write(upsert, `{"a":null,"b":"x"}`, `{"b":"x"}`, `{"a":3,"b":"x","v":1}`))
 		if len(errs) != 2 {
 			t.Errorf("%v", errs)
 		}
-		code(t, errs[0], penstock.Unprocessable, "the key is null")
-		code(t, errs[1], penstock.Unprocessable, "the key is missing")
+		drive.Code(t, errs[0], penstock.Unprocessable, "the key is null")
+		drive.Code(t, errs[1], penstock.Unprocessable, "the key is missing")
 		compare(t, rows()[2:], `{"a":2,"b":"x","v":1}`, `{"a":3,"b":"x","v":1}`)
 		for range 2 {
 			if err := write(f.mustSink(t, SinkConfig{Table: "alone", Key: []string{"a"}}, nil), `{"a":1}`, `{"a":2}`, `{"a":1}`); err != nil {
@@ -145,11 +146,11 @@ func TestDefaults(t *testing.T) {
 		}
 		compare(t, f.rows(t, "SELECT state, n, twice FROM t ORDER BY coalesce(n, 4)"), `{"state":"new","n":1,"twice":2}`, `{"state":"old","n":2,"twice":4}`,
 			`{"state":null,"n":3,"twice":6}`, `{"state":"s","n":null,"twice":null}`, `{"state":"new","n":5,"twice":10}`, `{"state":"new","n":6,"twice":12}`)
-		errs := batchError(t, s.Write(t.Context(), conform.Batch(`{"other":1,"n":1}`, `{}`, `[1]`, `null`, `{"n":7}`, `{bad`)))
+		errs := drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{"other":1,"n":1}`, `{}`, `[1]`, `null`, `{"n":7}`, `{bad`)))
 		for at, want := range map[int]string{0: "no column for it", 1: "no value for any column", 2: "an array", 3: "null"} {
-			code(t, errs[at], penstock.Unprocessable, want)
+			drive.Code(t, errs[at], penstock.Unprocessable, want)
 		}
-		code(t, errs[5], penstock.Invalid)
+		drive.Code(t, errs[5], penstock.Invalid)
 		if len(errs) != 5 {
 			t.Errorf("%v", errs)
 		}
@@ -209,7 +210,7 @@ func TestCells(t *testing.T) {
 				s := f.mustSink(t, SinkConfig{Table: "t"}, typ)
 				err := s.Write(t.Context(), conform.Batch(`{"v":`+c.value+`}`))
 				if c.want == "" {
-					code(t, batchError(t, err)[0], penstock.Unprocessable)
+					drive.Code(t, drive.BatchErrors(t, err)[0], penstock.Unprocessable)
 					return
 				}
 				if err != nil {
@@ -271,7 +272,7 @@ func TestTheTableIsLookedAt(t *testing.T) {
 					}
 					return
 				}
-				code(t, err, penstock.Config, c.want...)
+				drive.Code(t, err, penstock.Config, c.want...)
 			})
 		}
 	})
@@ -282,7 +283,7 @@ func TestPrecisionIsNotLostAtTheStart(t *testing.T) {
 	eachDatabase(t, func(t *testing.T, f *fixture) {
 		f.exec(t, "CREATE TABLE t (v {REAL|float8|double})")
 		_, err := f.sinks(t, SinkConfig{Table: "t"}, object("v:decimal"))
-		code(t, err, penstock.Config, "goes into it is decimal")
+		drive.Code(t, err, penstock.Config, "goes into it is decimal")
 	})
 }
 
@@ -403,6 +404,6 @@ func TestNoNameIsReadAsSQL(t *testing.T) {
 		compare(t, f.rows(t, "SELECT \"select\" FROM "+quote(name)), `{"select":"x"}`)
 		compare(t, f.rows(t, "SELECT count(*) AS n FROM t"), `{"n":0}`)
 		// A field with such a name is an error, and nothing else.
-		code(t, batchError(t, s.Write(t.Context(), conform.Batch(`{`+string(key)+`:2,"x\") VALUES (1); --":1}`)))[0], penstock.Unprocessable, "no column for it")
+		drive.Code(t, drive.BatchErrors(t, s.Write(t.Context(), conform.Batch(`{`+string(key)+`:2,"x\") VALUES (1); --":1}`)))[0], penstock.Unprocessable, "no column for it")
 	})
 }

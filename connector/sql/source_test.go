@@ -11,6 +11,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
+	"penstock.dev/penstock/test/drive"
 )
 
 // reads makes a source that ends when everything was read.
@@ -261,7 +262,7 @@ func TestSourcesAreLookedAt(t *testing.T) {
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				_, err := f.reads(t, c.config, c.from...)
-				code(t, err, penstock.Config, c.want...)
+				drive.Code(t, err, penstock.Config, c.want...)
 			})
 		}
 		for _, c := range []struct {
@@ -286,7 +287,7 @@ func TestSourcesAreLookedAt(t *testing.T) {
 				b.Reset()
 			}
 			for range 2 {
-				code(t, s.Read(t.Context(), &b), penstock.Config, c.want)
+				drive.Code(t, s.Read(t.Context(), &b), penstock.Config, c.want)
 			}
 		}
 	})
