@@ -46,6 +46,13 @@ func eventCases() []StoreCase {
 			Bars: []StoreBar{{Figure: "rate", Bar: 5e3, Goal: 15e3}, {Side: onPostgres, Figure: "rate", Bar: 3e3, Goal: 10e3}},
 		},
 		{
+			Name: "job-ways", Title: "jobs pulled over HTTP, taken by a flow, and pushed to an endpoint, from the request that enqueues them", postgres: true, run: storeJobWays,
+			Bars: []StoreBar{
+				{Figure: "rate", Bar: 5e3, Goal: 15e3}, {Side: waySides[1].name, Figure: "rate", Bar: 5e3, Goal: 15e3},
+				{Side: waySides[0].name + ", " + onPostgres, Figure: "rate", Bar: 3e3, Goal: 10e3}, {Side: waySides[1].name + ", " + onPostgres, Figure: "rate", Bar: 3e3, Goal: 10e3},
+			},
+		},
+		{
 			Name: "takeover", Title: "from SIGKILL of a replica to the first work of the other", postgres: true, run: storeTakeover,
 			Bars: []StoreBar{{Figure: "takeover", Most: true, Bar: 1}, {Side: shortSide, Figure: "takeover", Most: true, Bar: 1}},
 		},

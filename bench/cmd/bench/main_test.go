@@ -12,7 +12,7 @@ func TestOnly(t *testing.T) {
 		want  string // the cases, or
 		fault string
 	}{
-		{[]string{"-only", "store"}, "store-publishers store-flow store-aggregate store-dedupe store-small store-behind store-restart store-soak events events-many view jobs takeover", ""},
+		{[]string{"-only", "store"}, "store-publishers store-flow store-aggregate store-dedupe store-small store-behind store-restart store-soak events events-many view jobs job-ways takeover", ""},
 		{[]string{"-only", "store-soak,check", "-soak", "1h"}, "check store-soak", ""},
 		{[]string{"-only", "pulsar,kafka"}, "kafka pulsar", ""},
 		{[]string{}, strings.Join(names(), " "), ""},
