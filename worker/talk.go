@@ -66,19 +66,31 @@ func (w *Worker) ask(ctx context.Context, what string, body, into any) error {
 			r.detail = p.Detail
 		}
 	}
-	if s, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil {
-		r.after = time.Duration(s) * time.Second
-	}
+	r.after = retryAfter(res.Header.Get("Retry-After"), time.Now())
 	return r
 }
 
-// pause waits before another try: longer each time, up to 5 s, and as long as the server asks.
+// longestPause is how long a server, or what stands before it, may ask to be left alone; more counts as that.
+const longestPause = time.Minute
+
+// retryAfter reads the header Retry-After: seconds, or a date (RFC 9110, section 10.2.3). 0: it says nothing, or no time that is to come.
+func retryAfter(v string, now time.Time) time.Duration {
+	if s, err := strconv.ParseUint(v, 10, 31); err == nil {
+		return min(time.Duration(s)*time.Second, longestPause)
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return min(max(at.Sub(now), 0), longestPause)
+	}
+	return 0
+}
+
+// pause waits before another try: longer each time, up to 5 s, and as long as the server asks, up to [longestPause].
 func pause(ctx context.Context, failures int, err error) {
 	d := min(100*time.Millisecond<<min(failures, 6), 5*time.Second)
 	d -= time.Duration(rand.Float64() * float64(d) / 4)
 	var r *refusal
 	if errors.As(err, &r) {
-		d = max(d, min(r.after, time.Minute))
+		d = max(d, r.after)
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

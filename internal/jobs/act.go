@@ -81,8 +81,8 @@ type Finish struct {
 	Code    penstock.Code
 	Error   string
 	Final   bool          // it is not tried again
-	After   time.Duration // not before; 0: as the queue's retry says
-	AfterOK bool          // After is meant also where it is 0
+	After   time.Duration // not before that, nor before the queue's retry says; as policy.PauseAfter bounds it
+	AfterOK bool          // … but after exactly After, whatever the retry says
 	// Of one that is extended: 0 is the queue's.
 	Lease time.Duration
 	// Of one that is completed: JSON; nil: none.
@@ -262,8 +262,11 @@ func (c *change) failed(j *Job, f *Finish) error {
 		return c.bury(j)
 	}
 	pause := f.After
-	if pause <= 0 && !f.AfterOK {
-		pause = policy.Pause(c.q.Retry, j.Attempts, c.q.Random)
+	if !f.AfterOK {
+		if mutation.On("job-retry-after-ignored") {
+			pause = 0
+		}
+		pause = policy.PauseAfter(c.q.Retry, j.Attempts, pause, c.q.Random)
 	}
 	return c.back(j, c.now+int64(pause))
 }
