@@ -83,7 +83,7 @@ func TestPushWaitsAsLongAsItIsAsked(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer st.Close() //nolint:errcheck // it was read
+			defer st.Close()
 			var waits []*jobs.Job
 			if err := st.View(t.Context(), func(v store.View) (err error) {
 				waits, err = jobs.New(jobs.Config{Name: "labels"}, st.Parts()).List(v.State(), jobs.Delayed, 9)
