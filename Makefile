@@ -32,7 +32,7 @@ replicas: build ## run an example as three replicas on PostgreSQL, which it inst
 
 test: install-services ## run all tests; the summary at the end says what was skipped, and why
 	cd bench && go vet ./... && go test ./...
-	go run ./test/gotest $(AGAIN) -timeout 5m ./...
+	go run ./test/gotest $(AGAIN) -timeout 10m ./...
 
 services: install-services ## start the services that tests use on free ports, and print Connections to them (SERVICES="redis nats": only these); Ctrl-C stops them
 	@go run ./test/services $(SERVICES)
@@ -44,7 +44,7 @@ race: install-services ## run the concurrent packages under the race detector
 	go run ./test/gotest $(AGAIN) -race ./internal/run/... ./internal/httpd/... ./internal/stage/... ./internal/store/... ./internal/entity/... ./internal/jobs/... ./worker/... ./internal/control/... ./connector/... ./conform/... ./jsonview/...
 
 mutate: ## plant deliberate bugs, one after the other, and see that tests catch each
-	go run ./test/mutate
+	go run ./test/mutate $(AGAIN)
 
 fuzz: ## run every fuzz target for FUZZTIME (3s; try FUZZTIME=5m); FUZZPARTS=3 FUZZTURN=7: a third of them
 	go run ./test/gofuzz -time $(FUZZTIME) -parts $(FUZZPARTS) -turn $(FUZZTURN)

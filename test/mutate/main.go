@@ -19,19 +19,20 @@ func main() {
 	match := flag.String("run", "", "only bugs whose name contains this")
 	sample := flag.Int("sample", 1, "only every so-many-th bug and test")
 	limit := flag.Duration("timeout", 20*time.Second, "how long a test may take; one that hangs has caught its bug")
+	again := flag.Int("again", 0, "how often what was not caught is planted once more: a test of random programs may miss a bug by chance")
 	verbose := flag.Bool("v", false, "print what the tests say")
 	flag.Parse()
 	m := mutator{limit: *limit}
 	if *verbose {
 		m.says = os.Stdout
 	}
-	survivors, err := m.all(*match, *sample)
+	survivors, err := m.all(*match, *sample, *again)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutate:", err)
 		os.Exit(1)
 	}
-	if survivors > 0 {
-		fmt.Printf("%d times a bug was not caught\n", survivors)
+	if len(survivors) > 0 {
+		fmt.Printf("%d times a bug was not caught\n", len(survivors))
 		os.Exit(1)
 	}
 }
@@ -45,37 +46,57 @@ type mutator struct {
 	sound    map[suite]bool    // it passes where no bug is planted
 }
 
-// all counts the bugs that are not caught.
-func (m *mutator) all(match string, sample int) (survivors int, err error) {
+// planted is a bug, and the tests that have to catch it.
+type planted struct {
+	bug
+	by suite
+}
+
+// all gives what is not caught, also where it is planted again.
+func (m *mutator) all(match string, sample, again int) (survivors []planted, err error) {
 	if m.folder, err = os.MkdirTemp("", "mutate"); err != nil {
-		return 0, err
+		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(m.folder) }()
 	m.binaries, m.sound = map[string]string{}, map[suite]bool{}
-	began, n, i := time.Now(), 0, 0
+	began, i := time.Now(), 0
+	var all []planted
 	for _, b := range bugs {
 		if !strings.Contains(b.name, match) {
 			continue
 		}
 		for _, s := range b.tests {
-			if i++; i%sample != 0 {
-				continue
+			if i++; i%sample == 0 {
+				all = append(all, planted{b, s})
 			}
-			n++
-			start := time.Now()
-			caught, err := m.catches(b, s)
-			if err != nil {
-				return 0, fmt.Errorf("%s: %w", b.name, err)
-			}
-			if !caught {
-				survivors++
-				fmt.Printf("NOT CAUGHT  %-24s by %s %s: %s\n", b.name, s.pkg, s.tests, b.does)
-				continue
-			}
-			fmt.Printf("caught      %-24s by %s %s, in %s\n", b.name, s.pkg, s.tests, time.Since(start).Round(100*time.Millisecond))
 		}
 	}
-	fmt.Printf("%d times a bug was planted, %d were not caught; %s\n", n, survivors, time.Since(began).Round(time.Second))
+	survivors, err = m.plant(all)
+	for ; again > 0 && err == nil && len(survivors) > 0; again-- {
+		fmt.Println("again, what was not caught:")
+		survivors, err = m.plant(survivors)
+	}
+	if err == nil {
+		fmt.Printf("%d times a bug was planted, %d were not caught; %s\n", len(all), len(survivors), time.Since(began).Round(time.Second))
+	}
+	return survivors, err
+}
+
+// plant gives those that are not caught.
+func (m *mutator) plant(all []planted) (survivors []planted, err error) {
+	for _, p := range all {
+		start := time.Now()
+		caught, err := m.catches(p.bug, p.by)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", p.name, err)
+		}
+		if !caught {
+			survivors = append(survivors, p)
+			fmt.Printf("NOT CAUGHT  %-24s by %s %s: %s\n", p.name, p.by.pkg, p.by.tests, p.does)
+			continue
+		}
+		fmt.Printf("caught      %-24s by %s %s, in %s\n", p.name, p.by.pkg, p.by.tests, time.Since(start).Round(100*time.Millisecond))
+	}
 	return survivors, nil
 }
 
