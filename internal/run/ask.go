@@ -281,8 +281,9 @@ func (f *flow) bounded(ctx context.Context, d time.Duration, cause error) (conte
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	c, stop := f.r.clock.NewTimer(d)
-	over := make(chan struct{})
+	over, ended := make(chan struct{}), make(chan struct{})
 	go func() {
+		defer close(ended)
 		select {
 		case <-c:
 			f.r.busy() // until the try has taken notice: a clock that is moved by hand must not go on before
@@ -297,6 +298,7 @@ func (f *flow) bounded(ctx context.Context, d time.Duration, cause error) (conte
 		stop() // at once: a clock that is moved by hand must not find a timer that nobody waits for
 		cancel(context.Canceled)
 		close(over)
+		<-ended // it may count as busy, and nothing does once a run has ended
 	})
 }
 
