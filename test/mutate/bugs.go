@@ -46,6 +46,8 @@ var bugs = []bug{
 	{"pg-lease-taken-while-held", "a part is taken from a replica whose lease holds", []suite{pgLeases}},
 	{"pg-lease-epoch-stays", "who takes a part gets the epoch of the last lease", []suite{pgLeases}},
 	{"pg-lease-renewed-after-expiry", "a lease that has run out is renewed", []suite{pgLeases}},
+	{"pg-release-not-told", "who releases parts tells nobody", []suite{{"store/postgres", "^TestWhatIsReleasedIsTold$"}}},
+	{"pg-told-while-away", "who begins to listen does not look for what was told before", []suite{{"store/postgres", "^TestWhatIsReleasedIsTold$"}}},
 	{"pg-fail-over-not-noticed", "what was read from a server counts at the one that takes its place, which may lack it", []suite{{"store/postgres", "^TestFailOverThatLosesWhatWasRead$"}}},
 	{"pg-lost-not-noticed", "nobody notices that the server has fewer messages than were read from it", []suite{{"store/postgres", "^TestAChannelThatIsShorter$"}}},
 	{"pg-volatile-taken", "a server that does not wait for the disk is taken", []suite{{"store/postgres", "^TestRefusesWhatIsNotDurable$"}}},

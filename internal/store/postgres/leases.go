@@ -19,7 +19,6 @@ type leases struct {
 	c       *pgx.Conn
 	heard   chan struct{} // another process has told something
 	changed chan struct{} // the same, for who listens to Changed
-	tell    chan struct{} // this process wants to tell something
 }
 
 var (
@@ -29,7 +28,7 @@ var (
 )
 
 func (l *leases) init() {
-	l.heard, l.changed, l.tell = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	l.heard, l.changed = make(chan struct{}, 1), make(chan struct{}, 1)
 }
 
 func (l *leases) close() {
@@ -101,6 +100,9 @@ func (r role) Beat(ctx context.Context, me lease.Replica, ttl time.Duration) (t 
 		t = lease.Table{}
 		if ttl <= 0 {
 			_, err := tx.Exec(ctx, "DELETE FROM replica WHERE id = $1", me.ID)
+			if err == nil {
+				err = r.tell(ctx, tx)
+			}
 			return err
 		}
 		if me.ID == "" {
@@ -146,9 +148,6 @@ func (r role) Beat(ctx context.Context, me lease.Replica, ttl time.Duration) (t 
 		}
 		return rows.Err()
 	})
-	if err == nil && ttl <= 0 {
-		r.tell()
-	}
 	return t, err
 }
 
@@ -230,20 +229,20 @@ func (r role) Release(ctx context.Context, leases []lease.Lease) error {
 		return nil
 	}
 	parts, epochs, owners := columns(leases)
-	err := r.do(ctx, "release leases", func(tx pgx.Tx) error {
+	return r.do(ctx, "release leases", func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, held+`ORDER BY part.p FOR UPDATE OF part) UPDATE part SET owner = '', expires_at = 'epoch' FROM l WHERE part.p = l.p`, parts, epochs, owners)
+		if err == nil {
+			err = r.tell(ctx, tx)
+		}
 		return err
 	})
-	if err == nil {
-		r.tell()
-	}
-	return err
 }
 
-// tell tells the other processes.
-func (r role) tell() {
-	select {
-	case r.d.leases.tell <- struct{}{}:
-	default:
+// tell tells the other processes, when the transaction is durable: this one may end right behind it.
+func (r role) tell(ctx context.Context, tx pgx.Tx) error {
+	if mutation.On("pg-release-not-told") {
+		return nil
 	}
+	_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", r.d.wakeChannel(), partsTold)
+	return err
 }

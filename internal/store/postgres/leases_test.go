@@ -69,6 +69,10 @@ func TestWhoHoldsLeasesIsNotToldOfMessages(t *testing.T) {
 		}
 	})()
 	for range 2 { // what the first one did otherwise is done when the second is heard
+		select {
+		case <-b.Leases().Changed(): // it has begun to listen
+		default:
+		}
 		for told := false; !told; { // b may not listen yet
 			if err := a.Submit(store.Small, func(tx store.Tx) error {
 				_, err := tx.Append("messages", store.Bundle{N: 1, Data: store.AppendFrame(nil, []byte("x"))})
@@ -99,5 +103,38 @@ func TestWhoHoldsLeasesIsNotToldOfMessages(t *testing.T) {
 	case <-b.Leases().Changed():
 	case <-time.After(time.Minute):
 		t.Fatal("who holds leases is not told of a part that was released")
+	}
+}
+
+// changed waits until a process is told that parts may be free.
+func changed(t *testing.T, d *postgres.DB, why string) {
+	t.Helper()
+	select {
+	case <-d.Leases().Changed():
+	case <-time.After(time.Minute):
+		t.Fatal("it is not told: " + why)
+	}
+}
+
+// TestWhatIsReleasedIsTold: nobody has to wait for a lease of somebody who has ended well, however soon he ends when he has released it, and also where the others did not listen
+// just then.
+func TestWhatIsReleasedIsTold(t *testing.T) {
+	uri := service.Postgres(t)
+	by, proxy := through(t, uri)
+	b := open(t, by, func(o *postgres.Options) { o.Poll = 50 * time.Millisecond })
+	defer closed(t, b)
+	changed(t, b, "it listens from now on")
+	for i := range 20 {
+		a := open(t, uri, nil)
+		got, err := a.Leases().Take(t.Context(), "a", []int{0}, time.Hour)
+		if away := i%2 == 1; away {
+			proxy.Refuse(true)
+			proxy.Cut()
+		}
+		if err = errors.Join(err, a.Leases().Release(t.Context(), got), a.Close()); err != nil {
+			t.Fatal(err)
+		}
+		proxy.Refuse(false)
+		changed(t, b, "a part was released by somebody who ended then")
 	}
 }

@@ -258,17 +258,16 @@ func (d *DB) listening() error {
 		return err
 	}
 	me := c.PgConn().PID()
+	if !mutation.On("pg-told-while-away") { // what was told before it listened, nobody tells it again
+		d.heard(partsTold)
+	}
 	for {
 		ctx, cancel := context.WithCancel(d.life)
 		stop := make(chan struct{})
-		what := ""
 		var waiting sync.WaitGroup
 		waiting.Go(func() { // waiting is broken off when there is something to tell
 			select {
 			case <-d.notify.told:
-				cancel()
-			case <-d.leases.tell:
-				what = partsTold
 				cancel()
 			case <-stop:
 			}
@@ -289,7 +288,7 @@ func (d *DB) listening() error {
 			return err
 		}
 		if told {
-			if _, err := c.Exec(d.life, "SELECT pg_notify($1, $2)", d.wakeChannel(), what); err != nil {
+			if _, err := c.Exec(d.life, "SELECT pg_notify($1, '')", d.wakeChannel()); err != nil {
 				return err
 			}
 			t := time.NewTimer(hush)
