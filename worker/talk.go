@@ -185,7 +185,7 @@ func (w *Worker) tell(ctx context.Context, kind string, all []held, js []*Job) {
 		last := time.Time{}
 		w.mu.Lock()
 		for _, j := range js {
-			if h := w.held[j]; h != nil && h.until.After(last) {
+			if h := w.held[j]; h != nil && !h.lost && h.until.After(last) {
 				last = h.until
 			}
 		}
@@ -240,14 +240,21 @@ func (w *Worker) beat(ctx context.Context, every time.Duration) {
 	w.mu.Lock()
 	var all []held
 	about := map[string]*Job{}
-	for j := range w.held {
+	for j, h := range w.held {
+		if h.lost {
+			continue
+		}
 		all = append(all, held{ID: j.ID, Epoch: j.Epoch, LeaseMS: w.o.Lease.Milliseconds()})
 		about[j.ID] = j
 	}
 	w.mu.Unlock()
-	if len(all) == 0 {
-		return
+	for some := range slices.Chunk(all, mostSaid) {
+		w.beatOf(ctx, every, some, about)
 	}
+}
+
+// beatOf extends some leases. about has what they are of, by id.
+func (w *Worker) beatOf(ctx context.Context, every time.Duration, all []held, about map[string]*Job) {
 	asked := time.Now()
 	bound, cancel := context.WithTimeout(ctx, max(every, time.Second))
 	err := w.ask(bound, "heartbeat", map[string]any{"jobs": all}, &struct{}{})
@@ -263,7 +270,9 @@ func (w *Worker) beat(ctx context.Context, every time.Duration) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for id, j := range about {
+	for i := range all {
+		id := all[i].ID
+		j := about[id]
 		h := w.held[j]
 		if h == nil {
 			continue
@@ -272,10 +281,7 @@ func (w *Worker) beat(ctx context.Context, every time.Duration) {
 			h.until = asked.Add(time.Duration(j.LeaseMS) * time.Millisecond)
 		}
 		if lost[id] || now.After(h.until) {
-			h.until = now
-			if h.cancel != nil {
-				h.cancel(ErrLost)
-			}
+			h.lose()
 		}
 	}
 }

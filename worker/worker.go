@@ -52,7 +52,16 @@ type Worker struct {
 // holding is a job that this worker has.
 type holding struct {
 	until  time.Time // the lease is good for sure
+	lost   bool      // the server has, or may have, given the job to somebody else
 	cancel context.CancelCauseFunc
+}
+
+// lose gives the job up, and tells the function that does it. The worker's mu must be held.
+func (h *holding) lose() {
+	h.lost = true
+	if h.cancel != nil {
+		h.cancel(ErrLost)
+	}
 }
 
 // ending is what becomes of a job.
@@ -170,6 +179,15 @@ func (w *Worker) take(ctx context.Context, todo chan<- *Job) error {
 		failures = 0
 		asked = asked.Add(time.Duration(got.WaitedMS) * time.Millisecond) // not after the server answered
 		w.mu.Lock()
+		again := make(map[string]bool, len(got.Jobs))
+		for _, j := range got.Jobs {
+			again[j.ID] = true
+		}
+		for j, h := range w.held {
+			if again[j.ID] { // it came back to this worker: the lease that it had of it is over
+				h.lose()
+			}
+		}
 		for _, j := range got.Jobs {
 			w.held[j] = &holding{until: asked.Add(time.Duration(j.LeaseMS) * time.Millisecond)}
 			if beat := time.Duration(j.LeaseMS) * time.Millisecond / 3; w.beating == 0 || beat < w.beating {
@@ -190,7 +208,7 @@ func (w *Worker) do(ctx context.Context, j *Job, do func(context.Context, *Job) 
 	defer cancel(nil)
 	w.mu.Lock()
 	h := w.held[j]
-	if h == nil || time.Now().After(h.until) { // it was lost before it was begun
+	if h == nil || h.lost || time.Now().After(h.until) { // it was lost before it was begun
 		delete(w.held, j)
 		w.mu.Unlock()
 		w.free()

@@ -14,13 +14,6 @@ import (
 	"penstock.dev/penstock/internal/plan"
 )
 
-// Bounds of what workers may ask.
-const (
-	maxWait    = time.Minute
-	maxTake    = 256
-	maxRequest = 8 << 20 // bytes of a request
-)
-
 // Leased is a job as a worker gets it.
 type leased struct {
 	ID         string          `json:"id"`
@@ -36,32 +29,10 @@ type leased struct {
 	Data       json.RawMessage `json:"data"`
 }
 
-type takeRequest struct {
-	Max     int    `json:"max"`
-	WaitMS  int64  `json:"waitMs"`
-	LeaseMS int64  `json:"leaseMs"`
-	Worker  string `json:"worker"`
-}
-
 // takeReply says beside the jobs for how long they were waited for: a worker adds that to when it asked, and knows from when on the leases count.
 type takeReply struct {
 	Jobs     []leased `json:"jobs"`
 	WaitedMS int64    `json:"waitedMs"`
-}
-
-type heldJob struct {
-	ID      string          `json:"id"`
-	Epoch   uint64          `json:"epoch"`
-	LeaseMS int64           `json:"leaseMs,omitempty"`
-	Result  json.RawMessage `json:"result,omitempty"`
-	Code    string          `json:"code,omitempty"`
-	Error   string          `json:"error,omitempty"`
-	Final   bool            `json:"final,omitempty"`
-	AfterMS *int64          `json:"afterMs,omitempty"`
-}
-
-type finishRequest struct {
-	Jobs []heldJob `json:"jobs"`
 }
 
 // puller answers the workers of a queue.
@@ -87,6 +58,13 @@ func (s *Service) Mount(l penstock.Listener, queues []*plan.JobQueue, stopping <
 		if !q.Pull {
 			continue
 		}
+		if all == nil {
+			u, err := l.Mount(penstock.HTTPRoute{Owner: "queues", Method: http.MethodGet, Path: Root + "openapi.json", Handler: http.HandlerFunc(describe)})
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, u)
+		}
 		p := &puller{s, q.Name, q.Token, stopping}
 		for _, r := range []struct {
 			method, path string
@@ -94,10 +72,10 @@ func (s *Service) Mount(l penstock.Listener, queues []*plan.JobQueue, stopping <
 		}{
 			{http.MethodGet, "", p.look},
 			{http.MethodPost, "/lease", p.lease},
-			{http.MethodPost, "/heartbeat", p.finish(func(f *Finish, _ *heldJob) { f.Extend = true })},
-			{http.MethodPost, "/complete", p.finish(func(f *Finish, h *heldJob) { f.Result = h.Result })},
-			{http.MethodPost, "/release", p.finish(func(f *Finish, _ *heldJob) { f.Release = true })},
-			{http.MethodPost, "/fail", p.finish(fails)},
+			{http.MethodPost, "/heartbeat", p.finish(readHeld[beating])},
+			{http.MethodPost, "/complete", p.finish(readHeld[completed])},
+			{http.MethodPost, "/release", p.finish(readHeld[released])},
+			{http.MethodPost, "/fail", p.finish(readHeld[failed])},
 		} {
 			u, err := l.Mount(penstock.HTTPRoute{Owner: "queue " + q.Name, Method: r.method, Path: Root + q.Name + r.path, Handler: p.guarded(r.h)})
 			if err != nil {
@@ -110,19 +88,16 @@ func (s *Service) Mount(l penstock.Listener, queues []*plan.JobQueue, stopping <
 	return unmount, nil
 }
 
-func fails(f *Finish, h *heldJob) {
-	f.Failed, f.Final, f.Error, f.Code = true, h.Final, h.Error, penstock.Code(h.Code)
-	if f.Code == "" {
-		f.Code = penstock.Internal
-	}
-	if h.AfterMS != nil {
-		f.After, f.AfterOK = time.Duration(max(*h.AfterMS, 0))*time.Millisecond, true
-	}
-}
+// foreign knows requests that a web page of another site has a browser make: without a token they would reach the queue, too.
+var foreign = http.NewCrossOriginProtection()
 
 // guarded lets those in who show the token.
 func (p *puller) guarded(h func(http.ResponseWriter, *http.Request)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if foreign.Check(r) != nil {
+			p.refuse(w, r, penstock.E(penstock.Forbidden, "queue", p.queue, "web pages of other sites may not ask"), nil)
+			return
+		}
 		if p.token != nil {
 			want := "Bearer " + p.token.Reveal()
 			if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(want)) != 1 {
@@ -161,37 +136,39 @@ func (p *puller) reply(w http.ResponseWriter, v any) {
 	_, _ = w.Write(text)
 }
 
-// read reads the request's body; an empty one is that of an empty object.
-func (p *puller) read(w http.ResponseWriter, r *http.Request, into any) bool {
+// read reads the request's body; an empty one is that of an empty object. It says where what can't be read is wrong.
+func (p *puller) read(w http.ResponseWriter, r *http.Request, into func(body []byte) error) bool {
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxRequest+1))
 	switch {
 	case err != nil:
-		p.refuse(w, r, &penstock.Error{Code: penstock.Invalid, Op: "queue", Path: p.queue, Err: err}, nil)
-		return false
+		err = &penstock.Error{Code: penstock.Invalid, Op: "queue", Path: p.queue, Err: err}
 	case len(b) > maxRequest:
-		p.refuse(w, r, penstock.E(penstock.TooLarge, "queue", p.queue, "the request is larger than 8 MiB"), nil)
-		return false
-	case len(b) == 0:
-		return true
+		err = penstock.E(penstock.TooLarge, "queue", p.queue, "the request is larger than 8 MiB: say less at a time")
+	default:
+		if len(b) == 0 {
+			b = []byte("{}")
+		}
+		if err = into(b); err != nil {
+			err = &penstock.Error{Code: penstock.Invalid, Op: "queue", Path: p.queue, Err: err}
+		}
 	}
-	if err := json.Unmarshal(b, into); err != nil {
-		p.refuse(w, r, &penstock.Error{Code: penstock.Invalid, Op: "queue", Path: p.queue, Err: err}, nil)
-		return false
+	if err != nil {
+		p.refuse(w, r, err, nil)
 	}
-	return true
+	return err == nil
 }
 
 // lease gives jobs to a worker, or, after its patience, none.
 func (p *puller) lease(w http.ResponseWriter, r *http.Request) {
 	var q takeRequest
-	if !p.read(w, r, &q) {
+	if !p.read(w, r, q.read) {
 		return
 	}
-	t := Taker{Worker: q.Worker, Max: min(max(q.Max, 1), maxTake), Lease: time.Duration(max(q.LeaseMS, 0)) * time.Millisecond}
+	t := Taker{Worker: q.Worker, Max: min(max(q.Max, 1), maxTake), Lease: milliseconds(q.LeaseMS)}
 	if t.Worker == "" {
 		t.Worker = r.RemoteAddr
 	}
-	wait := min(time.Duration(max(q.WaitMS, 0))*time.Millisecond, maxWait)
+	wait := min(milliseconds(q.WaitMS), maxWait)
 	if wait == 0 {
 		t.Asks, wait = true, maxWait
 	}
@@ -248,18 +225,14 @@ func (p *puller) lease(w http.ResponseWriter, r *http.Request) {
 var errPatience = errors.New("nothing came in time")
 
 // finish does something about jobs that a worker holds.
-func (p *puller) finish(what func(*Finish, *heldJob)) func(http.ResponseWriter, *http.Request) {
+func (p *puller) finish(read func(body []byte) ([]*Finish, error)) func(http.ResponseWriter, *http.Request) {
 	return func(w http.ResponseWriter, r *http.Request) {
-		var q finishRequest
-		if !p.read(w, r, &q) {
+		var all []*Finish
+		if !p.read(w, r, func(body []byte) (err error) {
+			all, err = read(body)
+			return err
+		}) {
 			return
-		}
-		all := make([]*Finish, 0, len(q.Jobs))
-		for i := range q.Jobs {
-			h := &q.Jobs[i]
-			f := &Finish{ID: h.ID, Epoch: h.Epoch, Lease: time.Duration(max(h.LeaseMS, 0)) * time.Millisecond}
-			what(f, h)
-			all = append(all, f)
 		}
 		d, err := p.s.Desk(p.queue)
 		if err == nil {

@@ -43,22 +43,33 @@ type pulled struct {
 	wrap atomic.Pointer[func(http.Handler) http.Handler]
 }
 
-func newPulled(t testing.TB, st store.Store, q *plan.JobQueue) *pulled {
-	p := &pulled{t: t, st: st, s: jobs.NewService([]*plan.JobQueue{q}, jobs.Options{Store: func() (store.Store, error) { return st, nil }})}
+// served is a queue on a store, and what serves it.
+func served(t testing.TB, st store.Store, q *plan.JobQueue) (*jobs.Service, mux) {
+	s := jobs.NewService([]*plan.JobQueue{q}, jobs.Options{Store: func() (store.Store, error) { return st, nil }})
 	m := mux{http.NewServeMux()}
 	stopping := make(chan struct{})
-	if _, err := p.s.Mount(m, []*plan.JobQueue{q}, stopping); err != nil {
+	if _, err := s.Mount(m, []*plan.JobQueue{q}, stopping); err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { close(stopping) })
+	return s, m
+}
+
+func newPulled(t testing.TB, st store.Store, q *plan.JobQueue) *pulled {
+	s, m := served(t, st, q)
+	p := &pulled{t: t, st: st, s: s}
+	h := http.Handler(m)
+	if _, measured := t.(*testing.B); !measured {
+		h = asDescribed(t, m)
 	}
 	p.srv = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := p.wrap.Load(); f != nil {
-			(*f)(m).ServeHTTP(w, r)
+			(*f)(h).ServeHTTP(w, r)
 			return
 		}
-		m.ServeHTTP(w, r)
+		h.ServeHTTP(w, r)
 	}))
 	t.Cleanup(func() {
-		close(stopping)
 		p.s.Close()
 		p.srv.Close()
 		_ = st.Close()
@@ -295,6 +306,70 @@ func TestLostLease(t *testing.T) {
 	}
 	l, err := p.s.Look(context.Background(), "labels")
 	if err != nil || l.Completed != 1 || l.Expired == 0 || l.Claimed != l.Expired+1 {
+		t.Errorf("%+v %v", l.Counts, err)
+	}
+}
+
+// TestLeaseAgain: a worker that lost a job and got it again holds it by the second lease; that the first one is refused concerns the first one's function alone.
+func TestLeaseAgain(t *testing.T) {
+	q := labels()
+	q.Lease, q.Retry.Attempts = time.Second, 1000
+	p := newPulled(t, memory.New(), q)
+	var second atomic.Bool
+	beats := make(chan int, 99)
+	deaf := func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !strings.HasSuffix(r.URL.Path, "/heartbeat") {
+				h.ServeHTTP(w, r)
+				return
+			}
+			if !second.Load() {
+				w.WriteHeader(http.StatusBadGateway)
+				return
+			}
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, r)
+			w.WriteHeader(rec.Code)
+			_, _ = w.Write(rec.Body.Bytes())
+			beats <- rec.Code
+		})
+	}
+	p.wrap.Store(&deaf)
+	p.enqueue(0, 1)
+	ctx, stop := context.WithCancel(patient(t))
+	over := make(chan bool)
+	w := worker.New(p.srv.URL, "labels", worker.Options{Concurrency: 2, Wait: time.Second})
+	if err := w.Run(ctx, func(ctx context.Context, j *worker.Job) error {
+		if second.Load() {
+			t.Errorf("try %d", j.Attempt)
+			return nil
+		}
+		if j.Attempt == 1 { // it goes on, whatever it is told
+			<-over
+			if err := context.Cause(ctx); !errors.Is(err, worker.ErrLost) {
+				t.Errorf("the first was not told that its job is lost: %v", err)
+			}
+			return nil
+		}
+		second.Store(true)
+		defer stop()
+		defer close(over)
+		for range 6 {
+			select {
+			case code := <-beats:
+				if code != http.StatusOK {
+					t.Errorf("a heartbeat is refused: %d", code)
+				}
+			case <-ctx.Done():
+				t.Errorf("the second lease is given up: %v", context.Cause(ctx))
+				return nil
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	if l, err := p.s.Look(context.Background(), "labels"); err != nil || l.Completed != 1 || l.Expired != 1 {
 		t.Errorf("%+v %v", l.Counts, err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/control/operate"
+	"penstock.dev/penstock/internal/jobs"
 )
 
 // maxReading is how long a request may take to come in.
@@ -211,14 +212,18 @@ func handler(ops *operate.Operations) http.Handler {
 	})
 }
 
-// Handler answers the operations below /v1/, and their description in OpenAPI at /v1/openapi.json: for a port that has made sure who
-// asks, and says so with [As].
+// Handler answers the operations below /v1/, and their description in OpenAPI at /v1/openapi.json; at /v1/queues/openapi.json is that of what workers ask
+// of queues, on another port. It is for a port that has made sure who asks, and says so with [As].
 func Handler(ops *operate.Operations) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(version, handler(ops))
 	mux.HandleFunc("GET "+version+"openapi.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(OpenAPI()) // who asked may have gone
+	})
+	mux.HandleFunc("GET "+version+"queues/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(jobs.OpenAPI()) // who asked may have gone
 	})
 	return mux
 }
