@@ -22,6 +22,9 @@ type SchemaText struct {
 	Message string
 	// Files are, for Protobuf, what Text imports, by the path that it does so.
 	Files map[string][]byte
+	// Descriptors are, for Protobuf and in the place of Text and Files, a google.protobuf.FileDescriptorSet with all that Message needs: what others
+	// tell of the schemas that they write with. Only [Resolving] takes it.
+	Descriptors []byte
 }
 
 // SchemaRef is a `schema:` field of a codec's configuration. Decoding fills Name and Pos, compiling the rest from the Schema resource.

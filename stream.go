@@ -59,6 +59,14 @@ type Resolving interface {
 	WrittenWith(w SchemaText) (Codec, error)
 }
 
+// Described is implemented by a [Resolving] codec of messages that others know by descriptors (Protobuf), for connectors that declare the schema of a topic.
+type Described interface {
+	Resolving
+	// Descriptors gives a google.protobuf.FileDescriptorSet with the codec's own schema and all that it imports, the same bytes each time; the full name of the
+	// message; and the path of its file in the set. It fails where the codec has no schema of its own.
+	Descriptors() (set []byte, message, file string, err error)
+}
+
 // Preparing is implemented by a codec that may have to ask another system before it can read a payload: a registry for the schema that the payload names. A source that can hold
 // its messages back asks it first, so that a registry which is away holds the flow up, and makes no dead letters.
 type Preparing interface {

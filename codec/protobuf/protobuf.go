@@ -100,9 +100,10 @@ func New(c Config, o penstock.CodecOptions) (penstock.Codec, error) {
 }
 
 var (
-	_ penstock.Codec   = (*codec)(nil)
-	_ penstock.Limiter = (*codec)(nil)
-	_ penstock.Exact   = (*codec)(nil)
+	_ penstock.Codec     = (*codec)(nil)
+	_ penstock.Limiter   = (*codec)(nil)
+	_ penstock.Exact     = (*codec)(nil)
+	_ penstock.Described = (*codec)(nil)
 )
 
 // WithMaxRecord implements penstock.Limiter.

@@ -492,3 +492,68 @@ func BenchmarkCopy(b *testing.B) {
 		}
 	})
 }
+
+// TestWrittenWith: what was written with another schema, which is told by its source or its descriptors, is read as the codec's own has it, or is refused with the reason.
+func TestWrittenWith(t *testing.T) {
+	const own = `syntax = "proto3"; package p; message M { string id = 1; optional int64 n = 2; }`
+	k := newCodec(t, own, "p.M")
+	for name, c := range map[string]struct {
+		schema, body, want string
+		code               penstock.Code
+	}{
+		"less":         {`syntax = "proto3"; package p; message M { string id = 1; }`, `{"id":"a"}`, `{"id":"a"}`, ""},
+		"more":         {`syntax = "proto3"; package p; import "google/protobuf/timestamp.proto"; message M { string name = 1; int64 n = 2; google.protobuf.Timestamp at = 3; }`, `{"name":"a","n":2,"at":"2026-01-05T10:15:00Z"}`, `{"id":"a","n":2}`, ""},
+		"incompatible": {`syntax = "proto3"; package p; message M { int32 id = 1; }`, "", "", penstock.Unprocessable},
+		"another":      {`syntax = "proto3"; package p; message N { string id = 1; }`, "", "", penstock.Unprocessable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			other := newCodec(t, c.schema, "")
+			set, message, file, err := other.Descriptors()
+			if err != nil || file != message+".proto" {
+				t.Fatalf("%s, %s, %v", message, file, err)
+			}
+			if again, _, _, err := newCodec(t, c.schema, "").Descriptors(); err != nil || !bytes.Equal(set, again) {
+				t.Errorf("the descriptors are others each time: %v", err)
+			}
+			for _, text := range []penstock.SchemaText{{Language: penstock.Protobuf, Descriptors: set, Message: message}, {Language: penstock.Protobuf, Text: []byte(c.schema)}} {
+				r, err := k.WrittenWith(text)
+				if penstock.CodeOf(err) != c.code {
+					t.Fatal(err)
+				}
+				if c.code != "" {
+					continue
+				}
+				raw, err := other.Encode(nil, document(t, c.body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if text, err := r.Decode(nil, raw); err != nil || string(text) != c.want {
+					t.Errorf("%s, %v", text, err)
+				}
+			}
+		})
+	}
+	for _, none := range []penstock.SchemaText{{Language: penstock.Avro}, {Language: penstock.Protobuf, Descriptors: []byte("x"), Message: "p.M"}, {Language: penstock.Protobuf, Text: []byte("x")}} {
+		if _, err := k.WrittenWith(none); penstock.CodeOf(err) != penstock.Invalid {
+			t.Errorf("%+v: %v", none, err)
+		}
+	}
+	bare, err := New(Config{}, penstock.CodecOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := bare.(penstock.Described).Descriptors(); penstock.CodeOf(err) != penstock.Config {
+		t.Errorf("without a schema: %v", err)
+	}
+	set, message, _, err := k.Descriptors()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := bare.(penstock.Resolving).WrittenWith(penstock.SchemaText{Language: penstock.Protobuf, Descriptors: set, Message: message})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := r.Decode(nil, []byte{0x0a, 1, 'a'}); err != nil || string(text) != `{"id":"a"}` {
+		t.Errorf("as it was written: %s, %v", text, err)
+	}
+}

@@ -184,15 +184,59 @@ func (c *codec) resolve(id uint32, f protoreflect.FileDescriptor, index []byte) 
 	if c.own == nil {
 		return compile(d), nil
 	}
+	if err := c.reads(d, fmt.Sprintf("the schema %d of the registry", id)); err != nil {
+		return nil, err
+	}
+	return c.own, nil
+}
+
+// reads says why what was written with a message of another schema, which is called so, can't be read as the codec's own; nil where it can.
+func (c *codec) reads(d protoreflect.MessageDescriptor, called string) error {
 	if d.FullName() != c.descriptor.FullName() {
-		return nil, &penstock.Error{Code: penstock.Unprocessable, Op: "protobuf", Err: fmt.Errorf("the message is a %s, by the schema %d of the registry, and a %s is expected", d.FullName(), id, c.descriptor.FullName()),
+		return &penstock.Error{Code: penstock.Unprocessable, Op: "protobuf", Err: fmt.Errorf("the message is a %s, by %s, and a %s is expected", d.FullName(), called, c.descriptor.FullName()),
 			Hint: "read it by a schema of its own, or leave `schema` out"}
 	}
 	if err := readable(d, c.descriptor, map[[2]protoreflect.FullName]bool{}); err != nil {
-		return nil, &penstock.Error{Code: penstock.Unprocessable, Op: "protobuf", Err: fmt.Errorf("what was written with the schema %d can't be read as %s: %w", id, c.config.Schema.Name, err),
+		return &penstock.Error{Code: penstock.Unprocessable, Op: "protobuf", Err: fmt.Errorf("what was written with %s can't be read as %s: %w", called, c.config.Schema.Name, err),
 			Hint: "the schemas are not compatible: change one of them"}
 	}
-	return c.own, nil
+	return nil
+}
+
+// WrittenWith implements penstock.Resolving. Fields are known by their numbers, so the same codec reads it.
+func (c *codec) WrittenWith(text penstock.SchemaText) (penstock.Codec, error) {
+	if text.Language != penstock.Protobuf {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "protobuf", Err: fmt.Errorf("the writer's schema is one of %s", text.Language)}
+	}
+	var d protoreflect.MessageDescriptor
+	var err error
+	if len(text.Descriptors) > 0 {
+		d, err = protofile.CompileDescriptors(text.Descriptors, text.Message)
+	} else {
+		d, err = protofile.Compile(text)
+	}
+	if err != nil {
+		return nil, &penstock.Error{Code: penstock.Invalid, Op: "protobuf", Err: fmt.Errorf("the writer's schema can't be read: %w", err)}
+	}
+	n := *c
+	n.registry = nil
+	if c.own == nil {
+		n.own, n.descriptor = compile(d), d
+		return &n, nil
+	}
+	if err := c.reads(d, "the writer's schema"); err != nil {
+		return nil, err
+	}
+	return &n, nil
+}
+
+// Descriptors implements penstock.Described.
+func (c *codec) Descriptors() (set []byte, message, file string, err error) {
+	if c.own == nil {
+		return nil, "", "", &penstock.Error{Code: penstock.Config, Op: "protobuf", Err: errors.New("the format names no schema"), Hint: "add `schema: …` to the format"}
+	}
+	set, file, err = protofile.Descriptors(c.descriptor)
+	return set, string(c.descriptor.FullName()), file, err
 }
 
 // sorts group the types of fields that can be read as one another (Protocol Buffers, "Updating A Message Type").

@@ -137,7 +137,7 @@ func (r *reader) open(ctx context.Context) (err error) {
 	r.mu.Lock()
 	r.failed, r.stuck, r.heard = nil, false, r.env.Clock.Now()
 	r.mu.Unlock()
-	schema, err := declare(r.config.TopicSchema, r.config.Format.Name, r.env.Name)
+	schema, err := declare(r.config.TopicSchema, r.config.Format, r.env.Name)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (r *reader) open(ctx context.Context) (err error) {
 		}
 		reading := &reading{name: topic.String(), consumer: consumer}
 		r.topics = append(r.topics, reading)
-		if schema != nil && r.config.Format.Name == "avro" {
+		if schema != nil && schema.GetSchemaInfo().Type != client.JSON {
 			v := &versions{topic: topic, format: r.config.Format, known: map[string]written{}}
 			if v.admin, err = r.link.admin(); err == nil {
 				v.own, err = v.admin.version(ctx, topic, schema.GetSchemaInfo())

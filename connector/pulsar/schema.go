@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -32,30 +33,63 @@ func (declared) Validate([]byte) error { return nil }
 // GetSchemaInfo implements the client's Schema.
 func (d declared) GetSchemaInfo() *client.SchemaInfo { return d.info }
 
+// native is what a schema of type PROTOBUF_NATIVE is, as all clients write it.
+type native struct {
+	Set     []byte `json:"fileDescriptorSet"`
+	Message string `json:"rootMessageTypeName"`
+	File    string `json:"rootFileDescriptorName"`
+}
+
+// schemaTypes are the types of schemas, as the administration calls them.
+var schemaTypes = map[client.SchemaType]string{client.AVRO: "AVRO", client.JSON: "JSON", client.ProtoNative: "PROTOBUF_NATIVE"}
+
 // declare gives the schema of a topic; nil where none is declared. at names the endpoint in errors.
-func declare(ref penstock.SchemaRef, format, at string) (client.Schema, error) {
-	if ref.IsZero() {
+func declare(ref penstock.SchemaRef, f penstock.Format, at string) (client.Schema, error) {
+	switch {
+	case ref.IsZero():
 		return nil, nil //nolint:nilnil // none
-	}
-	if ref.Schema.Language != penstock.Avro {
-		return nil, config(at, "name a Schema with `avro: …`: Pulsar describes JSON by Avro schemas, too", "topicSchema: the schema %s is one of %s", ref.Name, ref.Schema.Language)
+	case ref.Schema.Language == penstock.Protobuf:
+		return declareNative(ref, f, at)
+	case ref.Schema.Language != penstock.Avro:
+		return nil, config(at, "name a Schema with `avro: …` (Pulsar describes JSON by Avro schemas, too) or `protobuf: …`", "topicSchema: the schema %s is one of %s", ref.Name, ref.Schema.Language)
 	}
 	info := &client.SchemaInfo{Schema: string(ref.Schema.Text)}
-	switch format {
+	switch f.Name {
 	case "json":
 		info.Name, info.Type = "JSON", client.JSON
 	case "avro":
 		info.Name, info.Type = "Avro", client.AVRO
 	default:
-		return nil, config(at, "say `format: json`, or `format: { avro: { schema: "+ref.Name+" } }`", "topicSchema: a topic with an Avro schema has messages in avro or json, and not %s", format)
+		return nil, config(at, "say `format: json`, or `format: { avro: { schema: "+ref.Name+" } }`", "topicSchema: a topic with an Avro schema has messages in avro or json, and not %s", f.Name)
 	}
 	return declared{info}, nil
 }
 
+// declareNative gives a schema of Protobuf. Its descriptors are those of the format, which is therefore to have the same Schema.
+func declareNative(ref penstock.SchemaRef, f penstock.Format, at string) (client.Schema, error) {
+	hint := "say `format: { protobuf: { schema: " + ref.Name + " } }`"
+	c, ok := f.Codec.(penstock.Described)
+	if f.Name != "protobuf" || !ok {
+		return nil, config(at, hint, "topicSchema: a topic with a Protobuf schema has messages in protobuf, and not %s", f.Name)
+	}
+	var is native
+	var err error
+	if is.Set, is.Message, is.File, err = c.Descriptors(); err != nil {
+		return nil, config(at, hint, "topicSchema: %w", err)
+	}
+	if ref.Schema.Message != "" && is.Message != ref.Schema.Message {
+		return nil, config(at, hint, "topicSchema: the messages are %s, by the format, and not %s", is.Message, ref.Schema.Message)
+	}
+	text, err := json.Marshal(is)
+	if err != nil {
+		return nil, config(at, "", "topicSchema: %w", err)
+	}
+	return declared{&client.SchemaInfo{Name: "ProtobufNative", Type: client.ProtoNative, Schema: string(text)}}, nil
+}
+
 // version asks for the version that a schema has on a topic, as messages name it. It is nil where it is not there yet.
 func (a *admin) version(ctx context.Context, t topic, s *client.SchemaInfo) ([]byte, error) {
-	types := map[client.SchemaType]string{client.AVRO: "AVRO", client.JSON: "JSON"}
-	in := map[string]any{"type": types[s.Type], "schema": s.Schema, "properties": map[string]string{}}
+	in := map[string]any{"type": schemaTypes[s.Type], "schema": s.Schema, "properties": map[string]string{}}
 	var out struct {
 		Version *int64 `json:"version"`
 	}
@@ -84,10 +118,18 @@ func (a *admin) schema(ctx context.Context, t topic, version []byte) (out pensto
 	if err := a.do(ctx, http.MethodGet, path, "version "+n+" of the schema of topic "+t.path(), nil, &is); err != nil {
 		return out, err
 	}
-	if is.Type != "AVRO" {
-		return out, &penstock.Error{Code: penstock.Invalid, Op: "pulsar", Path: "body", Err: fmt.Errorf("the message was written with version %s of its topic's schema, which is one of type %s and not AVRO", n, is.Type)}
+	switch is.Type {
+	case schemaTypes[client.AVRO]:
+		return penstock.SchemaText{Language: penstock.Avro, Text: []byte(is.Data)}, nil
+	case schemaTypes[client.ProtoNative]:
+		var d native
+		if err := json.Unmarshal([]byte(is.Data), &d); err != nil {
+			return out, &penstock.Error{Code: penstock.Invalid, Op: "pulsar", Path: "body", Err: fmt.Errorf("the message was written with version %s of its topic's schema, whose descriptors can't be read: %w", n, err)}
+		}
+		return penstock.SchemaText{Language: penstock.Protobuf, Descriptors: d.Set, Message: d.Message}, nil
 	}
-	return penstock.SchemaText{Language: penstock.Avro, Text: []byte(is.Data)}, nil
+	return out, &penstock.Error{Code: penstock.Invalid, Op: "pulsar", Path: "body",
+		Err: fmt.Errorf("the message was written with version %s of its topic's schema, which is one of type %s, and not AVRO or PROTOBUF_NATIVE", n, is.Type)}
 }
 
 // versions reads the messages of a topic by the versions of its schema that they were written with. It is used by one goroutine.

@@ -89,7 +89,7 @@ func (s *sink) Open(ctx context.Context) (err error) {
 	if s.client, err = s.link.open(); err != nil {
 		return err
 	}
-	if s.schema, err = declare(s.config.TopicSchema, s.config.Format.Name, s.env.Name); err != nil {
+	if s.schema, err = declare(s.config.TopicSchema, s.config.Format, s.env.Name); err != nil {
 		return err
 	}
 	t := s.config.Topic

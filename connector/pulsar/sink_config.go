@@ -40,8 +40,9 @@ type SinkConfig struct {
 	DeliverAt penstock.Template `json:"deliverAt" penstock:"place=plain"`
 	// How the bodies are written.
 	Format penstock.Format `json:"format" penstock:"default=json"`
-	// Name of the Schema, one of avro, that is declared on the topic: the brokers register it, if it is compatible with those that the topic has, and refuse it otherwise. With
-	// `format: json` messages are to be JSON of that shape, with `format: { avro: { schema: … } }` Avro of the same Schema.
+	// Name of the Schema, one of avro or protobuf, that is declared on the topic: the brokers register it, if it is compatible with those that the topic has, and refuse it
+	// otherwise. With `format: json` messages are to be JSON of that shape, with `format: { avro: { schema: … } }` Avro of the same Schema; with
+	// `format: { protobuf: { schema: … } }` they are Protobuf of the same Schema, which is declared as PROTOBUF_NATIVE.
 	TopicSchema penstock.SchemaRef `json:"topicSchema"`
 	// How messages are made smaller on the way and on the brokers' disks.
 	Compression string `json:"compression" penstock:"default=none,enum=none|lz4|zlib|zstd|snappy"`

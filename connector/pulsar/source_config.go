@@ -48,9 +48,10 @@ type SourceConfig struct {
 	Prefetch int `json:"prefetch" penstock:"default=1000,min=1,max=100000"`
 	// How the bodies are written.
 	Format penstock.Format `json:"format" penstock:"default=json"`
-	// Name of the Schema, one of avro, that readers of the topic declare: the brokers compare it with those that the topic has, and refuse one that is not compatible. With
-	// `format: json` messages are JSON of that shape; with `format: { avro: { schema: … } }` they are Avro of the same Schema, the Connection needs `adminUrl`, and what was
-	// written with another version of the topic's schema is read as this one has it.
+	// Name of the Schema, one of avro or protobuf, that readers of the topic declare: the brokers compare it with those that the topic has, and refuse one that is not
+	// compatible. With `format: json` messages are JSON of that shape; with `format: { avro: { schema: … } }` they are Avro of the same Schema, with
+	// `format: { protobuf: { schema: … } }` Protobuf (PROTOBUF_NATIVE). The Connection then needs `adminUrl`, and what was written with another version of the topic's
+	// schema is read as this one has it.
 	TopicSchema penstock.SchemaRef `json:"topicSchema"`
 
 	// Gives a message that the flow gives up on back to the subscription (a negative acknowledgement), in place of acknowledging it: it comes again after a while, to any of
