@@ -146,6 +146,9 @@ type Env struct {
 	// Resumes says that the run keeps state: the flow goes on where an earlier run stopped. A [Positioned] source is given
 	// its positions back, and a sink must go on with what it has written, since nothing of it comes again.
 	Resumes bool
+	// Anew says that the run begins anew (penstock run --from start): a [Positioned] source is given no positions, and what State keeps of earlier runs does not
+	// count.
+	Anew bool
 	// Transaction is set where the flow runs in transactions of the target (see [Transactor]), and this endpoint is part of them: the name of the
 	// flow. What a source and the sinks of a transaction share (a client) is kept under it with Shared. A sink is then written by Tx.Write
 	// only, and a source not told fates. "" elsewhere.

@@ -34,28 +34,42 @@ const (
 	boundEvery = time.Second // as often as it is set, at most: each time is a transaction of the run's store
 )
 
-// sameSlot makes sure that the slot is the one that earlier runs have read. look is what it was when the source was opened; nil where it was made just now. again says that this run has read it before.
-func (s *cdcSource) sameSlot(ctx context.Context, look *slotLook, again bool) error {
+// hadSlot reads the bound that is kept, and says whether there is one for this slot: an earlier run of the flow, or an earlier Open, has begun to read the slot, whether or
+// not anything of it was settled.
+func (s *cdcSource) hadSlot(ctx context.Context) (bool, error) {
+	if s.env.State == nil {
+		return false, nil
+	}
+	b := &s.bound
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	value, err := s.env.State.Get(ctx, boundKey)
+	if err != nil {
+		return false, err
+	}
+	b.value = append([]byte(nil), value...)
+	if value == nil {
+		return false, nil
+	}
+	var kept cdcBound
+	if err = json.Unmarshal(value, &kept); err == nil {
+		b.at, err = parseLSN(kept.At)
+	}
+	if err != nil {
+		return false, &penstock.Error{Code: penstock.Internal, Op: "cdc", Path: s.env.Name, Err: fmt.Errorf("what is kept of the slot can't be read: %w", err)}
+	}
+	return kept.Slot == s.config.Slot, nil
+}
+
+// sameSlot makes sure that the slot is the one that this flow has had. look is what it was when the source was opened; nil where it was made just now. had says that there is
+// one that counts: its bound was read.
+func (s *cdcSource) sameSlot(ctx context.Context, look *slotLook, had bool) (err error) {
 	if s.env.State == nil {
 		return nil
 	}
 	b := &s.bound
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var kept cdcBound
-	value, err := s.env.State.Get(ctx, boundKey)
-	if err != nil {
-		return err
-	}
-	b.value = append([]byte(nil), value...)
-	if value != nil {
-		if err = json.Unmarshal(value, &kept); err == nil {
-			b.at, err = parseLSN(kept.At)
-		}
-		if err != nil {
-			return &penstock.Error{Code: penstock.Internal, Op: "cdc", Path: s.env.Name, Err: fmt.Errorf("what is kept of the slot can't be read: %w", err)}
-		}
-	}
 	if look == nil {
 		if look, err = s.slotNow(ctx); err != nil || look == nil {
 			return err
@@ -66,14 +80,22 @@ func (s *cdcSource) sameSlot(ctx context.Context, look *slotLook, again bool) er
 		return &penstock.Error{Code: penstock.Internal, Op: "cdc", Path: "slot " + s.config.Slot, Err: err}
 	}
 	switch {
-	case value != nil && kept.Slot == s.config.Slot && confirmed <= b.at:
+	case !had:
+		return s.setBound(ctx, confirmed)
+	case confirmed <= b.at:
 		return nil
-	case value != nil && kept.Slot == s.config.Slot && (s.kept || again):
-		return &penstock.Error{Code: penstock.Config, Op: "cdc", Path: "slot " + s.config.Slot,
-			Err:  fmt.Errorf("the replication slot is not where this flow has left it: it begins at %s, and %s is as far as the flow can have confirmed it. It was dropped and made again, or moved on by hand, and what changed in between can't be read any more", confirmed, b.at),
-			Hint: "begin anew: penstock run --from start, which reads all rows again"}
 	}
-	return s.setBound(ctx, confirmed)
+	return &penstock.Error{Code: penstock.Config, Op: "cdc", Path: "slot " + s.config.Slot,
+		Err:  fmt.Errorf("the replication slot is not where this flow has left it: it begins at %s, and %s is as far as the flow can have confirmed it. It was dropped and made again, or moved on by hand, and what changed in between can't be read any more", confirmed, b.at),
+		Hint: s.config.anew()}
+}
+
+// anew says how a flow whose slot is lost begins again.
+func (c *CDCConfig) anew() string {
+	if c.Snapshot == snapshotNever {
+		return "begin anew: penstock run --from start, which reads what changes from then on; what changed in between has to be had by other means, as `snapshot: initial` reads all rows"
+	}
+	return "begin anew: penstock run --from start, which makes the slot where it is missing, and reads all rows again"
 }
 
 // slotNow looks at the slot.

@@ -14,16 +14,24 @@ import (
 // TestCDCSlotThatWasRemade: a slot that was dropped and made again by hand, or moved on, while the flow was stopped is not the one that the flow has read, and what lies between is
 // missing. The flow says so. One that nobody has touched is read on, and a flow that begins anew takes the slot as it is.
 func TestCDCSlotThatWasRemade(t *testing.T) {
+	const drop, remake = "SELECT pg_drop_replication_slot('remade')", "SELECT pg_create_logical_replication_slot('remade', 'pgoutput')"
 	for name, c := range map[string]struct {
 		meanwhile []string
+		unsettled bool // nothing of what was read was settled
 		anew      bool
-		refused   bool
+		refused   string
 	}{
-		"untouched":   {meanwhile: []string{"INSERT INTO t VALUES (100)"}},
-		"remade":      {meanwhile: []string{"SELECT pg_drop_replication_slot('remade')", "INSERT INTO t VALUES (100)", "SELECT pg_create_logical_replication_slot('remade', 'pgoutput')"}, refused: true},
-		"remade idle": {meanwhile: []string{"SELECT pg_drop_replication_slot('remade')", "SELECT pg_create_logical_replication_slot('remade', 'pgoutput')"}, refused: true},
-		"moved on":    {meanwhile: []string{"INSERT INTO t VALUES (100)", "SELECT pg_replication_slot_advance('remade', pg_current_wal_insert_lsn())"}, refused: true},
-		"from start":  {meanwhile: []string{"SELECT pg_drop_replication_slot('remade')", "SELECT pg_create_logical_replication_slot('remade', 'pgoutput')"}, anew: true},
+		"untouched":              {meanwhile: []string{"INSERT INTO t VALUES (100)"}},
+		"remade":                 {meanwhile: []string{drop, "INSERT INTO t VALUES (100)", remake}, refused: "made again"},
+		"remade idle":            {meanwhile: []string{drop, remake}, refused: "made again"},
+		"moved on":               {meanwhile: []string{"INSERT INTO t VALUES (100)", "SELECT pg_replication_slot_advance('remade', pg_current_wal_insert_lsn())"}, refused: "made again"},
+		"dropped":                {meanwhile: []string{drop}, refused: "is gone"},
+		"from start":             {meanwhile: []string{drop, remake}, anew: true},
+		"unsettled, untouched":   {unsettled: true},
+		"unsettled, remade":      {meanwhile: []string{drop, "INSERT INTO t VALUES (100)", remake}, unsettled: true, refused: "made again"},
+		"unsettled, remade idle": {meanwhile: []string{drop, remake}, unsettled: true, refused: "made again"},
+		"unsettled, dropped":     {meanwhile: []string{drop}, unsettled: true, refused: "is gone"},
+		"unsettled, from start":  {meanwhile: []string{drop, remake}, unsettled: true, anew: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := onLogical(t)
@@ -36,16 +44,21 @@ func TestCDCSlotThatWasRemade(t *testing.T) {
 			}
 			f.exec(t, "INSERT INTO t SELECT generate_series(1, 5)")
 			all := take(t, s, 5)
-			settle(t, s, all...)
+			if !c.unsettled {
+				settle(t, s, all...)
+			}
 			if err := s.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			f.exec(t, c.meanwhile...)
+			f.env.Anew = c.anew
 			s = f.cdc(t, config)
-			if !c.anew {
-				if err := s.Resume(t.Context(), []penstock.Position{all[4].pos}); err != nil {
-					t.Fatal(err)
-				}
+			var from []penstock.Position
+			if !c.anew && !c.unsettled {
+				from = []penstock.Position{all[4].pos}
+			}
+			if err := s.Resume(t.Context(), from); err != nil {
+				t.Fatal(err)
 			}
 			err := s.Open(t.Context())
 			defer func() {
@@ -53,14 +66,18 @@ func TestCDCSlotThatWasRemade(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			if c.refused {
-				drive.Code(t, err, penstock.Config, "made again", "--from start")
+			if c.refused != "" {
+				drive.Code(t, err, penstock.Config, c.refused, "--from start")
 				return
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !c.anew {
+			switch {
+			case c.anew:
+			case c.unsettled:
+				wants(t, take(t, s, 5)[:1], `{"operation":"create","before":null,"after":{"id":1}}`)
+			default:
 				wants(t, take(t, s, 1), `{"operation":"create","before":null,"after":{"id":100}}`)
 			}
 		})

@@ -206,7 +206,7 @@ func (c *CDCConfig) broken(l *cdcLook) error {
 }
 
 // slotReady makes sure that the publication is as it must be and the slot there.
-func (s *cdcSource) slotReady(ctx context.Context, l *cdcLook) error {
+func (s *cdcSource) slotReady(ctx context.Context, l *cdcLook, had bool) error {
 	c := &s.config
 	if err := c.refuse(l); err != nil {
 		return err
@@ -222,9 +222,9 @@ func (s *cdcSource) slotReady(ctx context.Context, l *cdcLook) error {
 	if l.slot != nil {
 		return nil
 	}
-	if s.opened || s.kept {
+	if s.opened || s.kept || had {
 		return &penstock.Error{Code: penstock.Config, Op: "cdc", Path: "slot " + c.Slot, Err: errors.New("the replication slot is gone: what changed since then can't be read any more"),
-			Hint: "begin anew: penstock run --from start, which makes the slot and reads all rows again"}
+			Hint: c.anew()}
 	}
 	s.env.Logger.Info("making a replication slot; it waits for transactions that are open", "slot", c.Slot)
 	return s.db.with(ctx, func(conn *pgx.Conn) error {

@@ -150,21 +150,26 @@ func (s *cdcSource) Open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := s.slotReady(ctx, look); err != nil {
+	snapshot, err := s.needsSnapshot(ctx)
+	if err != nil {
 		return err
 	}
-	again := s.opened
+	// A slot that this flow has had is looked for, unless all rows are read again anyway.
+	had, err := s.hadSlot(ctx)
+	if err != nil {
+		return err
+	}
+	had = had && (s.opened || s.kept || !snapshot && !s.env.Anew)
+	if err := s.slotReady(ctx, look, had); err != nil {
+		return err
+	}
 	s.opened = true
 	if s.env.Once {
 		if s.target, err = s.db.walEnd(ctx); err != nil {
 			return err
 		}
 	}
-	snapshot, err := s.needsSnapshot(ctx)
-	if err != nil {
-		return err
-	}
-	if err := s.sameSlot(ctx, look.slot, again); err != nil {
+	if err := s.sameSlot(ctx, look.slot, had); err != nil {
 		return err
 	}
 	if snapshot {

@@ -143,7 +143,7 @@ func (f *flow) envOf(name string) penstock.Env {
 		Name: name, Logger: f.r.opts.Logger.With("flow", f.plan.Name), Clock: f.r.clock, Runtime: f.runtime,
 		Shared: func(key string, build func() (any, error)) (any, error) { return f.r.share(nil, key, build) },
 		Stdin:  f.r.opts.Stdin, Stdout: f.r.opts.Stdout,
-		Concurrency: f.width, Ordered: f.plan.Order != plan.None, Total: f.total(), Resumes: f.durable, Once: f.r.opts.Once,
+		Concurrency: f.width, Ordered: f.plan.Order != plan.None, Total: f.total(), Resumes: f.durable, Anew: !f.later && f.r.opts.From.anew(), Once: f.r.opts.Once,
 		Batch: f.batchOf(),
 	}
 }
