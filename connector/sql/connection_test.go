@@ -89,12 +89,18 @@ func TestWhereItConnects(t *testing.T) {
 // certificate makes a certificate for localhost, PEM, and its key.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
+	return certificateUntil(t, time.Now().Add(time.Hour))
+}
+
+// certificateUntil makes one that was valid an hour ago, and is until then.
+func certificateUntil(t *testing.T, until time.Time) (cert, key string) {
+	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: until, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.PublicKey, k)
 	if err != nil {
 		t.Fatal(err)
@@ -180,6 +186,15 @@ func TestLoggingIn(t *testing.T) {
 			}
 		})
 	}
+	cert, key = certificateUntil(t, time.Now().Add(-time.Minute))
+	server.WriteFile(t, "server.crt", []byte(cert))
+	server.WriteFile(t, "server.key", []byte(key))
+	server.Reload(t)
+	drive.Until(t, "the server shows its new certificate", func() bool { // a process that is there already may still show the old one
+		err = ask(login("tls", password, TLS{CA: penstock.NewSecret(cert)}))
+		return err != nil && strings.Contains(err.Error(), "expired")
+	})
+	drive.Code(t, err, penstock.Unavailable, "not trusted")
 }
 
 // TestTLSIsTheDefault: but on this machine.
