@@ -9,7 +9,7 @@ type bug struct {
 
 // suite is tests of a package.
 type suite struct {
-	pkg   string // below internal
+	pkg   string // below internal, or, with a slash in front, below the root
 	tests string // names, as go test -run has them
 }
 
@@ -67,6 +67,25 @@ var bugs = []bug{
 	{"epoch-not-drained", "a transaction is committed while messages that it counts as done are in flight", []suite{{"run", "^TestTransactionAwaitsRetries$"}}},
 	{"epoch-without-positions", "a transaction has what was written, and not how far its sources were read", []suite{{"run", "^TestTransactionHoldsWhatWasReadAndMade$"}, {"flowtest", "^TestMishapsOfTransactions$"}}},
 	{"undone-not-read-again", "sources read on where they are when what they have read was undone", []suite{{"run", "^TestTransactionIsUndone$"}}},
+
+	// Brokers and databases, with the real servers.
+	{"rabbitmq-unconfirmed", "RabbitMQ: a message is written when it is sent, confirmed or not", []suite{{"/connector/rabbitmq", "^TestAFullQueue$"}}},
+	{"rabbitmq-acks-past", "RabbitMQ: what is acknowledged takes along what came before it and is not settled", []suite{{"/connector/rabbitmq", "^TestAcks$"}, {"/connector/rabbitmq", "^TestSourceConforms$"}}},
+	{"mqtt-acks-past", "MQTT: messages are acknowledged that are not settled", []suite{{"/connector/mqtt", "^TestWhatIsNotSettledComesAgain$"}}},
+	{"nats-refused-written", "JetStream: a message that the stream refuses counts as written", []suite{{"/connector/nats", "^TestStreamIsFull$"}}},
+	{"nats-acks-failed", "JetStream: what the flow was not done with is acknowledged", []suite{{"/connector/nats", "^TestSourceConforms$"}}},
+	{"pulsar-refused-written", "Pulsar: a message that the broker does not take counts as written", []suite{{"/connector/pulsar", "^TestWriteGivesUp$|^TestLargeMessages$"}}},
+	{"pulsar-acks-failed", "Pulsar: what the flow was not done with is acknowledged", []suite{{"/connector/pulsar", "^TestSourceConforms$"}}},
+	{"pulsar-version-ignored", "Pulsar: what was written with another version of the topic's schema is read as if with the reader's own", []suite{{"/connector/pulsar", "^TestSchemas$"}, {"/connector/pulsar", "^TestProtobufSchemas$"}}},
+	{"kafka-commits-failed", "Kafka: offsets are committed of what the flow was not done with", []suite{{"/connector/kafka", "^TestSourceConforms$|^TestGroupConforms$"}}},
+	{"kafka-no-drain", "Kafka: a partition goes to another member before what was read of it is done", []suite{{"/connector/kafka", "^TestMembersComeAndGo$"}}},
+	{"pg-inbox-known-written", "PostgreSQL: what the inbox knows is written again", []suite{{"/connector/sql", "^TestInboxModes$"}}},
+	{"mysql-inbox-apart", "MariaDB: the inbox has a transaction of its own, apart from its rows", []suite{{"/connector/sql", "^TestMySQLNothingIsLostOrDoubled$"}}},
+	{"cdc-position-ahead", "CDC: the server is told of transactions that are not settled", []suite{{"/connector/sql", "^TestCDCBrokerConforms$|^TestCDCConforms$"}}},
+	{"cdc-slot-not-compared", "CDC: a slot that was made anew is taken for the one that was read", []suite{{"/connector/sql", "^TestCDCSlotThatWasRemade$"}}},
+	{"avro-wrong-id", "Avro: messages name another schema of the registry than theirs", []suite{{"/codec/avro", "^TestResolution$"}}},
+	{"protobuf-wrong-id", "Protobuf: messages name another schema of the registry than theirs", []suite{{"/codec/protobuf", "^TestEvolution$"}}},
+	{"outbox-out-of-order", "an outbox is relayed by several at once, in any order", []suite{{"control", "^TestWhatGoesToABrokerIsRelayed$"}}},
 
 	// Durable steps.
 	{"emission-apart", "what a durable step emits has a transaction of its own", []suite{mishaps, model}},

@@ -50,6 +50,19 @@ func TestListAndSourceAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for name, e := range edits {
+		if _, ok := known[name]; !ok {
+			t.Errorf("the bug %s is not in the list", name)
+		}
+		known[name]++
+		text, err := os.ReadFile(filepath.Join("../..", filepath.FromSlash(e.file)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(text), e.from); n != 1 || e.from == e.to {
+			t.Errorf("%s: %s has %d times what it replaces", name, e.file, n)
+		}
+	}
 	for name, n := range known {
 		if n == 0 {
 			t.Errorf("nothing in the source is the bug %s", name)

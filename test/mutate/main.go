@@ -18,7 +18,7 @@ import (
 func main() {
 	match := flag.String("run", "", "only bugs whose name contains this")
 	sample := flag.Int("sample", 1, "only every so-many-th bug and test")
-	limit := flag.Duration("timeout", 20*time.Second, "how long a test may take; one that hangs has caught its bug")
+	limit := flag.Duration("timeout", 20*time.Second, "how long a test may take, outside of connectors, whose tests start servers; one that hangs has caught its bug")
 	again := flag.Int("again", 0, "how often what was not caught is planted once more: a test of random programs may miss a bug by chance")
 	verbose := flag.Bool("v", false, "print what the tests say")
 	flag.Parse()
@@ -102,31 +102,66 @@ func (m *mutator) plant(all []planted) (survivors []planted, err error) {
 
 // catches says that the tests fail with the bug, and pass without it.
 func (m *mutator) catches(b bug, s suite) (bool, error) {
-	if m.binaries[s.pkg] == "" {
-		bin := filepath.Join(m.folder, strings.ReplaceAll(s.pkg, "/", "-")+".test")
-		out, err := exec.CommandContext(context.Background(), "go", "test", "-c", "-tags", "penstock_mutate", "-o", bin, "./internal/"+s.pkg).CombinedOutput()
-		if err != nil {
-			return false, fmt.Errorf("build the tests of %s: %w\n%s", s.pkg, err, out)
-		}
-		m.binaries[s.pkg] = bin
+	sound, err := m.build(s, nil)
+	if err != nil {
+		return false, err
 	}
 	if !m.sound[s] {
-		if out, ran := m.test("", s); !ran {
+		if out, ran := m.test(sound, "", s); !ran {
 			return false, fmt.Errorf("the tests %s of %s fail without any bug, or there are none:\n%s", s.tests, s.pkg, out)
 		}
 		m.sound[s] = true
 	}
-	out, passed := m.test(b.name, s)
+	bin := sound
+	if e, ok := edits[b.name]; ok {
+		if bin, err = m.build(s, &e); err != nil {
+			return false, err
+		}
+	}
+	out, passed := m.test(bin, b.name, s)
 	if m.says != nil {
 		_, _ = fmt.Fprintf(m.says, "=== %s, %s %s\n%s\n", b.name, s.pkg, s.tests, out)
 	}
 	return !passed, nil
 }
 
+// build builds the tests of a package, with an edit if there is one.
+func (m *mutator) build(s suite, e *edit) (bin string, err error) {
+	if e == nil && m.binaries[s.pkg] != "" {
+		return m.binaries[s.pkg], nil
+	}
+	bin = filepath.Join(m.folder, strings.ReplaceAll(strings.TrimPrefix(s.pkg, "/"), "/", "-")+".test")
+	args := []string{"test", "-c", "-tags", "penstock_mutate", "-o"}
+	if e != nil {
+		bin += ".edited"
+		overlay, err := e.overlay(m.folder)
+		if err != nil {
+			return "", err
+		}
+		args = append(args, bin, "-overlay", overlay, "./"+s.folder())
+	} else {
+		args = append(args, bin, "./"+s.folder())
+	}
+	if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the tests of %s: %w\n%s", s.pkg, err, out)
+	}
+	if e == nil {
+		m.binaries[s.pkg] = bin
+	}
+	return bin, nil
+}
+
+// serverLimit is how long tests may take that start a server.
+const serverLimit = 3 * time.Minute
+
 // test runs tests, and says that there were some and that they passed.
-func (m *mutator) test(planted string, s suite) (out []byte, passed bool) {
-	cmd := exec.CommandContext(context.Background(), m.binaries[s.pkg], "-test.run", s.tests, "-test.v", "-test.failfast", "-test.timeout", m.limit.String())
-	cmd.Dir = filepath.Join("internal", filepath.FromSlash(s.pkg))
+func (m *mutator) test(bin, planted string, s suite) (out []byte, passed bool) {
+	limit := m.limit
+	if strings.HasPrefix(s.pkg, "/connector/") {
+		limit = max(limit, serverLimit)
+	}
+	cmd := exec.CommandContext(context.Background(), bin, "-test.run", s.tests, "-test.v", "-test.failfast", "-test.timeout", limit.String())
+	cmd.Dir = filepath.FromSlash(s.folder())
 	cmd.Env = append(os.Environ(), "PENSTOCK_MUTATION="+planted, "RAPID_NOFAILFILE=1", "RAPID_SHRINKTIME=0s")
 	out, err := cmd.CombinedOutput()
 	return out, err == nil && bytes.Contains(out, []byte("--- PASS"))
