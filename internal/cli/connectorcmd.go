@@ -28,10 +28,12 @@ func (p *Program) connectorNewCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "new <name>",
 		Short: "Write the module of a connector: source, sink, tests, page and example",
-		Long: `Writes a Go module with a source and a sink that work as they are, over a folder of files, the test that runs
-the suites which every connector passes, a page and an example. Replace the folder by your system. It overwrites
-nothing.`,
-		Example: "  penstock connector new acme --module github.com/acme/penstock-acme",
+		Long: `Writes a Go module with a source and a sink that work as they are, over a file with a document a line (a journal), the
+test that runs the suites which every connector passes, a page and an example. Replace the journal by your system.
+It overwrites nothing.
+
+The module requires Penstock in the version of this program. Where that is no release, name a clone of its source.`,
+		Example: "  penstock connector new acme --module github.com/acme/penstock-acme\n  penstock connector new acme --source ../penstock",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("write penstock connector new acme", "connector new takes one name, and here are %d", len(args))
@@ -65,6 +67,11 @@ nothing.`,
 		}
 		if o.Source != "" {
 			source = " --source " + o.Source
+		}
+		if o.Source == "" && o.Version == "" {
+			fmt.Fprintf(&b, "\nThis Penstock is no release, so that the Go tool finds nothing of the version that %s requires.\nName a clone of its source: --source <folder>, here and for penstock build; or (cd %s && go mod edit -replace penstock.dev/penstock=<folder>)\n",
+				filepath.Join(made.Dir, "go.mod"), made.Dir)
+			source = " --source <folder>"
 		}
 		fmt.Fprintf(&b, "\nnow try:\n  (cd %s && go mod tidy && go test ./...)\n  penstock build --with %s=%s%s -o penstock-%s\n  cd %s/example && ../../penstock-%s run --once\n",
 			made.Dir, module, made.Dir, source, o.Name, made.Dir, o.Name)
