@@ -66,6 +66,38 @@ func TestNegativeAck(t *testing.T) {
 	}
 }
 
+// TestWhatIsNotSettledComesAgain: only what is done is acknowledged. What the flow was not done with, and what it never spoke of, comes to the next consumer, by whatever type the
+// subscription is.
+func TestWhatIsNotSettledComesAgain(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{exclusive, failover, shared, keyShared} {
+		t.Run(kind, func(t *testing.T) {
+			f := on(t, service.Pulsar(t))
+			topic := f.topic(t, 0)
+			for _, body := range drive.Numbered(0, 6) {
+				f.send(t, topic, body) // each alone: a batch is acknowledged when all of it is done
+			}
+			config := SourceConfig{Topic: drive.Template(topic), Type: kind, Subscription: drive.Template("s")}
+			in := f.source(t, config)
+			if err := in.Open(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			all := drive.Read(t, in, 6)
+			drive.SettleAll(t, in, all[4], all[0], all[1])
+			if err := in.Settle(t.Context(), []penstock.Outcome{{Pos: all[2].Pos, Err: io.ErrUnexpectedEOF}}); err != nil {
+				t.Fatal(err)
+			}
+			if err := in.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			in = drive.Opened(t, f.source(t, config))
+			rest := drive.Read(t, in, 3)
+			drive.Compare(t, drive.Bodies(rest), []string{all[2].Body, all[3].Body, all[5].Body})
+			drive.SettleAll(t, in, rest...)
+		})
+	}
+}
+
 // batched is the id of a message of a batch of so many.
 type batched struct {
 	client.MessageID

@@ -70,12 +70,12 @@ var bugs = []bug{
 
 	// Brokers and databases, with the real servers.
 	{"rabbitmq-unconfirmed", "RabbitMQ: a message is written when it is sent, confirmed or not", []suite{{"/connector/rabbitmq", "^TestAFullQueue$"}}},
-	{"rabbitmq-acks-past", "RabbitMQ: what is acknowledged takes along what came before it and is not settled", []suite{{"/connector/rabbitmq", "^TestAcks$"}, {"/connector/rabbitmq", "^TestSourceConforms$"}}},
+	{"rabbitmq-acks-past", "RabbitMQ: what is acknowledged takes along what came before it and is not settled", []suite{{"/connector/rabbitmq", "^TestAcks$"}, {"/connector/rabbitmq", "^TestWhatIsNotSettledComesAgain$"}}},
 	{"mqtt-acks-past", "MQTT: messages are acknowledged that are not settled", []suite{{"/connector/mqtt", "^TestWhatIsNotSettledComesAgain$"}}},
 	{"nats-refused-written", "JetStream: a message that the stream refuses counts as written", []suite{{"/connector/nats", "^TestStreamIsFull$"}}},
-	{"nats-acks-failed", "JetStream: what the flow was not done with is acknowledged", []suite{{"/connector/nats", "^TestSourceConforms$"}}},
+	{"nats-acks-failed", "JetStream: what the flow was not done with is acknowledged", []suite{{"/connector/nats", "^TestOnlyWhatIsDoneIsAcknowledged$"}}},
 	{"pulsar-refused-written", "Pulsar: a message that the broker does not take counts as written", []suite{{"/connector/pulsar", "^TestWriteGivesUp$|^TestLargeMessages$"}}},
-	{"pulsar-acks-failed", "Pulsar: what the flow was not done with is acknowledged", []suite{{"/connector/pulsar", "^TestSourceConforms$"}}},
+	{"pulsar-acks-failed", "Pulsar: what the flow was not done with is acknowledged", []suite{{"/connector/pulsar", "^TestWhatIsNotSettledComesAgain$"}}},
 	{"pulsar-version-ignored", "Pulsar: what was written with another version of the topic's schema is read as if with the reader's own", []suite{{"/connector/pulsar", "^TestSchemas$"}, {"/connector/pulsar", "^TestProtobufSchemas$"}}},
 	{"kafka-commits-failed", "Kafka: offsets are committed of what the flow was not done with", []suite{{"/connector/kafka", "^TestSourceConforms$|^TestGroupConforms$"}}},
 	{"kafka-no-drain", "Kafka: a partition goes to another member before what was read of it is done", []suite{{"/connector/kafka", "^TestMembersComeAndGo$"}}},
@@ -83,9 +83,12 @@ var bugs = []bug{
 	{"mysql-inbox-apart", "MariaDB: the inbox has a transaction of its own, apart from its rows", []suite{{"/connector/sql", "^TestMySQLNothingIsLostOrDoubled$"}}},
 	{"cdc-position-ahead", "CDC: the server is told of transactions that are not settled", []suite{{"/connector/sql", "^TestCDCBrokerConforms$|^TestCDCConforms$"}}},
 	{"cdc-slot-not-compared", "CDC: a slot that was made anew is taken for the one that was read", []suite{{"/connector/sql", "^TestCDCSlotThatWasRemade$"}}},
+	{"redis-acks-failed", "Redis: what the flow was not done with is acknowledged", []suite{{"/connector/redis", "^TestWhatIsNotSettledComesAgain$"}}},
+	{"redis-list-acks-failed", "Redis: what the flow was not done with is taken off the list of what is worked on", []suite{{"/connector/redis", "^TestWhatIsNotSettledComesAgain$"}}},
+	{"redis-dead-is-kept", "Redis: nobody takes over what a consumer had that is dead", []suite{{"/connector/redis", "^TestStorm$"}}},
 	{"avro-wrong-id", "Avro: messages name another schema of the registry than theirs", []suite{{"/codec/avro", "^TestResolution$"}}},
 	{"protobuf-wrong-id", "Protobuf: messages name another schema of the registry than theirs", []suite{{"/codec/protobuf", "^TestEvolution$"}}},
-	{"outbox-out-of-order", "an outbox is relayed by several at once, in any order", []suite{{"control", "^TestWhatGoesToABrokerIsRelayed$"}}},
+	{"outbox-out-of-order", "an outbox is relayed by several at once, in any order", []suite{{"control", "^TestOutboxOutlivesTheRun$"}}},
 
 	// Durable steps.
 	{"emission-apart", "what a durable step emits has a transaction of its own", []suite{mishaps, model}},
