@@ -43,7 +43,7 @@ install-services: ## install the services that tests start: databases and broker
 race: install-services ## run the concurrent packages under the race detector
 	go run ./test/gotest $(AGAIN) -race ./internal/run/... ./internal/httpd/... ./internal/stage/... ./internal/store/... ./internal/entity/... ./internal/jobs/... ./worker/... ./internal/control/... ./connector/... ./conform/... ./jsonview/...
 
-mutate: ## plant deliberate bugs, one after the other, and see that tests catch each
+mutate: install-services ## plant deliberate bugs, one after the other, and see that tests catch each
 	go run ./test/mutate $(AGAIN)
 
 fuzz: ## run every fuzz target for FUZZTIME (3s; try FUZZTIME=5m); FUZZPARTS=3 FUZZTURN=7: a third of them
