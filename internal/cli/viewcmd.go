@@ -180,6 +180,8 @@ func showViews(b *strings.Builder, c styles, views []view.State) {
 // viewState says what a view does.
 func viewState(v *view.State) string {
 	switch {
+	case v.Inline && v.Phase == view.Running:
+		return "inline"
 	case v.Stopped != nil:
 		return fmt.Sprintf("stopped at %d", v.Stopped.Position)
 	case v.Phase == view.Running && v.Changed:

@@ -55,3 +55,19 @@ func (c *compiler) viewRows(v *view) {
 	v.out.Rows = &plan.ViewRows{Driver: driver, Config: &penstock.RowsConfig{Connection: ref, Table: spec.Table, Row: v.row.Type}, Place: place, ConnectionHash: plan.HashFacts(c.connectionFacts(ref.Name))}
 	c.use(resource.KindConnection, ref.Name)
 }
+
+// viewInline holds a view whose rows are to change with their events to what can do so.
+func (c *compiler) viewInline(v *view) {
+	if !v.spec.Inline {
+		return
+	}
+	at := v.spec.At("inline")
+	switch {
+	case v.of == nil:
+		c.diags.Errorf(at, "not-inline", v.out.Name, "leave `inline` out and have queries `wait`, or read the entity whose events they are", "view %s reads channel %s: only the events of an entity are appended by a command that its rows can change with", v.out.Name, v.out.Channel)
+	case v.spec.Has("in"):
+		c.diags.Errorf(at, "not-inline", v.out.Name, "leave `inline` out, or `in`", "the rows of view %s are in a database, and a transaction of the store can't change them", v.out.Name)
+	case !v.spec.Key.IsZero() && c.set.Integration() != nil && c.set.Integration().Store.Driver == "postgres":
+		c.diags.Errorf(v.spec.At("key"), "not-inline", v.out.Name, "leave `key` out, so that a row is about one entity, or leave `inline` out", "a store on PostgreSQL has the events of entities in 64 parts, and a row of view %s that several entities share can't change with the events of each", v.out.Name)
+	}
+}

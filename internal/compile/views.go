@@ -39,7 +39,7 @@ func (c *compiler) declareViews() {
 			continue // its name was refused
 		}
 		spec := r.Spec.(*resource.View)
-		v := &view{spec: spec, out: &plan.View{Name: r.Name(), Pos: r.NamePos(), Strict: spec.Strict}}
+		v := &view{spec: spec, out: &plan.View{Name: r.Name(), Pos: r.NamePos(), Strict: spec.Strict, Inline: spec.Inline}}
 		c.views[r.Name()] = v
 		v.out.Row = types.DynType
 		if !spec.Schema.IsZero() {
@@ -128,8 +128,10 @@ func (c *compiler) finishViews() {
 		c.use(resource.KindSchema, v.row.Name)
 		c.viewEvents(v)
 		l := &leaves{stop: map[*resource.Node]bool{}}
-		if n := v.spec.Node.Get("queries"); n != nil {
-			l.stop[n] = true
+		for _, name := range []string{"queries", "inline"} { // the rows are the same
+			if n := v.spec.Node.Get(name); n != nil {
+				l.stop[n] = true
+			}
 		}
 		l.walk(v.spec.Node, "")
 		facts := append(l.facts, used.end()...)
@@ -139,6 +141,7 @@ func (c *compiler) finishViews() {
 		facts = append(facts, c.sourceFacts(v)...)
 		v.out.Hash = plan.HashFacts(facts)
 		c.viewRows(v)
+		c.viewInline(v)
 		for i := range v.out.Queries {
 			c.viewQuery(v, &v.spec.Queries.Entries[i].Value, &v.out.Queries[i])
 		}

@@ -14,7 +14,8 @@ type outcome uint8
 const (
 	conflict outcome = iota // it was evaluated on something else than what is there
 	appended
-	known // it was done before
+	known    // it was done before
+	rejected // what is kept beside can't take its events
 )
 
 // pending is a command that was evaluated, on its way into the store.
@@ -36,16 +37,15 @@ type pending struct {
 
 	outcome outcome
 	known   []byte // where it was done before: what it did
+	why     error  // it was rejected
 }
 
 // batch is commands that are appended in one transaction.
 type batch struct {
-	l       *lane
-	commit  *store.Commit
-	all     []*pending // lane.mu, until it is sealed
-	bytes   int
-	culprit *pending // whose error undid the transaction; nil: none's
-	reason  error
+	l      *lane
+	commit *store.Commit
+	all    []*pending // lane.mu, until it is sealed
+	bytes  int
 }
 
 // Most that one transaction takes.
@@ -91,10 +91,12 @@ func (b *batch) write(tx store.Tx) error {
 	}
 	before := ch
 	x := l.e.plan.Load()
-	views := l.e.inline.Load()
-	b.culprit, b.reason = nil, nil
+	views, err := l.besides(tx, ch.next)
+	if err != nil {
+		return err
+	}
 	for _, p := range all {
-		if err := l.append(tx, &ch, p, x.Remember.Nanoseconds()); err != nil {
+		if err := l.append(tx, &ch, p, x.Remember.Nanoseconds(), views); err != nil {
 			return err
 		}
 		if p.outcome != appended {
@@ -105,25 +107,72 @@ func (b *batch) write(tx store.Tx) error {
 				return err
 			}
 		}
-		if views == nil {
-			continue
-		}
-		for _, v := range *views {
-			if err := v.Apply(tx, p.events); err != nil {
-				b.culprit, b.reason = p, err
-				return err
-			}
-		}
 	}
 	if ch == before {
 		return nil
 	}
+	if err := views.end(); err != nil {
+		return err
+	}
 	return tx.Put(l.n.chain, store.Entry{Key: chainKey, Value: ch.append(nil)})
 }
 
+// besides are what is kept beside the events of one transaction.
+type besides []Beside
+
+// besides begins them.
+func (l *lane) besides(tx store.Tx, next int64) (out besides, err error) {
+	all := l.e.inline.Load()
+	if all == nil {
+		return nil, nil
+	}
+	for _, v := range *all {
+		b, err := v.Begin(tx, l.n.part, next)
+		if err != nil {
+			return nil, err
+		}
+		if b != nil {
+			out = append(out, b)
+		}
+	}
+	return out, nil
+}
+
+// fold has all take the events of a command, which get positions from next on. Where one refuses them, none has them.
+func (all besides) fold(events []Event, next int64) (refused, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	for i := range events {
+		events[i].Position = next + int64(i)
+	}
+	for i, b := range all {
+		if refused, err = b.Fold(events); refused != nil || err != nil {
+			all[:i+1].keep(false)
+			return refused, err
+		}
+	}
+	return nil, nil
+}
+
+func (all besides) keep(appended bool) {
+	for _, b := range all {
+		b.Keep(appended)
+	}
+}
+
+func (all besides) end() error {
+	for _, b := range all {
+		if err := b.End(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // append tests that a command was evaluated on what is there, and appends its events.
-func (l *lane) append(tx store.Tx, ch *chain, p *pending, remember int64) error {
-	p.outcome, p.known = conflict, nil
+func (l *lane) append(tx store.Tx, ch *chain, p *pending, remember int64, views besides) error {
+	p.outcome, p.known, p.why = conflict, nil, nil
 	if p.cause != "" && !mutation.On("cause-not-looked-for") {
 		c, ok, err := tx.State().Get(l.n.cause, []byte(p.cause))
 		if err != nil {
@@ -141,11 +190,17 @@ func (l *lane) append(tx store.Tx, ch *chain, p *pending, remember int64) error 
 	if (h.version != p.version || h.token != p.expect) && !mutation.On("conflict-not-tested") {
 		return nil
 	}
+	if p.why, err = views.fold(p.events, ch.next); p.why != nil || err != nil {
+		p.outcome = rejected
+		return err
+	}
 	if p.secret != nil {
 		if ok, err := l.holdSecret(tx, p); err != nil || !ok {
+			views.keep(false)
 			return err
 		}
 	}
+	views.keep(true)
 	var data []byte
 	for i, f := range p.frames {
 		copy(f[prevAt:], ch.hash[:])

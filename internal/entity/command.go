@@ -124,14 +124,14 @@ func (l *lane) try(ctx context.Context, b *bench, x *plan.Entity, c *plan.Comman
 	dst = appendReply(dst, p.after(), p.events, p.state)
 	if err := wait(ctx, bt.commit); err != nil {
 		l.undone(s)
-		if bt.culprit == p {
-			return nil, false, bt.reason
-		}
-		return nil, bt.culprit != nil && ctx.Err() == nil, err
+		return nil, false, err
 	}
 	switch p.outcome {
 	case appended:
 		return dst, false, nil
+	case rejected:
+		l.undone(s)
+		return dst, false, p.why
 	case known:
 		l.undone(s)
 		reply, err = l.repeat(ctx, b, x, q, nil, p.known)
@@ -161,7 +161,7 @@ func (l *lane) without(ctx context.Context, dst []byte, q *Request, s *stream, r
 	if last != nil {
 		if err := wait(ctx, last.commit); err != nil {
 			l.undone(s)
-			return dst, last.culprit != nil && ctx.Err() == nil, err
+			return dst, false, err
 		}
 	}
 	var cause store.Entry

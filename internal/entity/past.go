@@ -57,6 +57,9 @@ func (e *Entity) Happened(ctx context.Context, key string, events []Past) error 
 	if err := wait(ctx, bt.commit); err != nil {
 		return err
 	}
+	if p.outcome == rejected {
+		return p.why
+	}
 	if p.outcome != appended {
 		return &penstock.Error{Code: penstock.Conflict, Op: "append events", Path: x.Name + " " + key, Err: errors.New("it was changed meanwhile")}
 	}

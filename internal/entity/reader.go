@@ -57,45 +57,69 @@ func (r *Reader) Read(ctx context.Context, part int, from int64) (events []Event
 		return nil, from, err
 	}
 	l := o.lanes[part]
-	x := r.e.plan.Load()
 	var damage error
-	err = o.st.View(ctx, func(v store.View) error {
-		events, next, damage = events[:0], from, nil
-		all, err := v.Log().Segments(l.n.events, from, readBytes)
-		if err != nil {
-			return err
-		}
-		for _, s := range all {
-			pos, rest := s.Base, s.Data
-			if pos > next {
-				damage = l.unreadable(&Event{Part: part, Position: next}, errors.New("it is not there"))
-				return nil
-			}
-			for ; pos < s.End(); pos++ {
-				var rec []byte
-				if rec, rest, err = store.NextFrame(rest); err != nil {
-					damage = l.unreadable(&Event{Part: part, Position: pos}, err)
-					return nil
-				}
-				if pos < from {
-					continue
-				}
-				ev := Event{Part: part, Position: pos}
-				if err = ev.parse(rec); err == nil {
-					err = l.reveal(v.State(), &ev)
-				}
-				if err != nil {
-					damage = l.unreadable(&ev, err)
-					return nil
-				}
-				events, next = append(events, ev), pos+1
-			}
-		}
-		return nil
+	err = o.st.View(ctx, func(v store.View) (err error) {
+		events, next, damage, err = l.page(v, from)
+		return err
 	})
 	if err != nil {
 		return nil, from, err
 	}
+	return r.presented(l, events, next, damage, from)
+}
+
+var errNotOpen = &penstock.Error{Code: penstock.Unavailable, Op: "read events", Err: errors.New("the store is not open")}
+
+// ReadIn is Read in a view of the store, or in a transaction: of what it sees.
+func (r *Reader) ReadIn(v store.View, part int, from int64) (events []Event, next int64, err error) {
+	o := r.e.open.Load() // who opens a store may wait for its transactions
+	if o == nil {
+		return nil, from, errNotOpen
+	}
+	l := o.lanes[part]
+	events, next, damage, err := l.page(v, from)
+	if err != nil {
+		return nil, from, err
+	}
+	return r.presented(l, events, next, damage, from)
+}
+
+// page reads events as they were written, until about readBytes, or until one that can't be read: damage.
+func (l *lane) page(v store.View, from int64) (events []Event, next int64, damage, err error) {
+	next = from
+	all, err := v.Log().Segments(l.n.events, from, readBytes)
+	if err != nil {
+		return nil, from, nil, err
+	}
+	for _, s := range all {
+		pos, rest := s.Base, s.Data
+		if pos > next {
+			return events, next, l.unreadable(&Event{Part: l.n.part, Position: next}, errors.New("it is not there")), nil
+		}
+		for ; pos < s.End(); pos++ {
+			var rec []byte
+			if rec, rest, err = store.NextFrame(rest); err != nil {
+				return events, next, l.unreadable(&Event{Part: l.n.part, Position: pos}, err), nil
+			}
+			if pos < from {
+				continue
+			}
+			ev := Event{Part: l.n.part, Position: pos}
+			if err = ev.parse(rec); err == nil {
+				err = l.reveal(v.State(), &ev)
+			}
+			if err != nil {
+				return events, next, l.unreadable(&ev, err), nil
+			}
+			events, next = append(events, ev), pos+1
+		}
+	}
+	return events, next, nil, nil
+}
+
+// presented are events that were read as the configuration knows them now.
+func (r *Reader) presented(l *lane, events []Event, next int64, damage error, from int64) ([]Event, int64, error) {
+	x := r.e.plan.Load()
 	b := benches.Get().(*bench)
 	defer benches.Put(b)
 	for i := range events {

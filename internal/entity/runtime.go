@@ -13,10 +13,21 @@ import (
 )
 
 // Inline is told of events in the transaction in which they are appended: what it writes is durable with them, or not at all. It is called on the
-// goroutine of the store's writer, perhaps more than once for the same events, so it writes to its Tx and to nothing else, and does not wait. An
-// error refuses the command, with all that it did.
+// goroutine of the store's writer, perhaps more than once for the same events, so it writes to its Tx and to nothing else, and does not wait.
 type Inline interface {
-	Apply(tx store.Tx, events []Event) error
+	// Begin begins a transaction that appends events to a part; the first gets the position next. A Beside of nil wants to know of none of them.
+	Begin(tx store.Tx, part int, next int64) (Beside, error)
+}
+
+// Beside is what an [Inline] does in one transaction.
+type Beside interface {
+	// Fold takes the events of one command, which are not appended yet. refused says why they must not happen: then the command fails with it and
+	// has done nothing, and others in the transaction are not concerned. err ends the transaction.
+	Fold(events []Event) (refused, err error)
+	// Keep says whether the events of the last Fold were appended. If not, it is as if they had not been folded.
+	Keep(appended bool)
+	// End writes what all that was kept has come to.
+	End() error
 }
 
 // Options are what a Runtime is made with.
@@ -108,7 +119,8 @@ type opened struct {
 	lanes []*lane // by part
 }
 
-// Inline has views told of events in the transaction in which they happen, in place of those before.
+// Inline has views told of events in the transaction in which they happen, in place of those before. It holds for transactions that begin
+// afterwards.
 func (e *Entity) Inline(views []Inline) { e.inline.Store(&views) }
 
 // Plan is what the entity is.

@@ -89,12 +89,15 @@ func (w *world) views(ctx context.Context, st store.Store, all *entity.Runtime) 
 // follow has the flow ask views, where it does, that follow what it makes.
 func (w *world) follow(all *entity.Runtime, o *run.Options) (err error) {
 	asked := slices.ContainsFunc(slices.Collect(maps.Keys(w.places)), func(ep *plan.Endpoint) bool { return ep.Ask != nil && !w.mocks.of(ep) })
-	if !asked {
+	inline := slices.ContainsFunc(w.test.suite.plan.Views, func(v *plan.View) bool { return v.Inline })
+	if !asked && !inline {
 		return nil
 	}
-	w.life.views, err = w.views(w.life.ctx, w.store, all)
+	if w.life.views, err = w.views(w.life.ctx, w.store, all); err != nil {
+		return err
+	}
 	o.Ask = w.life.asker()
-	return err
+	return w.life.views.Drain(w.life.ctx) // what is inline is so from the first command on
 }
 
 // unfollow ends what follow began.

@@ -29,6 +29,8 @@ type View struct {
 	Row     *types.Type
 	Check   step.Validator // of a whole row
 	Queries []ViewQuery
+	// Inline says that the rows change in the transactions that append the events of the entity.
+	Inline bool
 	// Rows says where the rows are; nil: in the store.
 	Rows *ViewRows
 	// Hash covers everything that rows depend on: with another one they are built anew. Queries have no part in it.

@@ -22,6 +22,9 @@ type View struct {
 	Events Ordered[ViewEvent] `json:"events" penstock:"required,nonempty"`
 	// Where the rows are. Left out, in the store.
 	In ViewPlace `json:"in"`
+	// Whether the rows change in the transaction of the command whose events change them, so that whoever asks after the command sees them. A command whose events can't be folded into the rows is refused. Only for the
+	// events of an entity, and rows in the store; in a store on PostgreSQL also without `key`.
+	Inline bool `json:"inline" penstock:"default=false"`
 	// Queries that find many rows, by name.
 	Queries Ordered[ViewQuery] `json:"queries" penstock:"name"`
 	// Whether an event of a kind that `events` does not name stops the view.

@@ -175,4 +175,8 @@ var bugs = []bug{
 	{"view-sql-shortened-early", "a channel is let go of before the rows of its events are in the database", []suite{{"entity/view", "^TestADatabaseThatIsAwayIsWaitedFor$"}}},
 	{"view-asof-forgets", "rows as of then are made of what is left of the events, whatever they were made of", []suite{{"entity/view", "^TestRowsAsOfWhatIsGone$"}}},
 	{"view-stays-erased", "rows that hold what was erased are not made anew", []suite{{"entity/view", "^TestAnErasedSubjectLeavesTheRows$"}}},
+	{"view-inline-row-lost", "the last row that changes with the events of a transaction is let go", []suite{{"entity/view", "^TestInlineRowsAreThereWithTheCommand$"}}},
+	{"view-inline-joins-early", "rows change with the events from now on, though some are not folded yet", []suite{{"entity/view", "^TestInlineRowsAreBuiltAnewBesideCommands$"}}},
+	{"view-inline-read-behind", "rows that are to change with the events are read though they do not hold all of them", []suite{{"entity/view", "^TestInlineRowsAfterAStart$"}}},
+	{"view-inline-half", "of a command that an inline view refuses, the rows that were changed before stay so", []suite{{"entity/view", "^TestInlineRowsRefuseTheirCommand$"}}},
 }

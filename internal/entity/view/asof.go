@@ -85,7 +85,12 @@ func (p past) find(key string) (int, bool) {
 // "" is all.
 func (e *Engine) rowsOn(ctx context.Context, m *model, as *AsOf, key string) (rows, error) {
 	if as == nil {
-		return e.read(ctx, m)
+		rows, err := e.read(ctx, m)
+		if s, is := rows.(*stored); is && err == nil && s.inline {
+			s.level = true
+			return &insistent{e, m, s}, nil
+		}
+		return rows, err
 	}
 	select {
 	case e.pasts <- struct{}{}:

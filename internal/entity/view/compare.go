@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 
 	"penstock.dev/penstock/internal/mutation"
+	"penstock.dev/penstock/internal/store"
 )
 
 // Compared is what two generations of a view have in common.
@@ -37,16 +38,14 @@ type cursor struct {
 	page []Row
 	last string
 	end  bool
-	sum  checksum
-	n    int64
 }
 
-// peek is the next row; false where there is none.
-func (c *cursor) peek(ctx context.Context) (Row, bool, error) {
+// peek is the next row; nil where there is none.
+func (c *cursor) peek(ctx context.Context) (*Row, error) {
 	if len(c.page) == 0 && !c.end {
 		page, err := c.rows.Scan(ctx, c.last, comparePage)
 		if err != nil {
-			return Row{}, false, err
+			return nil, err
 		}
 		c.page, c.end = page, len(page) < comparePage
 		if len(page) > 0 {
@@ -54,15 +53,9 @@ func (c *cursor) peek(ctx context.Context) (Row, bool, error) {
 		}
 	}
 	if len(c.page) == 0 {
-		return Row{}, false, nil
+		return nil, nil
 	}
-	return c.page[0], true, nil
-}
-
-func (c *cursor) pop() {
-	c.sum.add(c.page[0])
-	c.n++
-	c.page = c.page[1:]
+	return &c.page[0], nil
 }
 
 // checksum is a sum over rows that does not depend on how they are paged.
@@ -84,40 +77,118 @@ func (c *checksum) add(r Row) {
 
 func (c *checksum) String() string { return hex.EncodeToString(c.state[:16]) }
 
+// tally is what a comparison has come to.
+type tally struct {
+	out  Compared
+	a, b checksum
+	list int
+}
+
+func (t *tally) differ(d Difference) {
+	if t.out.Differ++; len(t.out.Differences) < t.list {
+		t.out.Differences = append(t.out.Differences, d)
+	}
+}
+
+// pair takes the next row of one generation, or of both where their keys are the same; nil is none. It says which of them it has taken.
+func (t *tally) pair(ra, rb *Row) (tookA, tookB bool) {
+	tookA = ra != nil && (rb == nil || ra.Key <= rb.Key)
+	tookB = rb != nil && (ra == nil || rb.Key <= ra.Key)
+	switch {
+	case tookA && tookB && !sameRows(*ra, *rb):
+		t.differ(Difference{ra.Key, string(ra.Text), string(rb.Text)})
+	case tookA && !tookB:
+		t.differ(Difference{ra.Key, string(ra.Text), ""})
+	case tookB && !tookA:
+		t.differ(Difference{rb.Key, "", string(rb.Text)})
+	}
+	if tookA {
+		t.a.add(*ra)
+		t.out.Rows++
+	}
+	if tookB {
+		t.b.add(*rb)
+		t.out.New++
+	}
+	return tookA, tookB
+}
+
+func (t *tally) end() *Compared {
+	t.out.Checksum, t.out.Built = t.a.String(), t.b.String()
+	return &t.out
+}
+
 // compare goes through two generations, whose rows must not change meanwhile, and gives up to list rows that differ.
 func compare(ctx context.Context, read, built backend, list int) (*Compared, error) {
 	a, b := &cursor{rows: read}, &cursor{rows: built}
-	out := &Compared{}
-	differ := func(d Difference) {
-		if out.Differ++; len(out.Differences) < list {
-			out.Differences = append(out.Differences, d)
-		}
-	}
+	t := &tally{list: list}
 	for {
-		ra, hasA, err := a.peek(ctx)
+		ra, err := a.peek(ctx)
 		if err != nil {
 			return nil, err
 		}
-		rb, hasB, err := b.peek(ctx)
+		rb, err := b.peek(ctx)
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case !hasA && !hasB:
-			out.Rows, out.New, out.Checksum, out.Built = a.n, b.n, a.sum.String(), b.sum.String()
-			return out, nil
-		case !hasB || hasA && ra.Key < rb.Key:
-			differ(Difference{ra.Key, string(ra.Text), ""})
-			a.pop()
-		case !hasA || rb.Key < ra.Key:
-			differ(Difference{rb.Key, "", string(rb.Text)})
-			b.pop()
-		default:
-			if !sameRows(ra, rb) {
-				differ(Difference{ra.Key, string(ra.Text), string(rb.Text)})
-			}
-			a.pop()
-			b.pop()
+		if ra == nil && rb == nil {
+			return t.end(), nil
+		}
+		tookA, tookB := t.pair(ra, rb)
+		if tookA {
+			a.page = a.page[1:]
+		}
+		if tookB {
+			b.page = b.page[1:]
 		}
 	}
+}
+
+// compareInline is compare for generations that both change with their events: each page of both is read at once.
+func compareInline(ctx context.Context, st store.Store, read, built *stored, list int) (*Compared, error) {
+	t := &tally{list: list}
+	for last, more := "", true; more; {
+		var pages [2][]Row
+		err := look(ctx, st, func(v store.View) (err error) {
+			var after []byte
+			if last != "" {
+				after = []byte(last)
+			}
+			if pages[0], err = read.scan(v, after, comparePage); err == nil {
+				pages[1], err = built.scan(v, after, comparePage)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		end := "" // what lies behind it is not known of one of them
+		more = false
+		for _, p := range pages {
+			if len(p) == comparePage && (!more || p[len(p)-1].Key < end) {
+				more, end = true, p[len(p)-1].Key
+			}
+		}
+		first := func(p []Row) *Row {
+			if len(p) == 0 || more && p[0].Key > end {
+				return nil
+			}
+			return &p[0]
+		}
+		for {
+			ra, rb := first(pages[0]), first(pages[1])
+			if ra == nil && rb == nil {
+				break
+			}
+			tookA, tookB := t.pair(ra, rb)
+			if tookA {
+				pages[0] = pages[0][1:]
+			}
+			if tookB {
+				pages[1] = pages[1][1:]
+			}
+		}
+		last = end
+	}
+	return t.end(), nil
 }

@@ -16,12 +16,18 @@ import (
 )
 
 // placeOf is where the rows of a view are; "" is the store.
-func placeOf(v *plan.View) string {
-	if v.Rows == nil {
-		return ""
+func (e *Engine) placeOf(v *plan.View) string {
+	switch {
+	case v.Rows != nil:
+		return v.Rows.Place
+	case v.Inline && e.opts.Store.Parts() > 1:
+		return splitPlace
 	}
-	return v.Rows.Place
+	return ""
 }
+
+// inStore says that rows of a place are in the store.
+func inStore(place string) bool { return place == "" || place == splitPlace }
 
 // sameConnection says that rows are reached by the same Connection.
 func sameConnection(a, b *plan.View) bool {

@@ -45,6 +45,9 @@ type Engine struct {
 	mu       sync.RWMutex
 	models   map[string]*model
 	order    []string // of the plan
+
+	inlineM sync.Mutex
+	inline  map[string]*inlineRows // by view
 }
 
 // model is one view.
@@ -79,6 +82,7 @@ func (e *Engine) Apply(ctx context.Context, views []*plan.View, params []penstoc
 	e.applying.Lock()
 	defer e.applying.Unlock()
 	e.runtime.Store(&penstock.Runtime{Params: params, Clock: e.clock, UUID: e.opts.UUID})
+	e.inlineAll(views) // before anybody has their rows change with the events
 	next, order := map[string]*model{}, []string{}
 	var errs []error
 	for _, v := range views {
@@ -86,7 +90,7 @@ func (e *Engine) Apply(ctx context.Context, views []*plan.View, params []penstoc
 		e.mu.RLock()
 		m := e.models[v.Name]
 		e.mu.RUnlock()
-		if m != nil && m.view.Hash == v.Hash && v.Hash != "" && sameConnection(m.view, v) {
+		if m != nil && m.view.Hash == v.Hash && v.Hash != "" && m.view.Inline == v.Inline && sameConnection(m.view, v) {
 			m.become(v)
 			next[v.Name] = m
 			continue
@@ -124,6 +128,10 @@ func (m *model) become(v *plan.View) {
 func (e *Engine) begin(ctx context.Context, v *plan.View) (*model, error) {
 	m := &model{view: v, changed: make(chan struct{})}
 	var drop, left int64
+	var place string
+	if err := e.mayBeInline(v); err != nil {
+		return nil, err
+	}
 	owner := rand.Text()
 	err := e.opts.Store.Submit(store.Small, func(tx store.Tx) error {
 		r, ok, err := readRegistered(tx, v.Name)
@@ -133,9 +141,9 @@ func (e *Engine) begin(ctx context.Context, v *plan.View) (*model, error) {
 			return err
 		case !ok:
 			r = registered{Generation: 1, Hash: v.Hash, Last: 1}
-		case r.Place != placeOf(v): // they are begun there, and are read as far as they are
-			if r.Place == "" {
-				left, drop = r.Generation, r.Building
+		case r.Place != e.placeOf(v): // they are begun there, and are read as far as they are
+			if inStore(r.Place) {
+				left, drop, place = r.Generation, r.Building, r.Place
 			}
 			r = registered{Generation: r.Last + 1, Hash: v.Hash, Last: r.Last + 1, Owner: r.Owner}
 		case r.Building > 0 && r.BuildHash != v.Hash:
@@ -145,7 +153,7 @@ func (e *Engine) begin(ctx context.Context, v *plan.View) (*model, error) {
 			r.Last++
 			r.Building, r.BuildHash, r.Hold = r.Last, v.Hash, false
 		}
-		if r.Place = placeOf(v); r.Place != "" && r.Owner == "" {
+		if r.Place = e.placeOf(v); !inStore(r.Place) && r.Owner == "" {
 			r.Owner = owner
 		}
 		m.reg = r
@@ -160,7 +168,7 @@ func (e *Engine) begin(ctx context.Context, v *plan.View) (*model, error) {
 	for _, n := range []int64{drop, left} {
 		rows := e.rowsOf(v, n)
 		if left > 0 {
-			rows = &stored{st: e.opts.Store, view: v.Name, generation: n, channel: v.Channel}
+			rows = &stored{st: e.opts.Store, view: v.Name, generation: n, channel: v.Channel, entity: v.Entity, place: place}
 		}
 		if n == 0 {
 			continue
@@ -194,7 +202,7 @@ func (e *Engine) rowsOf(v *plan.View, generation int64) backend {
 	if v.Rows != nil {
 		return &elsewhere{e: e, view: v, generation: generation}
 	}
-	return &stored{st: e.opts.Store, view: v.Name, generation: generation, channel: v.Channel}
+	return &stored{st: e.opts.Store, view: v.Name, generation: generation, channel: v.Channel, entity: v.Entity, place: e.placeOf(v), inline: v.Inline}
 }
 
 func (m *model) followers() []*follower {
@@ -257,6 +265,7 @@ func (e *Engine) adopt(m *model, r registered) {
 	m.active = nil
 	if b := m.building; b != nil && b.generation == r.Generation {
 		m.active, gone[1] = b, nil
+		m.last = m.compared // it may be this process that is just switching
 	} else if r.Hash == m.view.Hash {
 		m.active = e.newFollower(m.view, r.Generation)
 		m.active.model = m
@@ -320,7 +329,7 @@ func (f *follower) await(ctx context.Context, must bool) error {
 	for {
 		a, moved, err := f.state()
 		switch {
-		case reaches(a.Pos, next):
+		case reaches(a.Pos, next) && f.settled():
 			return nil
 		case a.Stopped != nil && must:
 			return &penstock.Error{Code: penstock.Unavailable, Op: "view " + f.view.Name, Err: fmt.Errorf("it has stopped at %d: %s", a.Stopped.Position, a.Stopped.Message)}
@@ -386,6 +395,14 @@ func (e *Engine) caughtUp(f *follower) {
 		}
 		return
 	}
+	if ok, err := f.join(f.ctx); err != nil || !ok {
+		if err != nil && f.ctx.Err() == nil && !errors.Is(err, errBehind) {
+			e.warn(f, err)
+			f.failed(err)
+			e.sleep(f.ctx, pause)
+		}
+		return
+	}
 	if !building || hold && ready {
 		return
 	}
@@ -411,19 +428,10 @@ func (e *Engine) finish(ctx context.Context, m *model, b *follower, hold bool) e
 		active.work.Lock()
 		defer active.work.Unlock()
 	}
-	if !mutation.On("view-switches-early") {
-		if err := level(ctx, active, b); err != nil {
-			return err
-		}
-		if b.at.Stopped != nil {
-			return nil // it is seen in its state
-		}
-	}
-	c, err := compare(ctx, m.serving, b.rows, 0)
-	if err != nil {
+	c, err := e.compared(ctx, m, active, b, 0)
+	if err != nil || c == nil {
 		return err
 	}
-	c.Position, c.Level = slices.Clone(b.at.Pos), active != nil && slices.Equal(active.at.Pos, b.at.Pos)
 	m.mu.Lock()
 	m.compared = c
 	m.told()
@@ -432,6 +440,33 @@ func (e *Engine) finish(ctx context.Context, m *model, b *follower, hold bool) e
 		return nil
 	}
 	return e.switchTo(ctx, m, active, b)
+}
+
+// compared compares what is built with what is read, at the same place. nil: it has stopped, or its rows don't change with the events yet, as they should.
+func (e *Engine) compared(ctx context.Context, m *model, active, b *follower, list int) (*Compared, error) {
+	if b.view.Inline {
+		if !b.settled() {
+			return nil, nil
+		}
+		c, err := compareInline(ctx, e.opts.Store, m.serving.(*stored), b.rows.(*stored), list)
+		if err == nil {
+			c.Position, c.Level = slices.Clone(b.whole().Pos), active != nil && active.settled()
+		}
+		return c, err
+	}
+	if !mutation.On("view-switches-early") {
+		if err := level(ctx, active, b); err != nil {
+			return nil, err
+		}
+		if b.at.Stopped != nil {
+			return nil, nil // it is seen in its state
+		}
+	}
+	c, err := compare(ctx, m.serving, b.rows, list)
+	if err == nil {
+		c.Position, c.Level = slices.Clone(b.at.Pos), active != nil && slices.Equal(active.at.Pos, b.at.Pos)
+	}
+	return c, err
 }
 
 // level brings both to the same place.
@@ -499,7 +534,9 @@ func (e *Engine) switchTo(ctx context.Context, m *model, active, b *follower) er
 	}
 	m.mu.Lock()
 	m.reg, m.serving, m.active, m.building = next, b.rows, b, nil
-	m.last, m.compared = m.compared, nil
+	if m.compared != nil { // else who asks has noticed the switch before
+		m.last, m.compared = m.compared, nil
+	}
 	m.told()
 	m.mu.Unlock()
 	e.log(slog.LevelInfo, "the view was built anew", "view", m.view.Name, "generation", b.generation, "rows", b.at.Rows, "events", b.at.Events)

@@ -35,12 +35,15 @@ type follower struct {
 	logs       []string // of the source, by part
 	meter      *meter
 
-	work   sync.Mutex // who reads, folds and writes
-	fold   *folder
-	shelf  *shelf
-	at     at // work: as far as it was folded; durable once flight is done
+	work  sync.Mutex // who reads, folds and writes
+	fold  *folder
+	shelf *shelf
+	at    at // work: as far as it was folded; durable once flight is done
+	// beside is the parts whose rows change with the events, and how they are: work, and mu for who writes it.
+	beside map[int]inlined
 	flight *store.Commit
-	turn   int // work: the part that was read last
+	turn   int  // work: the part that was read last
+	lost   bool // work: what it knows of its rows is old
 
 	wake   chan struct{}   // there may be something to do
 	ctx    context.Context // while it follows
@@ -64,7 +67,7 @@ func (e *Engine) newFollower(v *plan.View, generation int64) *follower {
 
 // load reads how far it has come.
 func (f *follower) load(ctx context.Context) error {
-	a, ok, err := f.rows.Load(ctx)
+	a, beside, ok, err := f.loaded(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,8 +86,11 @@ func (f *follower) load(ctx context.Context) error {
 	if len(a.Pos) != len(f.logs) {
 		return &penstock.Error{Code: penstock.Internal, Op: "view " + f.view.Name, Err: errors.New("its source has other parts than it had")}
 	}
-	f.shelf.whole = a.Rows == 0
+	f.shelf.whole = a.Rows == 0 && len(beside) == 0
 	a.Stopped = nil // it may be mended by now
+	f.mu.Lock()
+	f.beside = beside
+	f.mu.Unlock()
 	f.at, f.flight = a, nil
 	f.reached(a)
 	return nil
@@ -108,7 +114,7 @@ func (f *follower) reach() []int64 {
 func (f *follower) reached(a at) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.known, f.err = a, nil
+	f.known, f.err = a.with(f.beside), nil
 	close(f.moved)
 	f.moved = make(chan struct{})
 }
@@ -188,6 +194,9 @@ func (f *follower) run(ctx context.Context) {
 		f.work.Lock()
 		var more bool
 		var err error
+		if f.lost {
+			loaded, f.lost = false, false
+		}
 		if deaf == nil {
 			deaf, err = f.listen()
 		}
@@ -242,7 +251,7 @@ func (f *follower) step(ctx context.Context, limit []int64) (more bool, err erro
 	part := -1
 	for i := range f.logs { // each part has its turn
 		p := (f.turn + 1 + i) % len(f.logs)
-		if p < len(goal) && f.at.Pos[p] < goal[p] {
+		if p < len(goal) && f.position(p) < goal[p] {
 			part = p
 			break
 		}
@@ -251,6 +260,9 @@ func (f *follower) step(ctx context.Context, limit []int64) (more bool, err erro
 		return false, nil
 	}
 	f.turn = part
+	if _, is := f.beside[part]; is {
+		return true, f.watch(ctx, part)
+	}
 	f.fold.reset()
 	end, remake, err := f.source.Read(ctx, f.fold, part, f.at.Pos[part], goal[part])
 	if err != nil || end == f.at.Pos[part] && len(f.fold.read) == 0 {

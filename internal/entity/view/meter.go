@@ -64,7 +64,7 @@ type Phase string
 // The phases of a view.
 const (
 	Running    Phase = "running"    // it follows its source
-	Rebuilding Phase = "rebuilding" // … and its rows are built anew beside those that are read
+	Rebuilding Phase = "rebuilding" // … and its rows are built anew beside those that are read, or do not change with their events yet though they are to
 	Waiting    Phase = "waiting"    // its events can't be read for now, or its rows not be written; it tries again
 	Halted     Phase = "stopped"    // it, or what is built beside, has stopped at an event
 )
@@ -80,7 +80,7 @@ func (s *State) phase() Phase {
 		return Halted
 	case s.Error != "" || b != nil && b.Error != "":
 		return Waiting
-	case b != nil && (!b.Hold || b.Compared == nil):
+	case b != nil && (!b.Hold || b.Compared == nil), s.Lagging:
 		return Rebuilding
 	}
 	return Running

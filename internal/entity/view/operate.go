@@ -25,7 +25,10 @@ type State struct {
 	Stopped    *Stopped `json:"stopped,omitempty"`
 	Error      string   `json:"error,omitempty"` // why it does not come further for now
 	// Changed says that another definition made the rows: they stay as they are until those that are being built are there.
-	Changed  bool   `json:"changed,omitempty"`
+	Changed bool `json:"changed,omitempty"`
+	// Inline says that the rows are to change in the transactions of their events. Lagging says that they don't yet: queries wait, and fail as unavailable.
+	Inline   bool   `json:"inline,omitempty"`
+	Lagging  bool   `json:"lagging,omitempty"`
 	Building *Built `json:"building,omitempty"`
 }
 
@@ -68,7 +71,7 @@ func (e *Engine) stateOf(ctx context.Context, m *model) (State, error) {
 	m.mu.RLock()
 	v, reg, serving, active, building, compared := m.view, m.reg, m.serving, m.active, m.building, m.compared
 	m.mu.RUnlock()
-	s := State{View: v.Name, Generation: reg.Generation, Changed: active == nil}
+	s := State{View: v.Name, Generation: reg.Generation, Changed: active == nil, Inline: v.Inline}
 	var a at
 	var err error
 	if active != nil {
@@ -85,6 +88,13 @@ func (e *Engine) stateOf(ctx context.Context, m *model) (State, error) {
 	_, next, err := ends(ctx, e.opts.Store, logs)
 	if err != nil {
 		return s, err
+	}
+	if of, is := serving.(*stored); is && v.Inline {
+		stopped := a.Stopped
+		if a, s.Lagging, err = of.lags(ctx); err != nil {
+			return s, err
+		}
+		a.Stopped = stopped
 	}
 	if between(a.Pos, next) > 0 {
 		err = look(ctx, e.opts.Store, func(v store.View) error {
@@ -111,7 +121,8 @@ func textError(err error) string {
 	return err.Error()
 }
 
-// Rows are all rows that are read, in the order of their keys: for tests, and for views that fit into memory.
+// Rows are all rows that are read, in the order of their keys: for tests, and for views that fit into memory. Those of a view that is inline are given as they
+// are, also where they do not hold all events.
 func (e *Engine) Rows(ctx context.Context, view string) ([]Row, error) {
 	m, err := e.model(view)
 	if err != nil {
@@ -236,15 +247,11 @@ func (e *Engine) compareAgain(ctx context.Context, m *model, b *follower, list i
 		active.work.Lock()
 		defer active.work.Unlock()
 	}
-	if err := level(ctx, active, b); err != nil {
-		return nil, err
+	c, err := e.compared(ctx, m, active, b, list)
+	if err == nil && c == nil {
+		err = &penstock.Error{Code: penstock.Unavailable, Op: "view " + m.view.Name, Err: errors.New("what was built does not come to where the rows are that are read"), Hint: "`penstock view list` says why"}
 	}
-	c, err := compare(ctx, m.serving, b.rows, list)
-	if err != nil {
-		return nil, err
-	}
-	c.Position, c.Level = slices.Clone(b.at.Pos), active != nil && slices.Equal(active.at.Pos, b.at.Pos)
-	return c, nil
+	return c, err
 }
 
 // Built waits until nothing is built beside the rows of a view any more.
@@ -355,9 +362,9 @@ func Look(ctx context.Context, views []*plan.View, o Options) ([]State, error) {
 			return nil, err
 		}
 		if !ok {
-			r = registered{Generation: 1, Hash: v.Hash, Place: placeOf(v)}
+			r = registered{Generation: 1, Hash: v.Hash, Place: e.placeOf(v)}
 		}
-		if r.Place != placeOf(v) || r.Place != "" && r.Owner == "" { // nothing is there yet
+		if r.Place != e.placeOf(v) || !inStore(r.Place) && r.Owner == "" { // nothing is there yet
 			out = append(out, State{View: v.Name, Phase: Running, Generation: r.Generation, Changed: ok})
 			continue
 		}

@@ -115,27 +115,67 @@ type stored struct {
 	view       string
 	generation int64  // 0: the one that is read now, whichever that is; for reading only
 	channel    string // whose messages are kept for it; "": that is nobody's matter
+	entity     string // whose events they are made of; "": those of a channel
+	place      string // "", or splitPlace
+	inline     bool   // the rows are to change with their events
+	// level has it give only rows that hold all events which v sees: those of a view that is inline. Else errNotLevel.
+	level bool
 }
 
-// space is where the rows are that v sees. Which generation is read now is looked up where its rows are, in the same view of the store, since another
-// one may be switched to, and this one's rows dropped, at any time.
-func (s *stored) space(v store.View) (string, error) {
-	if s.generation != 0 {
-		return rowSpace(s.view, s.generation), nil
+// splitPlace is the place of rows that lie in the parts of the store that their events are in.
+const splitPlace = "parts of the store"
+
+// rowsIn is the space of the rows of a part.
+func rowsIn(view string, generation int64, place string, part int) string {
+	if place == splitPlace {
+		return store.InPart(rowSpace(view, generation), part)
 	}
-	r, _, err := readRegistered(v, s.view)
-	return rowSpace(s.view, r.Generation), err
+	return rowSpace(view, generation)
+}
+
+// part is where the row of a key is.
+func (s *stored) part(key string) int {
+	if s.place == splitPlace {
+		return store.PartOf(key, s.st.Parts())
+	}
+	return 0
+}
+
+// parts is in how many parts rows are.
+func (s *stored) parts() int {
+	if s.place == splitPlace {
+		return s.st.Parts()
+	}
+	return 1
+}
+
+// lanes is in how many parts rows may change with their events; 0: in none.
+func (s *stored) lanes() int {
+	if s.entity == "" || s.parts() < s.st.Parts() {
+		return 0
+	}
+	return s.parts()
+}
+
+// seen is the generation that is read in v. Which one is read now is looked up where its rows are, in the same view of the store, since another
+// one may be switched to, and this one's rows dropped, at any time.
+func (s *stored) seen(v store.View) (int64, error) {
+	if s.generation != 0 {
+		return s.generation, nil
+	}
+	r, ok, err := readRegistered(v, s.view)
+	if err == nil && ok && r.Place != s.place {
+		err = &penstock.Error{Code: penstock.Unavailable, Op: "view " + s.view, Err: errors.New("another version of the configuration keeps its rows, in another place")}
+	}
+	return r.Generation, err
 }
 
 // atKey is the key of the one entry of atSpace.
 var atKey = []byte("at")
 
 func (s *stored) Load(ctx context.Context) (a at, ok bool, err error) {
-	err = look(ctx, s.st, func(v store.View) error {
-		a, ok, err = s.at(v)
-		return err
-	})
-	return a, ok, err
+	a, beside, ok, err := s.load(ctx)
+	return a.with(beside), ok, err
 }
 
 func (s *stored) at(v store.View) (a at, ok bool, err error) {
@@ -152,12 +192,20 @@ func (s *stored) at(v store.View) (a at, ok bool, err error) {
 func (s *stored) Read(ctx context.Context, keys []string) (texts [][]byte, err error) {
 	err = look(ctx, s.st, func(v store.View) error {
 		texts = make([][]byte, len(keys))
-		space, err := s.space(v)
+		generation, err := s.seen(v)
 		if err != nil {
 			return err
 		}
+		checked := map[int]bool{}
 		for i, k := range keys {
-			e, ok, err := v.State().Get(space, []byte(k))
+			p := s.part(k)
+			if s.level && !checked[p] {
+				if err := s.isLevel(v, generation, p); err != nil {
+					return err
+				}
+				checked[p] = true
+			}
+			e, ok, err := v.State().Get(rowsIn(s.view, generation, s.place, p), []byte(k))
 			if err != nil {
 				return err
 			}
@@ -171,15 +219,12 @@ func (s *stored) Read(ctx context.Context, keys []string) (texts [][]byte, err e
 }
 
 func (s *stored) Write(from, to at, changes []change) *store.Commit {
-	space := rowSpace(s.view, s.generation)
-	position, err := json.Marshal(to)
-	if err != nil {
-		return failedCommit(err)
-	}
 	write := func(tx store.Tx) error {
 		for i := range changes {
 			var err error
-			if c := &changes[i]; c.Text == nil {
+			c := &changes[i]
+			space := rowsIn(s.view, s.generation, s.place, s.part(c.Key))
+			if c.Text == nil {
 				err = tx.Delete(space, []byte(c.Key))
 			} else {
 				err = tx.Put(space, store.Entry{Key: []byte(c.Key), Value: c.Text})
@@ -201,7 +246,10 @@ func (s *stored) Write(from, to at, changes []change) *store.Commit {
 		if r, _, err := readRegistered(tx, s.view); err != nil || r.Generation != s.generation && r.Building != s.generation {
 			return errors.Join(err, errRetired)
 		}
-		if err := tx.Put(atSpace(s.view, s.generation), store.Entry{Key: atKey, Value: position}); err != nil {
+		if err := s.alone(tx, from.Pos, to.Pos); err != nil {
+			return err
+		}
+		if err := putAt(tx, s.view, s.generation, to); err != nil {
 			return err
 		}
 		if s.channel == "" || mutation.On("view-channel-shortened") {
@@ -221,11 +269,12 @@ func (s *stored) Write(from, to at, changes []change) *store.Commit {
 	})
 }
 
-// failedCommit is a transaction that never was one.
-func failedCommit(err error) *store.Commit {
-	c := store.NewCommit()
-	c.Finish(err)
-	return c
+func putAt(tx store.Tx, view string, generation int64, a at) error {
+	text, err := json.Marshal(a)
+	if err != nil {
+		return err
+	}
+	return tx.Put(atSpace(view, generation), store.Entry{Key: atKey, Value: text})
 }
 
 func (s *stored) Scan(ctx context.Context, after string, limit int) (rows []Row, err error) {
@@ -234,19 +283,8 @@ func (s *stored) Scan(ctx context.Context, after string, limit int) (rows []Row,
 		key = []byte(after)
 	}
 	err = look(ctx, s.st, func(v store.View) error {
-		space, err := s.space(v)
-		if err != nil {
-			return err
-		}
-		page, err := v.State().Scan(space, key, limit)
-		if err != nil {
-			return err
-		}
-		rows = make([]Row, len(page))
-		for i, e := range page {
-			rows[i] = Row{string(e.Key), e.Value}
-		}
-		return nil
+		rows, err = s.scan(v, key, limit)
+		return err
 	})
 	return rows, err
 }
@@ -255,7 +293,9 @@ func (s *stored) Scan(ctx context.Context, after string, limit int) (rows []Row,
 const dropPage = 2000
 
 func (s *stored) Drop(ctx context.Context) error {
-	space := rowSpace(s.view, s.generation)
+	if err := s.unjoin(ctx); err != nil {
+		return err
+	}
 	err := s.st.Submit(store.Small, func(tx store.Tx) error {
 		if err := tx.Clear(atSpace(s.view, s.generation)); err != nil {
 			return err
@@ -268,6 +308,16 @@ func (s *stored) Drop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for p := range s.parts() {
+		if err := s.drop(ctx, rowsIn(s.view, s.generation, s.place, p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop removes the entries of a space.
+func (s *stored) drop(ctx context.Context, space string) error {
 	for {
 		var left bool
 		err := s.st.Submit(store.Bulk, func(tx store.Tx) error {

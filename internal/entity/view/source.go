@@ -112,11 +112,17 @@ func (h *history) Read(ctx context.Context, f *folder, part int, from, limit int
 	if err != nil {
 		return from, -1, err
 	}
-	end, remake = next, -1
+	end, remake = f.takeEvents(events, next, limit)
+	return end, remake, nil
+}
+
+// takeEvents takes events of an entity that lie before a position; next is the one behind them. What it returns is as of [source.Read].
+func (f *folder) takeEvents(events []entity.Event, next, limit int64) (end, remake int64) {
+	remake = -1
 	for i := range events {
 		ev := &events[i]
 		if ev.Position >= limit {
-			return ev.Position, remake, nil
+			return ev.Position, remake
 		}
 		if ev.Type == entity.ErasedType {
 			remake = ev.Position
@@ -129,9 +135,9 @@ func (h *history) Read(ctx context.Context, f *folder, part int, from, limit int
 			}
 			continue
 		}
-		f.takeMessage(ev.Position, ev.Version, ev.Time, ev.Message(&f.batch, h.view.Entity), does)
+		f.takeMessage(ev.Position, ev.Version, ev.Time, ev.Message(&f.batch, f.view.Entity), does)
 	}
-	return end, remake, nil
+	return next, remake
 }
 
 // broken notes an event that can't be read.
