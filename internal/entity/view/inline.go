@@ -334,21 +334,22 @@ func (b *beside) End() error {
 			if mutation.On("view-inline-row-lost") && i == len(changed)-1 {
 				continue
 			}
-			var err error
-			switch {
-			case r.text == nil:
-				g.is.Rows--
-				err = b.tx.Delete(space, []byte(r.key))
-			default:
-				if r.stored == nil {
-					g.is.Rows++
-				}
-				err = b.tx.Put(space, store.Entry{Key: []byte(r.key), Value: r.text})
-			}
-			if err != nil {
+			if err := b.put(g, space, r); err != nil {
 				return err
 			}
 		}
 	}
 	return putInlined(b.tx, b.r.view.Name, b.part, b.all)
+}
+
+// put writes a row that has changed.
+func (b *beside) put(g *growing, space string, r *growingRow) error {
+	if r.text == nil {
+		g.is.Rows--
+		return b.tx.Delete(space, []byte(r.key))
+	}
+	if r.stored == nil {
+		g.is.Rows++
+	}
+	return b.tx.Put(space, store.Entry{Key: []byte(r.key), Value: r.text})
 }

@@ -86,7 +86,7 @@ func (f *follower) watch(ctx context.Context, part int) error {
 	r, ok, level, err := s.beside(ctx, part)
 	if err == nil && ok && r.On && !level {
 		if err = s.catchUp(ctx, f.e.inlineOf(f.view.Name), part); err == nil {
-			r, ok, level, err = s.beside(ctx, part)
+			r, ok, _, err = s.beside(ctx, part)
 		}
 	}
 	switch {
