@@ -254,11 +254,12 @@ func (e *Engine) read(ctx context.Context, m *model) (backend, error) {
 	return rows, err
 }
 
-// adopt has a view be what another process has made of it.
+// adopt has a view be what another process has made of it, or this one, which is just about to note it. What was read before others switched to a later
+// generation changes nothing.
 func (e *Engine) adopt(m *model, r registered) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.reg.Generation == r.Generation || e.ctx.Err() != nil {
+	if r.Generation <= m.reg.Generation || e.ctx.Err() != nil {
 		return
 	}
 	gone := []*follower{m.active, m.building}
@@ -533,11 +534,11 @@ func (e *Engine) switchTo(ctx context.Context, m *model, active, b *follower) er
 		return err
 	}
 	m.mu.Lock()
-	m.reg, m.serving, m.active, m.building = next, b.rows, b, nil
-	if m.compared != nil { // else who asks has noticed the switch before
+	if m.reg.Generation < next.Generation { // else who asked has noticed the switch before, and may have begun with the next
+		m.reg, m.serving, m.active, m.building = next, b.rows, b, nil
 		m.last, m.compared = m.compared, nil
+		m.told()
 	}
-	m.told()
 	m.mu.Unlock()
 	e.log(slog.LevelInfo, "the view was built anew", "view", m.view.Name, "generation", b.generation, "rows", b.at.Rows, "events", b.at.Events)
 	if active != nil {

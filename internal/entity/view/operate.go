@@ -301,9 +301,36 @@ func (e *Engine) buildNow(ctx context.Context, name string, hold bool) error {
 	if err != nil {
 		return err
 	}
-	var next registered
+	for {
+		next, err := e.register(ctx, m, hold)
+		if err != nil {
+			return err
+		}
+		e.adopt(m, next) // rows may be switched to right now
+		m.mu.Lock()
+		b := m.building
+		switch {
+		case next.Building <= m.reg.Generation: // they were switched to meanwhile: it begins with the next
+			m.mu.Unlock()
+			continue
+		case b == nil:
+			b = e.newFollower(m.view, next.Building)
+			b.model, m.reg, m.building, m.compared = m, next, b, nil
+			m.mu.Unlock()
+			b.start(e.ctx)
+			return nil
+		}
+		m.reg = next
+		m.mu.Unlock()
+		b.poke()
+		return nil
+	}
+}
+
+// register notes in the store that rows are to be built, and says what is noted there then.
+func (e *Engine) register(ctx context.Context, m *model, hold bool) (next registered, err error) {
 	err = e.opts.Store.Submit(store.Small, func(tx store.Tx) error {
-		r, _, err := readRegistered(tx, name)
+		r, _, err := readRegistered(tx, m.view.Name)
 		if err != nil {
 			return err
 		}
@@ -314,24 +341,9 @@ func (e *Engine) buildNow(ctx context.Context, name string, hold bool) error {
 		}
 		r.Hold = r.Hold && hold // what switches at the end goes on doing so
 		next = r
-		return r.put(tx, name)
+		return r.put(tx, m.view.Name)
 	}).Wait(ctx)
-	if err != nil {
-		return err
-	}
-	m.mu.Lock()
-	m.reg = next
-	b := m.building
-	if b == nil {
-		b = e.newFollower(m.view, next.Building)
-		b.model, m.building, m.compared = m, b, nil
-		m.mu.Unlock()
-		b.start(e.ctx)
-		return nil
-	}
-	m.mu.Unlock()
-	b.poke()
-	return nil
+	return next, err
 }
 
 // Last is how the rows that were built last compared with those that they took the place of.
