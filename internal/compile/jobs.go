@@ -61,6 +61,9 @@ func (c *compiler) declareQueues() {
 		}
 		if p := spec.Pull; p != nil {
 			q.out.Pull, q.out.Token = true, p.Token
+			if p.Token != nil {
+				c.wants(*p.Token)
+			}
 			if p.Lease > 0 {
 				q.out.Lease = p.Lease.Std()
 			}

@@ -4,45 +4,67 @@ import (
 	"context"
 	"math/rand/v2"
 	"os"
+	"slices"
 
 	"penstock.dev/penstock/internal/jobs"
 	"penstock.dev/penstock/internal/observe/metrics"
 	"penstock.dev/penstock/internal/plan"
 )
 
-// pulled is how many queues are served over HTTP.
-func pulled(pl *plan.Plan) (n int) {
-	for _, q := range pl.Queues {
-		if q.Pull {
-			n++
-		}
-	}
-	return n
+// pulls says whether any queue is served over HTTP.
+func pulls(pl *plan.Plan) bool {
+	return slices.ContainsFunc(pl.Queues, func(q *plan.JobQueue) bool { return q.Pull })
 }
 
-// openQueues makes the queues of a run, and serves those that workers pull from, until what it returns is called. Who waits for jobs is sent away when ctx ends.
-func (s *Service) openQueues(ctx context.Context, pl *plan.Plan, x *session, web *web) (*jobs.Service, func(), error) {
+// queues are the queues of jobs of a run, as they are from one reload to the next. It is for one goroutine.
+type queues struct {
+	*jobs.Service
+	web      *web
+	stopping <-chan struct{}
+	unmount  func() // nil: they are not served over HTTP
+}
+
+// openQueues makes the queues of a run, and serves those that workers pull from, until it is closed. Who waits for jobs is sent away when ctx ends.
+func (s *Service) openQueues(ctx context.Context, pl *plan.Plan, x *session, web *web) (*queues, error) {
 	host, _ := os.Hostname() // "" is none
-	q := jobs.NewService(pl.Queues, jobs.Options{Store: x.st.Open, Clock: s.clock(), Logger: x.o.Logger, Random: rand.Float64, Host: host})
-	unmount, err := q.Mount(web.server, pl.Queues, ctx.Done())
-	if err != nil {
-		q.Close()
-		return nil, nil, err
+	q := &queues{web: web, stopping: ctx.Done()}
+	q.Service = jobs.NewService(pl.Queues, jobs.Options{Store: x.st.Open, Clock: s.clock(), Logger: x.o.Logger, Random: rand.Float64, Host: host})
+	if err := q.serve(pl); err != nil {
+		q.close()
+		return nil, err
 	}
-	return q, func() {
-		q.Close()
-		unmount()
-	}, nil
+	return q, nil
 }
 
-// pulls names the queues that workers pull from.
-func pulls(pl *plan.Plan) (out []string) {
-	for _, q := range pl.Queues {
-		if q.Pull {
-			out = append(out, q.Name)
+// serve serves queues over HTTP from the first plan on that has any. They stay served: who asks for one that is gone is told so.
+func (q *queues) serve(pl *plan.Plan) (err error) {
+	if q.unmount != nil || !pulls(pl) {
+		return nil
+	}
+	q.unmount, err = q.Mount(q.web.server, q.stopping)
+	return err
+}
+
+// prepare makes the queues ready for flows of both plans. Those that are in both have the rules of next from now on.
+func (q *queues) prepare(before, next *plan.Plan) error {
+	if err := q.serve(next); err != nil {
+		return err
+	}
+	all := slices.Clone(next.Queues)
+	for _, b := range before.Queues {
+		if !slices.ContainsFunc(next.Queues, func(n *plan.JobQueue) bool { return n.Name == b.Name }) {
+			all = append(all, b)
 		}
 	}
-	return out
+	q.Become(all)
+	return nil
+}
+
+func (q *queues) close() {
+	q.Close()
+	if q.unmount != nil {
+		q.unmount()
+	}
 }
 
 // jobs looks at the queues of jobs, where the store is open.

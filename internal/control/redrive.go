@@ -16,7 +16,7 @@ func (x *session) operates(l *live) {
 	if x.r.shared != nil {
 		c.Replicas = x.r.shared.replicas
 	}
-	c.Queues = x.queues
+	c.Queues = x.queues.Service
 	c.Views = &viewOps{clock: x.s.clock(), engine: x.views.engine}
 	x.ops = operate.Direct(c)
 }

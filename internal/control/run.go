@@ -134,11 +134,11 @@ func (s *Service) runOn(ctx context.Context, x *session, from run.From) (*Summar
 	x.views.x = x
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	queues, closeQueues, err := s.openQueues(ctx, pl, x, web)
+	queues, err := s.openQueues(ctx, pl, x, web)
 	if err != nil {
 		return nil, err
 	}
-	defer closeQueues()
+	defer queues.close()
 	x.queues = queues
 	started := make(chan struct{})
 	if !pl.Durable && o.Logger != nil {
@@ -156,7 +156,7 @@ func (s *Service) runOn(ctx context.Context, x *session, from run.From) (*Summar
 		},
 		Logger: o.Logger, Clock: s.clock(), UUID: newUUID, DeadLetters: o.DeadLetters, Drain: o.Drain,
 		Stdin: o.Stdin, Stdout: o.Stdout, Store: x.views.opening(ctx, st.Open), Ask: x.views.ask, From: from, Once: o.Once, Secrets: o.secrets,
-		Listener: web.server, WarnDead: o.WarnDead, Tracer: tel.tracer, Bounds: tel.bounds, Stays: o.Watch, Redrive: x.redrive, Jobs: queues,
+		Listener: web.server, WarnDead: o.WarnDead, Tracer: tel.tracer, Bounds: tel.bounds, Stays: o.Watch, Redrive: x.redrive, Jobs: queues.Service,
 	}, web)
 	if err != nil {
 		return nil, &penstock.Error{Code: penstock.Config, Op: "start", Err: err}
@@ -174,7 +174,7 @@ func (s *Service) runOn(ctx context.Context, x *session, from run.From) (*Summar
 		}
 	}
 	defer context.AfterFunc(ctx, web.server.Drain)()
-	looked, err := openPort(ctx, &watched{plan: func() *plan.Plan { return x.current().plan }, started: started, stopping: ctx, snapshot: snapshot, st: st, web: web, clock: s.clock(), tel: tel, crew: r, queues: queues, views: &x.views}, o)
+	looked, err := openPort(ctx, &watched{plan: func() *plan.Plan { return x.current().plan }, started: started, stopping: ctx, snapshot: snapshot, st: st, web: web, clock: s.clock(), tel: tel, crew: r, queues: queues.Service, views: &x.views}, o)
 	if err != nil {
 		return nil, err
 	}

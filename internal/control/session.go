@@ -12,7 +12,6 @@ import (
 	"penstock.dev/penstock/internal/compile"
 	"penstock.dev/penstock/internal/control/operate"
 	"penstock.dev/penstock/internal/entity"
-	"penstock.dev/penstock/internal/jobs"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/run"
 	"penstock.dev/penstock/internal/secrets"
@@ -31,7 +30,7 @@ type session struct {
 	// entities are those of the run.
 	entities *entity.Runtime
 	ops      *operate.Operations // on the store of the run, as commands and steps use them
-	queues   *jobs.Service
+	queues   *queues
 	views    views // read models
 
 	reloading sync.Mutex // one at a time
@@ -108,10 +107,14 @@ func (x *session) reload(ctx context.Context, out *Reloaded) error {
 		return err
 	}
 	before := x.current().plan
+	if err := x.queues.prepare(before, pl); err != nil {
+		return err
+	}
 	x.entities.Become(pl.Entities, pl.Params)
 	a, err := x.r.Apply(ctx, pl)
 	if err != nil {
 		x.entities.Become(before.Entities, before.Params)
+		x.queues.Become(before.Queues)
 		return x.keeper.RedactError(err)
 	}
 	x.become(c, pl)
@@ -147,7 +150,6 @@ func fixed(now, next *plan.Plan) error {
 		{"`http` of the Integration (where the process listens)", now.HTTP, next.HTTP},
 		{"`telemetry` of the Integration", now.Telemetry, next.Telemetry},
 		{"`control` of the Integration", now.Control, next.Control},
-		{"which queues workers pull from", pulls(now), pulls(next)},
 	} {
 		if plan.Fingerprint(part.a) != plan.Fingerprint(part.b) {
 			changed = append(changed, part.what)

@@ -36,7 +36,10 @@ func openListener(ctx context.Context, pl *plan.Plan, o *RunOptions, tracer *obs
 		}
 		address = o.Address
 	}
-	routed := len(pl.Routed()) + pulled(pl)
+	routed := len(pl.Routed())
+	if pulls(pl) {
+		routed++
+	}
 	opts := httpd.Options{
 		Address: address, HeaderTimeout: h.Header, BodyTimeout: h.Body, WriteTimeout: h.Write, IdleTimeout: h.Idle,
 		MaxHeader: h.MaxHeader, MaxConnections: h.MaxConnections, Await: routed, Logger: o.Logger, Tracer: tracer,

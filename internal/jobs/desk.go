@@ -45,7 +45,7 @@ type Desk struct {
 	beat    time.Time         // when they are extended next
 	due     int64             // when the queue is worth a look; 0: not because of time
 	poked   bool
-	closed  bool
+	closed  error // why; nil: it is not
 	counts  Counts
 	wake    chan struct{}
 	over    chan struct{}
@@ -78,9 +78,14 @@ func (d *Desk) become(q *Queue) {
 }
 
 // Close ends the desk; who waits is told ErrClosed. Jobs that are held stay so until their leases run out.
-func (d *Desk) Close() {
+func (d *Desk) Close() { d.close(ErrClosed) }
+
+// close ends the desk; who waits, or comes later, is told why.
+func (d *Desk) close(why error) {
 	d.mu.Lock()
-	d.closed = true
+	if d.closed == nil {
+		d.closed = why
+	}
 	d.mu.Unlock()
 	d.signal()
 	<-d.over
@@ -113,9 +118,9 @@ func (d *Desk) Take(ctx context.Context, t Taker) ([]*Job, error) {
 		w.Busy = func() {}
 	}
 	d.mu.Lock()
-	if d.closed {
+	if err := d.closed; err != nil {
 		d.mu.Unlock()
-		return nil, ErrClosed
+		return nil, err
 	}
 	d.waiters = append(d.waiters, w)
 	d.poked = true
@@ -145,9 +150,9 @@ func (d *Desk) Finish(ctx context.Context, all ...*Finish) error {
 	}
 	f := &finishing{all: all, told: make(chan struct{})}
 	d.mu.Lock()
-	if d.closed {
+	if err := d.closed; err != nil {
 		d.mu.Unlock()
-		return ErrClosed
+		return err
 	}
 	d.finish = append(d.finish, f)
 	d.mu.Unlock()
@@ -185,12 +190,12 @@ func (d *Desk) run() {
 		for d.round() {
 		}
 		d.mu.Lock()
-		if d.closed {
+		if d.closed != nil {
 			for _, w := range d.waiters {
-				w.give(nil, ErrClosed)
+				w.give(nil, d.closed)
 			}
 			for _, f := range d.finish {
-				f.err = ErrClosed
+				f.err = d.closed
 				close(f.told)
 			}
 			d.waiters, d.finish = nil, nil
@@ -264,7 +269,7 @@ func (d *Desk) round() (more bool) {
 	}
 	d.share(w)
 	d.endings()
-	return w.More || len(d.finish) > 0 || d.poked && !d.closed
+	return w.More || len(d.finish) > 0 || d.poked && d.closed == nil
 }
 
 // gather takes what there is to do; nil: nothing.

@@ -5,13 +5,14 @@ import (
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"time"
 
 	"penstock.dev/penstock"
-	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/internal/mutation"
 )
 
 // Leased is a job as a worker gets it.
@@ -39,75 +40,79 @@ type takeReply struct {
 type puller struct {
 	s        *Service
 	queue    string
-	token    *penstock.Secret
 	stopping <-chan struct{}
 }
 
 // Root begins the paths of queues on the listener.
 const Root = "/v1alpha1/queues/"
 
-// Mount serves the queues that workers pull from, until the function that it returns is called. When stopping is closed, who waits for jobs is sent away.
-func (s *Service) Mount(l penstock.Listener, queues []*plan.JobQueue, stopping <-chan struct{}) (unmount func(), err error) {
+// Mount serves those queues that workers pull from, whichever they are when a request comes, until the function that it returns is called. When stopping is
+// closed, who waits for jobs is sent away.
+func (s *Service) Mount(l penstock.Listener, stopping <-chan struct{}) (unmount func(), err error) {
 	var all []func()
 	unmount = func() {
 		for _, u := range all {
 			u()
 		}
 	}
-	for _, q := range queues {
-		if !q.Pull {
-			continue
-		}
-		if all == nil {
-			u, err := l.Mount(penstock.HTTPRoute{Owner: "queues", Method: http.MethodGet, Path: Root + "openapi.json", Handler: http.HandlerFunc(describe)})
-			if err != nil {
-				return nil, err
+	pulled := func(h func(*puller, http.ResponseWriter, *http.Request)) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p := &puller{s: s, queue: r.PathValue("queue"), stopping: stopping}
+			if _, err := p.admits(r); err != nil {
+				p.refuse(w, r, err, nil)
+				return
 			}
-			all = append(all, u)
+			h(p, w, r)
+		})
+	}
+	for _, r := range []struct {
+		method, path string
+		h            http.Handler
+	}{
+		{http.MethodGet, "openapi.json", http.HandlerFunc(describe)},
+		{http.MethodGet, "{queue}", pulled((*puller).look)},
+		{http.MethodPost, "{queue}/lease", pulled((*puller).lease)},
+		{http.MethodPost, "{queue}/heartbeat", pulled(concerning(readHeld[beating]))},
+		{http.MethodPost, "{queue}/complete", pulled(concerning(readHeld[completed]))},
+		{http.MethodPost, "{queue}/release", pulled(concerning(readHeld[released]))},
+		{http.MethodPost, "{queue}/fail", pulled(concerning(readHeld[failed]))},
+	} {
+		u, err := l.Mount(penstock.HTTPRoute{Owner: "queues", Method: r.method, Path: Root + r.path, Handler: r.h})
+		if err != nil {
+			unmount()
+			return nil, err
 		}
-		p := &puller{s, q.Name, q.Token, stopping}
-		for _, r := range []struct {
-			method, path string
-			h            func(http.ResponseWriter, *http.Request)
-		}{
-			{http.MethodGet, "", p.look},
-			{http.MethodPost, "/lease", p.lease},
-			{http.MethodPost, "/heartbeat", p.finish(readHeld[beating])},
-			{http.MethodPost, "/complete", p.finish(readHeld[completed])},
-			{http.MethodPost, "/release", p.finish(readHeld[released])},
-			{http.MethodPost, "/fail", p.finish(readHeld[failed])},
-		} {
-			u, err := l.Mount(penstock.HTTPRoute{Owner: "queue " + q.Name, Method: r.method, Path: Root + q.Name + r.path, Handler: p.guarded(r.h)})
-			if err != nil {
-				unmount()
-				return nil, err
-			}
-			all = append(all, u)
-		}
+		all = append(all, u)
 	}
 	return unmount, nil
+}
+
+// gone refuses what is asked of a queue that is not there, or no longer.
+func gone(queue string) error {
+	return &penstock.Error{Code: penstock.NotFound, Op: "queue", Path: queue, Err: fmt.Errorf("there is no queue %q", queue), Hint: "`penstock jobs ls` shows those that there are; one that was taken out of the configuration keeps its jobs in the store until it is put back"}
 }
 
 // foreign knows requests that a web page of another site has a browser make: without a token they would reach the queue, too.
 var foreign = http.NewCrossOriginProtection()
 
-// guarded lets those in who show the token.
-func (p *puller) guarded(h func(http.ResponseWriter, *http.Request)) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if foreign.Check(r) != nil {
-			p.refuse(w, r, penstock.E(penstock.Forbidden, "queue", p.queue, "web pages of other sites may not ask"), nil)
-			return
-		}
-		if p.token != nil {
-			want := "Bearer " + p.token.Reveal()
-			if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte(want)) != 1 {
-				w.Header().Set("WWW-Authenticate", `Bearer realm="`+p.queue+`"`)
-				p.refuse(w, r, penstock.E(penstock.Unauthenticated, "queue", p.queue, "the token of the queue is needed: `authorization: Bearer …`"), nil)
-				return
-			}
-		}
-		h(w, r)
-	})
+// admits lets those in who show the token of a queue that workers pull from, as the configuration is now; changed is closed when there is another.
+func (p *puller) admits(r *http.Request) (changed <-chan struct{}, err error) {
+	q, changed := p.s.planned(p.queue)
+	switch {
+	case foreign.Check(r) != nil:
+		return changed, penstock.E(penstock.Forbidden, "queue", p.queue, "web pages of other sites may not ask")
+	case q == nil:
+		return changed, gone(p.queue)
+	case !q.Pull:
+		return changed, &penstock.Error{Code: penstock.NotFound, Op: "queue", Path: p.queue, Err: errors.New("nobody pulls from this queue"), Hint: "`pull: {}` in its spec lets workers do so"}
+	case q.Token == nil:
+		return changed, nil
+	}
+	want := q.Token.Reveal()
+	if want == "" || subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+want)) != 1 {
+		return changed, penstock.E(penstock.Unauthenticated, "queue", p.queue, "the token of the queue is needed: `authorization: Bearer …`")
+	}
+	return changed, nil
 }
 
 // refuse answers with problem details (RFC 9457).
@@ -119,6 +124,9 @@ func (p *puller) refuse(w http.ResponseWriter, r *http.Request, err error, refus
 	}
 	text, _ := json.Marshal(body) // of texts and numbers
 	w.Header().Set("Content-Type", "application/problem+json")
+	if status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+p.queue+`"`)
+	}
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
@@ -183,12 +191,20 @@ func (p *puller) lease(w http.ResponseWriter, r *http.Request) {
 	timer, stop := p.s.o.Clock.NewTimer(wait)
 	defer stop()
 	go func() {
-		select {
-		case <-timer:
-			cancel(errPatience)
-		case <-p.stopping:
-			cancel(ErrClosed)
-		case <-ctx.Done():
+		for ctx.Err() == nil {
+			changed, err := p.admits(r)
+			if err != nil && !mutation.On("job-taken-after-reload") {
+				cancel(err)
+				return
+			}
+			select {
+			case <-changed:
+			case <-timer:
+				cancel(errPatience)
+			case <-p.stopping:
+				cancel(ErrClosed)
+			case <-ctx.Done():
+			}
 		}
 	}()
 	js, err := d.Take(ctx, t)
@@ -200,12 +216,16 @@ func (p *puller) lease(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, r, err, nil)
 		return
 	}
-	if r.Context().Err() != nil { // nobody is there to take them
+	_, err = p.admits(r)
+	if r.Context().Err() != nil || err != nil && !mutation.On("job-taken-after-reload") { // nobody is there to take them, or is no longer let in, and so could not say that they are done
 		back := make([]*Finish, 0, len(js))
 		for _, j := range js {
 			back = append(back, &Finish{ID: j.ID, Epoch: j.Epoch, Release: true})
 		}
 		_ = d.Finish(context.WithoutCancel(r.Context()), back...) // else their leases run out
+		if err != nil {
+			p.refuse(w, r, err, nil)
+		}
 		return
 	}
 	at := p.s.o.Clock.Now()
@@ -224,9 +244,9 @@ func (p *puller) lease(w http.ResponseWriter, r *http.Request) {
 
 var errPatience = errors.New("nothing came in time")
 
-// finish does something about jobs that a worker holds.
-func (p *puller) finish(read func(body []byte) ([]*Finish, error)) func(http.ResponseWriter, *http.Request) {
-	return func(w http.ResponseWriter, r *http.Request) {
+// concerning does something about jobs that a worker holds.
+func concerning(read func(body []byte) ([]*Finish, error)) func(*puller, http.ResponseWriter, *http.Request) {
+	return func(p *puller, w http.ResponseWriter, r *http.Request) {
 		var all []*Finish
 		if !p.read(w, r, func(body []byte) (err error) {
 			all, err = read(body)

@@ -48,7 +48,7 @@ func served(t testing.TB, st store.Store, q *plan.JobQueue) (*jobs.Service, mux)
 	s := jobs.NewService([]*plan.JobQueue{q}, jobs.Options{Store: func() (store.Store, error) { return st, nil }})
 	m := mux{http.NewServeMux()}
 	stopping := make(chan struct{})
-	if _, err := s.Mount(m, []*plan.JobQueue{q}, stopping); err != nil {
+	if _, err := s.Mount(m, stopping); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { close(stopping) })

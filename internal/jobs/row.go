@@ -140,6 +140,9 @@ type Counts struct {
 	Stale     int64 `json:"stale"`     // ever: refused, for the job had another holder by then, or none
 }
 
+// Unfinished is how many jobs are not over.
+func (c *Counts) Unfinished() int64 { return c.Ready + c.Delayed + c.Blocked + c.Leased }
+
 func (c *Counts) fields() []*int64 {
 	return []*int64{&c.Ready, &c.Delayed, &c.Blocked, &c.Leased, &c.Enqueued, &c.Claimed, &c.Completed, &c.Failed, &c.Expired, &c.Dead, &c.Cancelled, &c.Twins, &c.Stale}
 }

@@ -37,6 +37,7 @@ type Service struct {
 	meters map[string]*Meter
 	st     store.Store
 	closed bool
+	become chan struct{} // closed when there are other plans
 }
 
 // NewService makes the queues of a plan.
@@ -44,30 +45,36 @@ func NewService(queues []*plan.JobQueue, o Options) *Service {
 	if o.Clock == nil {
 		o.Clock = penstock.SystemClock{}
 	}
-	s := &Service{o: o, desks: map[string]*Desk{}, meters: map[string]*Meter{}}
+	s := &Service{o: o, desks: map[string]*Desk{}, meters: map[string]*Meter{}, become: make(chan struct{})}
 	s.Become(queues)
 	return s
 }
 
-// Become goes on with other queues, or with the same ones under other rules. What is stored stays.
+// Become goes on with other queues, or with the same ones under other rules. What is stored stays, also of a queue that is no longer there: who waits for jobs of it, or
+// speaks of one, is told so, and the log says how many are left.
 func (s *Service) Become(queues []*plan.JobQueue) {
 	s.mu.Lock()
 	s.plans, s.queues = map[string]*plan.JobQueue{}, map[string]*Queue{}
+	close(s.become)
+	s.become = make(chan struct{})
 	for _, q := range queues {
 		s.plans[q.Name] = q
 	}
-	var old []*Desk
+	old := map[string]*Desk{}
 	for name, d := range s.desks {
 		if q, err := s.open(name); err == nil {
 			d.become(q)
 			continue
 		}
-		old = append(old, d)
+		old[name] = d
 		delete(s.desks, name)
 	}
 	s.mu.Unlock()
-	for _, d := range old {
-		d.Close()
+	for name, d := range old {
+		d.close(gone(name))
+		if c := d.Counts(); s.o.Logger != nil && c.Unfinished() > 0 {
+			s.o.Logger.Warn("a queue was taken out with jobs that are not done: they stay in the store, and go on when it is put back", "queue", name, "jobs", c.Unfinished(), "leased", c.Leased)
+		}
 	}
 }
 
@@ -107,11 +114,18 @@ func (s *Service) Plan(name string) *plan.JobQueue {
 	return s.plans[name]
 }
 
+// planned is what is known of a queue, as Plan says it, until changed is closed.
+func (s *Service) planned(name string) (q *plan.JobQueue, changed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.plans[name], s.become
+}
+
 // open is the queue of a name, in the open store.
 func (s *Service) open(name string) (*Queue, error) {
 	p := s.plans[name]
 	if p == nil {
-		return nil, &penstock.Error{Code: penstock.NotFound, Op: "queue", Path: name, Err: fmt.Errorf("there is no queue %q", name), Hint: "`penstock jobs ls` shows those that there are"}
+		return nil, gone(name)
 	}
 	if s.st == nil {
 		st, err := s.o.Store()

@@ -82,6 +82,13 @@ func (d *durable) config() channel.Config {
 	return c
 }
 
+// configure tells the store how to keep the channel, unless what it has are jobs: those are kept by their queue.
+func (d *durable) configure() {
+	if d.c != nil {
+		d.c.Configure(d.config())
+	}
+}
+
 // release says that a sender has ended; after the last the readers see the end, unless other processes send there, too.
 func (d *durable) release(others bool) {
 	if d.producers.Add(-1) == 0 && !others {

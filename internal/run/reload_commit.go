@@ -178,13 +178,13 @@ func (s *swap) become() {
 		}
 		if d := s.net.durables[c.Name]; d != nil && (d.plan == nil || c.Hash == "" || d.plan.Hash != c.Hash) {
 			d.become(c)
-			d.c.Configure(d.config())
+			d.configure()
 		}
 	}
 	for name, d := range s.net.durables {
 		if !declared[name] && d.plan != nil {
 			d.become(nil)
-			d.c.Configure(d.config())
+			d.configure()
 		}
 	}
 }
