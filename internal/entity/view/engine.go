@@ -310,13 +310,31 @@ func (e *Engine) Close() {
 // Drain waits until every view has come to where its source is now, has stopped, or can't go on.
 func (e *Engine) Drain(ctx context.Context) error {
 	for _, m := range e.all() {
-		for _, f := range m.followers() {
-			if err := f.await(ctx, false); err != nil {
-				return err
-			}
+		if err := e.drain(ctx, m); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// drain is Drain for one view.
+func (e *Engine) drain(ctx context.Context, m *model) error {
+	for {
+		over := false // rows were switched to meanwhile: it is the next ones that count
+		for _, f := range m.followers() {
+			err := f.await(ctx, false)
+			if errors.Is(err, context.Canceled) && f.ctx.Err() != nil && ctx.Err() == nil && e.ctx.Err() == nil && !slices.Contains(m.followers(), f) {
+				over = true
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if !over {
+			return nil
+		}
+	}
 }
 
 // await waits until f has come to where its source is now. A follower that has stopped is no error unless it must come there.

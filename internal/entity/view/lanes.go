@@ -89,8 +89,9 @@ func (s *stored) alone(tx store.Tx, from, to []int64) error {
 }
 
 // join has the rows of a part change with its events from now on. False: too many are there that they don't hold yet, or one that can't be folded.
-func (s *stored) join(ctx context.Context, r *inlineRows, part int) (joined bool, err error) {
-	err = s.st.Submit(store.Small, func(tx store.Tx) error {
+func (s *stored) join(ctx context.Context, r *inlineRows, part int) (bool, error) {
+	var joined bool // no result: where nobody waits any more, the transaction may still assign it
+	err := s.st.Submit(store.Small, func(tx store.Tx) error {
 		joined = false
 		a, ok, err := s.at(tx)
 		if err != nil || !ok {

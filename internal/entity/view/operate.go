@@ -331,8 +331,9 @@ func (e *Engine) buildNow(ctx context.Context, name string, hold bool) error {
 }
 
 // register notes in the store that rows are to be built, and says what is noted there then.
-func (e *Engine) register(ctx context.Context, m *model, hold bool) (next registered, err error) {
-	err = e.opts.Store.Submit(store.Small, func(tx store.Tx) error {
+func (e *Engine) register(ctx context.Context, m *model, hold bool) (registered, error) {
+	var next registered // no result: where nobody waits any more, the transaction may still assign it
+	err := e.opts.Store.Submit(store.Small, func(tx store.Tx) error {
 		r, _, err := readRegistered(tx, m.view.Name)
 		if err != nil {
 			return err
@@ -346,7 +347,10 @@ func (e *Engine) register(ctx context.Context, m *model, hold bool) (next regist
 		next = r
 		return r.put(tx, m.view.Name)
 	}).Wait(ctx)
-	return next, err
+	if err != nil {
+		return registered{}, err
+	}
+	return next, nil
 }
 
 // Last is how the rows that were built last compared with those that they took the place of.
