@@ -399,8 +399,12 @@ func (s *sink) Write(_ context.Context, b *penstock.Batch) error {
 		return err
 	}
 	s.b.calls++
-	failed := map[int]error{}
+	failed, behind := map[int]error{}, map[string]error{}
 	for i, m := range b.Msgs {
+		if err := behind[m.Key]; err != nil {
+			failed[i] = err
+			continue
+		}
 		r := Record{Key: m.Key, Meta: map[string]string{}}
 		if err := m.Body.Parse(jsonview.Limits{}); err != nil {
 			failed[i] = &penstock.Error{Code: penstock.Invalid, Err: err}
@@ -416,6 +420,9 @@ func (s *sink) Write(_ context.Context, b *penstock.Batch) error {
 		if s.b.write != nil {
 			if err := s.b.write(r); err != nil {
 				failed[i] = err
+				if penstock.CodeOf(err).Transient() {
+					behind[m.Key] = err
+				}
 				continue
 			}
 		}

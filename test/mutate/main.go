@@ -131,17 +131,16 @@ func (m *mutator) build(s suite, e *edit) (bin string, err error) {
 		return m.binaries[s.pkg], nil
 	}
 	bin = filepath.Join(m.folder, strings.ReplaceAll(strings.TrimPrefix(s.pkg, "/"), "/", "-")+".test")
-	args := []string{"test", "-c", "-tags", "penstock_mutate", "-o"}
+	args := []string{"test", "-c", "-tags", "penstock_mutate"}
 	if e != nil {
 		bin += ".edited"
 		overlay, err := e.overlay(m.folder)
 		if err != nil {
 			return "", err
 		}
-		args = append(args, bin, "-overlay", overlay, "./"+s.folder())
-	} else {
-		args = append(args, bin, "./"+s.folder())
+		args = append(args, "-overlay", overlay)
 	}
+	args = append(args, "-o", bin, "./"+s.folder())
 	if out, err := exec.CommandContext(context.Background(), "go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the tests of %s: %w\n%s", s.pkg, err, out)
 	}
