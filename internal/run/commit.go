@@ -411,12 +411,25 @@ func (c *committer) submit(ctx context.Context, u *unit) error {
 // roomEvery is how often a store without room is asked again.
 const roomEvery = time.Second
 
-// wait waits until something is ready or due.
+// lookEvery is how often the machine's clock is looked at while something is due by it: it may be set, or have stood still while the machine slept, which its timers do
+// not notice.
+const lookEvery = 30 * time.Second
+
+// until is how long to wait for what is due by a clock, before that is looked at again.
+func until(clock penstock.Clock, due int64) time.Duration {
+	d := time.Duration(due - clock.Now().UnixNano())
+	if _, real := clock.(penstock.SystemClock); real && !mutation.On("clock-looked-at-once") {
+		d = min(d, lookEvery)
+	}
+	return d
+}
+
+// wait waits until something is ready, or may be due.
 func (c *committer) wait(ctx context.Context, due int64) {
 	var timer <-chan time.Time
 	stop := func() {}
 	if due != 0 {
-		timer, stop = c.f.r.clock.NewTimer(time.Duration(due - c.f.r.clock.Now().UnixNano()))
+		timer, stop = c.f.r.clock.NewTimer(until(c.f.r.clock, due))
 	}
 	c.f.r.idle()
 	select {

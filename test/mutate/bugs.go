@@ -40,9 +40,13 @@ var bugs = []bug{
 	{"pg-wake-lost", "nobody looks for what others have appended", []suite{pgAppend}},
 	{"pg-acknowledged-before-commit", "commits are done before the server has them", []suite{pgOutcome}},
 	{"pg-outcome-guessed", "a commit whose answer was lost is taken for durable", []suite{pgOutcome}},
+	{"pg-panic-taken-for-undone", "a commit in whose middle the server has ended, with an error, is taken for one that it has refused", []suite{{"store/postgres", "^TestAPanicInACommit$"}}},
 	{"pg-failed-not-undone", "what a failing transaction wrote is committed with its group", []suite{pgConform}},
 	{"pg-drop-partly-unread", "drop takes a segment of which a part is still to be read", []suite{pgConform}},
 	{"pg-no-fence", "a transaction of a replica that has lost its lease is committed", []suite{{"store/postgres", "^TestZombie$"}}},
+	{"pg-sleepers-left", "who takes a part waits for a process that sleeps with its lock", []suite{{"store/postgres", "^TestZombie$"}}},
+	{"pg-idle-unbounded", "the server lets a session stand still in a transaction for ever", []suite{{"store/postgres", "^TestZombie$"}}},
+	{"pg-tls-unsaid", "what is wrong with a connection over TLS is not told from a server that is away", []suite{{"store/postgres", "^TestTLS$"}, {"store/postgres", "^TestTheServersCertificateExpires$"}}},
 	{"pg-lease-taken-while-held", "a part is taken from a replica whose lease holds", []suite{pgLeases}},
 	{"pg-lease-epoch-stays", "who takes a part gets the epoch of the last lease", []suite{pgLeases}},
 	{"pg-lease-renewed-after-expiry", "a lease that has run out is renewed", []suite{pgLeases}},
@@ -96,6 +100,7 @@ var bugs = []bug{
 	{"deleted-before-emission", "what is stored of a group is deleted before the group is emitted", []suite{mishaps, model}},
 	{"key-not-put", "the keys of a dedupe and of an inbox are kept in memory only", []suite{{"stage", "^TestDedupe"}, {"store/keyset", "^TestModel$"}, model}},
 	{"delay-early", "a delay lets messages go a minute early", []suite{{"stage", "^TestDelay"}}},
+	{"clock-looked-at-once", "what is due by the machine's clock waits for as long as was left when it began to", []suite{{"run", "^TestTheMachinesClockIsLookedAtAgain$"}}},
 	{"delay-lost-at-restart", "a delay forgets what it holds when it starts again", []suite{{"stage", "^TestDelay"}}},
 
 	// Dead letters.

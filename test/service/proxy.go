@@ -19,6 +19,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]bool
 	watch  func(sent []byte) bool
+	forge  func(got []byte) []byte
 	refuse bool
 	after  bool // the cut is followed by refusing
 	pause  time.Duration
@@ -61,6 +62,29 @@ func (p *Proxy) CutWhen(when func(sent []byte) bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.watch, p.after = when, false
+}
+
+// Forge puts what instead gives in the place of a piece of what the server says, and cuts the connection behind it: the server has done something, and the client hears
+// something else. It happens once; where instead gives nil the piece is handed over as it is.
+func (p *Proxy) Forge(instead func(got []byte) []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forge = instead
+}
+
+// forged is what the client gets of a piece, and whether it is the last.
+func (p *Proxy) forged(got []byte) ([]byte, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.forge == nil {
+		return got, false
+	}
+	instead := p.forge(got)
+	if instead == nil {
+		return got, false
+	}
+	p.forge = nil
+	return instead, true
 }
 
 // RefuseWhen is CutWhen, and from then on new connections are refused.
@@ -151,7 +175,8 @@ func (p *Proxy) accept() {
 			for {
 				n, err := server.Read(buf)
 				p.late()
-				if _, werr := client.Write(buf[:n]); werr != nil || err != nil {
+				piece, last := p.forged(buf[:n])
+				if _, werr := client.Write(piece); werr != nil || err != nil || last {
 					return
 				}
 			}

@@ -59,6 +59,7 @@ const (
 	stateLock      = "55P03" // lock_timeout
 	stateDeadlock  = "40P01"
 	stateSerialize = "40001"
+	stateDiskFull  = "53100"
 )
 
 func stateOf(err error) string {
@@ -67,6 +68,13 @@ func stateOf(err error) string {
 		return e.Code
 	}
 	return ""
+}
+
+// endsSession says that the server has ended the session with this error, or with all others: what was asked of it last may be done nevertheless. A server whose log finds no
+// room does so in the middle of a commit (PANIC), the record of which may be in the log by then.
+func endsSession(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code[:2] == "57" || (e.Severity == "FATAL" || e.Severity == "PANIC") && !mutation.On("pg-panic-taken-for-undone"))
 }
 
 // errUnsure says that a commit was sent, and its answer was lost.
@@ -97,7 +105,10 @@ func (d *DB) transact(work []task) *penstock.Error {
 				d.log.Warn("the connection to the store was cut; the commit that was on its way is durable", "store", d.where(), "error", err)
 				return nil
 			}
-			// It never will be: the generation of that connection is over. So it may be made again.
+			// It never will be: the generation of that connection is over. So it may be made again; but not where that ends the server once more.
+			if stateOf(err) == stateDiskFull {
+				return d.fail("commit", err)
+			}
 			if time.Since(began) > 6*d.o.Lease {
 				return d.fail("commit", fmt.Errorf("connections are cut again and again, and the server has not got it: %w", err))
 			}
@@ -365,7 +376,7 @@ func (d *DB) flush(fast bool) (conflict bool, err error) {
 			case stateOf(err) == "" && changes:
 				d.writer.asked = seq
 				return false, errUnsure{err}
-			case i >= last && changes && stateOf(err)[:2] == "57": // ended while it committed, or behind it
+			case i >= last && changes && endsSession(err): // while it committed, or behind it
 				d.writer.asked = seq
 				return false, errUnsure{err}
 			}

@@ -366,7 +366,11 @@ func child(t *testing.T, what, uri string, args ...string) (*exec.Cmd, *bufio.Sc
 
 // asChild is what other processes do.
 func asChild(args []string) {
-	d, err := postgres.Open(context.Background(), postgres.Options{Connection: args[1], Lease: 2 * time.Second, Volatile: true})
+	lasts := 2 * time.Second
+	if args[0] == "hold" {
+		lasts, _ = time.ParseDuration(args[4])
+	}
+	d, err := postgres.Open(context.Background(), postgres.Options{Connection: args[1], Lease: lasts, Volatile: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

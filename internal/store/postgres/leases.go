@@ -56,7 +56,7 @@ func (r role) do(ctx context.Context, what string, f func(pgx.Tx) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	fail := func(err error) error {
-		return &penstock.Error{Code: penstock.Unavailable, Op: what, Path: d.where(), Err: err, Hint: "look at the server"}
+		return &penstock.Error{Code: penstock.Unavailable, Op: what, Path: d.where(), Err: err, Hint: hint(err, "look at the server")}
 	}
 	began := time.Now()
 	for {
@@ -82,7 +82,11 @@ func (r role) do(ctx context.Context, what string, f func(pgx.Tx) error) error {
 		case state != stateLock && state != stateCancelled && state != stateDeadlock || time.Since(began) > d.o.Lease:
 			return fail(err)
 		}
-		// Somebody has locked a part for long. Whoever stands still in a transaction is put out of it.
+		// Somebody has locked a part for long.
+		if mutation.On("pg-sleepers-left") {
+			continue
+		}
+		// Whoever stands still in a transaction is put out of it.
 		if _, err := l.c.Exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'penstock writer %' AND datname = current_database()
 AND state LIKE 'idle in transaction%' AND state_change < clock_timestamp() - $1::bigint * interval '1 microsecond'`, (d.o.Lease / 10).Microseconds()); err != nil {
 			return fail(err)

@@ -35,6 +35,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/observe"
 	"penstock.dev/penstock/internal/store"
 )
@@ -221,9 +222,13 @@ func (d *DB) session() {
 		c.RuntimeParams = map[string]string{}
 	}
 	bound := strconv.FormatInt((d.o.Lease * 3 / 10).Milliseconds(), 10)
+	idle := bound
+	if mutation.On("pg-idle-unbounded") {
+		idle = "0"
+	}
 	for name, value := range map[string]string{
 		"search_path":                         pgx.Identifier{d.o.Schema}.Sanitize(),
-		"idle_in_transaction_session_timeout": bound,
+		"idle_in_transaction_session_timeout": idle,
 		"statement_timeout":                   bound,
 		"lock_timeout":                        strconv.FormatInt((d.o.Lease / 4).Milliseconds(), 10),
 		"plan_cache_mode":                     "force_generic_plan",
@@ -281,6 +286,12 @@ func (d *DB) openError(err error) error {
 		return err
 	}
 	e := &penstock.Error{Code: penstock.Unavailable, Op: "open the store", Path: d.where(), Err: err, Hint: "look whether the server runs and can be reached from here"}
+	if hint, config := secured(err); hint != "" {
+		if e.Hint = hint; config {
+			e.Code = penstock.Config
+		}
+		return e
+	}
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) {
 		switch pe.Code[:2] {
@@ -288,11 +299,24 @@ func (d *DB) openError(err error) error {
 			e.Hint = "the server takes no writes: it is a standby; name both servers in the url (host1:5432,host2:5432), and it is the one that does"
 		case "28", "3D": // who, or which database
 			e.Code, e.Hint = penstock.Config, "look at user, password and database of the store's connection, and at pg_hba.conf of the server"
+		case "53":
+			e.Hint = hint(err, e.Hint)
 		case "42": // rights
 			e.Code, e.Hint = penstock.Config, "the role needs CREATE on the database, or a schema of its own: CREATE SCHEMA "+d.o.Schema+" AUTHORIZATION …"
 		}
 	}
 	return e
+}
+
+// hint says what to do about an error of the server's disk, or of how connections are secured; else it is otherwise.
+func hint(err error, otherwise string) string {
+	if hint, _ := secured(err); hint != "" {
+		return hint
+	}
+	if stateOf(err) == stateDiskFull {
+		return "the disk of the server is full: free some space there; what is in the store is safe"
+	}
+	return otherwise
 }
 
 func (d *DB) closedError() *penstock.Error {
@@ -302,11 +326,7 @@ func (d *DB) closedError() *penstock.Error {
 // fail ends the store: from here on everything is refused.
 func (d *DB) fail(op string, err error) *penstock.Error {
 	e := &penstock.Error{Code: penstock.Unavailable, Op: op, Path: d.where(), Err: err,
-		Hint: "the store has stopped; look at the server: what is durable is known when the store is opened again"}
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) && pe.Code == "53100" {
-		e.Hint = "the disk of the server is full: free some space there; what is in the store is safe"
-	}
+		Hint: hint(err, "the store has stopped; look at the server: what is durable is known when the store is opened again")}
 	if d.failure.CompareAndSwap(nil, e) {
 		d.log.Error("the store has stopped", "store", d.where(), "error", e)
 		d.end(e)

@@ -36,3 +36,8 @@ func lockFile(path string) (f *os.File, holder string, err error) {
 	}
 	return f, "", nil
 }
+
+// unlock gives a lock back. Closing the file is not enough: a process that is just being started has it open too, until it becomes another program.
+func unlock(f *os.File) error {
+	return errors.Join(os.NewSyscallError("flock", syscall.Flock(int(f.Fd()), syscall.LOCK_UN)), f.Close())
+}

@@ -37,6 +37,9 @@ func lockFile(path string) (f *os.File, holder string, err error) {
 	return f, "", nil
 }
 
+// unlock gives a lock back.
+func unlock(f *os.File) error { return f.Close() }
+
 // reader32 reads what the holder wrote: the pid, a few bytes.
 func reader32(name *uint16) string {
 	h, err := syscall.CreateFile(name, syscall.GENERIC_READ, syscall.FILE_SHARE_READ|syscall.FILE_SHARE_WRITE, nil,

@@ -125,7 +125,7 @@ func TestOpenRefuses(t *testing.T) {
 			// And the lock is given back.
 			if l, _, err := lockFile(path + ".lock"); err != nil {
 				t.Error(err)
-			} else if err := l.Close(); err != nil {
+			} else if err := unlock(l); err != nil {
 				t.Error(err)
 			}
 		})

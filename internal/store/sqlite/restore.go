@@ -49,7 +49,7 @@ func Restore(ctx context.Context, backup, path string, o RestoreOptions) (*Resto
 		return nil, err
 	}
 	done, err := restore(ctx, backup, path, o)
-	if e := lock.Close(); err == nil && e != nil {
+	if e := unlock(lock); err == nil && e != nil {
 		err = diskError("restore", path, e)
 	}
 	return done, err

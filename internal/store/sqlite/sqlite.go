@@ -346,7 +346,7 @@ func (d *DB) release() error {
 		d.w = nil
 	}
 	if d.lock != nil {
-		errs = append(errs, d.lock.Close())
+		errs = append(errs, unlock(d.lock))
 		d.lock = nil
 	}
 	return errors.Join(errs...)
@@ -386,7 +386,10 @@ func closedError(path string) *penstock.Error {
 func (d *DB) fail(op string, err error) *penstock.Error {
 	e := &penstock.Error{Code: penstock.Unavailable, Op: op, Path: d.o.Path, Err: err,
 		Hint: "the store has stopped, as what is on the disk is not known any more; look at the disk, and start again"}
-	if primaryCode(err) == codeCorrupt {
+	switch primaryCode(err) {
+	case codeFull:
+		e.Hint = "the disk is full: free some space, and start again; what was acknowledged is safe"
+	case codeCorrupt:
 		e.Err = fmt.Errorf("the file is damaged: %w", err)
 		e.Hint = "run penstock store check; restore a backup with penstock backup restore; look at the disk"
 	}
