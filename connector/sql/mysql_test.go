@@ -388,3 +388,17 @@ func TestMySQLCodes(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestUniqueIndexesOfMariaDB: columns stand in the index's order, and an index that tells no rows apart by them is left out.
+func TestUniqueIndexesOfMariaDB(t *testing.T) {
+	s, database := service.MariaDB(t)
+	f := onMariaDB(t, s.Port(), database)
+	f.exec(t, "CREATE TABLE t (a INTEGER PRIMARY KEY, b varchar(50), c INTEGER, d INTEGER, UNIQUE z (d, c), UNIQUE front (b(10), c), UNIQUE k (c, d, a), INDEX plain (c))")
+	table, err := f.db(t).table(t.Context(), []string{"t"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := [][]string{{"a"}, {"c", "d", "a"}, {"d", "c"}}; !slices.EqualFunc(table.unique, want, slices.Equal) {
+		t.Errorf("the unique indexes are on %v, want %v", table.unique, want)
+	}
+}
