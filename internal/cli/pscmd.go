@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -19,9 +20,10 @@ func (p *Program) psCommand() *cobra.Command {
 		Long: `Asks the process that runs on the store: for each flow its state, what it has read since
 the process started and how fast it reads now, how many messages are on their way
 (unsettled), how many wait for it in channels (lag) and how long the oldest has waited,
-and how many dead letters are open. Below, the same for each group of readers, and for each
-queue of jobs how many of them are where (see penstock jobs), and each view how far it is
-behind its source, and why it has stopped (see penstock view).
+and how many dead letters are open. A flow that stands at an event of an entity which it
+can't read is blocked: the event and the reason stand below. Then the same for each group
+of readers, and for each queue of jobs how many of them are where (see penstock jobs), and
+each view how far it is behind its source, and why it has stopped (see penstock view).
 
 Where processes share a store on PostgreSQL, it lists all of these replicas: which parts of the
 store each drives, and which flows run there.
@@ -72,9 +74,12 @@ func (p *Program) showStatus(st *operate.Status) error {
 			switch {
 			case i == 0:
 				line = c.bold(line)
-			case st.Flows[i-1].Dead > 0:
+			case st.Flows[i-1].Dead > 0 || len(st.Flows[i-1].Blocked) > 0:
 				line = c.yellow(line)
 			}
+			b.WriteString(line + "\n")
+		}
+		for _, line := range blockedLines(c, st) {
 			b.WriteString(line + "\n")
 		}
 	}
@@ -109,6 +114,21 @@ func (p *Program) showStatus(st *operate.Status) error {
 	}
 	_, err := fmt.Fprintln(p.Stdout, b.String())
 	return err
+}
+
+// blockedLines says of each flow that is blocked where it stands.
+func blockedLines(c styles, st *operate.Status) (out []string) {
+	for _, f := range st.Flows {
+		for i := range f.Blocked {
+			out = append(out, c.yellow(f.Flow)+" stands at "+blockedAt(&f.Blocked[i]))
+		}
+	}
+	return out
+}
+
+// blockedAt says at which event a flow stands, and why.
+func blockedAt(b *operate.Blocked) string {
+	return fmt.Sprintf("%s since %s: %s", visible(b.Event), b.Since.UTC().Format(time.RFC3339), visible(b.Message))
 }
 
 func (p *Program) drainCommand() *cobra.Command {

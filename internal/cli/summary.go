@@ -148,6 +148,9 @@ func showNotes(b *strings.Builder, c styles, s *control.Summary) {
 			settled = false
 			notes = append(notes, fmt.Sprintf("%s: %s were not settled; they are read again at the next start, where the source can", f.Name, plural(int(f.Unsettled), "message", "messages")))
 		}
+		for _, at := range f.Blocked {
+			notes = append(notes, fmt.Sprintf("%s: it stands at %s", f.Name, blockedAt(&at)))
+		}
 		if f.Bound > 0 {
 			notes = append(notes, fmt.Sprintf("%s: %s completed early, because the bound of open groups or of their memory was reached", f.Name, plural(int(f.Bound), "group was", "groups were")))
 		}

@@ -109,7 +109,7 @@ func topLines(c styles, st *operate.Status) []string {
 		}
 		out = append(out, line)
 	}
-	return out
+	return append(out, blockedLines(c, st)...)
 }
 
 // latency writes seconds as one reads them: 830µs, 4.2ms, 1.3s.

@@ -143,7 +143,7 @@ func (l *live) Flows() []operate.FlowStatus {
 	defer l.mu.Unlock()
 	out := []operate.FlowStatus{}
 	for _, f := range sum.Flows {
-		fs := operate.FlowStatus{Flow: f.Name, State: operate.StateRunning, Read: f.Read, Unsettled: f.Unsettled, Failed: f.Failed, Died: f.Dead, Retries: f.Retries}
+		fs := operate.FlowStatus{Flow: f.Name, State: operate.StateRunning, Read: f.Read, Unsettled: f.Unsettled, Failed: f.Failed, Died: f.Dead, Retries: f.Retries, Blocked: f.Blocked}
 		if f.Duration != nil {
 			fs.P50, fs.P99 = f.Duration.Quantile(0.5), f.Duration.Quantile(0.99)
 		}
@@ -154,6 +154,8 @@ func (l *live) Flows() []operate.FlowStatus {
 			fs.State = operate.StatePaused
 		case f.State == run.StateEnded:
 			fs.State = operate.StateEnded
+		case f.State == run.StateBlocked:
+			fs.State = operate.StateBlocked
 		}
 		if len(l.samples) > 0 {
 			if span := now.Sub(l.samples[0].at).Seconds(); span > 0 {

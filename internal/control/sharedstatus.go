@@ -45,7 +45,7 @@ func (s *shared) finished(t *stint) {
 	defer s.mu.Unlock()
 	for i := range t.sum.Flows {
 		t.sum.Flows[i].State = run.StateEnded
-		t.sum.Flows[i].Unsettled = 0
+		t.sum.Flows[i].Unsettled, t.sum.Flows[i].Blocked = 0, nil // who takes the part says it
 		t.sum.Flows[i].Budget = run.BudgetSummary{}
 	}
 	t.sum.Guards = nil
@@ -88,6 +88,10 @@ func addFlow(to *run.FlowSummary, f run.FlowSummary) {
 	}
 	if f.State != run.StateEnded || to.State == "" {
 		to.State, to.Budget = f.State, f.Budget
+	}
+	to.Blocked = append(slices.Clone(to.Blocked), f.Blocked...)
+	if len(to.Blocked) > 0 && to.State == run.StateRunning {
+		to.State = run.StateBlocked
 	}
 	if f.Duration != nil && (f.State != run.StateEnded || to.Duration == nil) {
 		to.Duration = f.Duration
@@ -148,7 +152,7 @@ func (s *shared) info() []byte {
 			if t.side == run.Back {
 				continue // its front says it
 			}
-			out.Flows = append(out.Flows, operate.ReplicaFlow{Flow: f.Name, State: f.State, Read: f.Read, Unsettled: f.Unsettled, Everywhere: fronts[f.Name]})
+			out.Flows = append(out.Flows, operate.ReplicaFlow{Flow: f.Name, State: f.State, Read: f.Read, Unsettled: f.Unsettled, Everywhere: fronts[f.Name], Blocked: f.Blocked})
 		}
 	}
 	slices.SortFunc(out.Flows, func(a, b operate.ReplicaFlow) int {

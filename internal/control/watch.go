@@ -214,6 +214,7 @@ func (w *watched) ready() []health.Check {
 			}
 			return db.View(ctx, func(store.View) error { return nil })
 		}},
+		{Name: "flows", Aside: true, Probe: w.blockedFlows},
 		{Name: "views", Aside: true, Probe: w.stoppedViews},
 		{Name: "listener", Probe: func(context.Context) error {
 			routed := w.plan().Routed()

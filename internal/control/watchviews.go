@@ -58,3 +58,17 @@ func (w *watched) stoppedViews(ctx context.Context) error {
 	}
 	return errors.New(strings.Join(out, "; ") + " (penstock view list says why)")
 }
+
+// blockedFlows says which flows stand at an event that they can't read.
+func (w *watched) blockedFlows(context.Context) error {
+	var out []string
+	for _, f := range w.snapshot().Flows {
+		for _, b := range f.Blocked {
+			out = append(out, fmt.Sprintf("flow %s stands at event %s: %s", f.Name, b.Event, b.Code))
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	return errors.New(strings.Join(out, "; ") + " (penstock ps says why)")
+}

@@ -103,7 +103,7 @@ func (e *Entity) keyOf(b *bench, x *plan.Entity, data []byte) (string, error) {
 func (l *lane) try(ctx context.Context, b *bench, x *plan.Entity, c *plan.Command, q *Request, dst []byte) (reply []byte, again bool, err error) {
 	s := l.stream(q.Key)
 	s.mu.Lock()
-	if !s.known {
+	if !s.holds(x) {
 		if err := l.load(ctx, b, x, q.Key, s); err != nil {
 			s.mu.Unlock()
 			return dst, false, err

@@ -137,7 +137,7 @@ func listPart(ctx context.Context, l *lane, q Listing, show func(*lane, *Event, 
 					}
 					e.hash = hashOf(rec)
 					if err := l.reveal(v.State(), &e); err != nil {
-						return l.unreadable(&e, err)
+						return err
 					}
 					events = append(events, e)
 				}

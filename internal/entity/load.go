@@ -121,7 +121,7 @@ func (l *lane) load(ctx context.Context, b *bench, x *plan.Entity, key string, s
 	if err != nil {
 		return err
 	}
-	s.version, s.token, s.state, s.known = h.version, h.token, state, true
+	s.version, s.token, s.state, s.fold, s.known = h.version, h.token, state, x.Fold, true
 	l.keep(key, s)
 	return nil
 }
@@ -234,7 +234,7 @@ func (l *lane) history(ctx context.Context, key string, from, to int64, each fun
 					}
 					ev.hash = hashOf(rec)
 					if err := l.reveal(v.State(), &ev); err != nil {
-						return l.unreadable(&ev, err)
+						return err
 					}
 					events = append(events, ev)
 				}
@@ -275,7 +275,7 @@ func before(k []byte) []byte {
 	return k
 }
 
-// reveal puts the personal fields of an event back into it, where they can still be read.
+// reveal puts the personal fields of an event back into it, where they can still be read. An error that is no UnreadableError is the store's.
 func (l *lane) reveal(st store.State, e *Event) error {
 	if e.Subject == nil {
 		return nil
@@ -289,10 +289,13 @@ func (l *lane) reveal(st store.State, e *Event) error {
 		return nil
 	}
 	s, err := readSecret(entry.Value)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.open(e)
 	}
-	return s.open(e)
+	if err != nil {
+		return l.unreadable(e, err)
+	}
+	return nil
 }
 
 // segments reads single messages of a channel, and keeps what it has read last.
@@ -453,7 +456,7 @@ func (e *Entity) State(ctx context.Context, key string, as AsOf) ([]byte, int64,
 	case !as.Time.IsZero():
 		to.time = as.Time.UnixNano()
 	default:
-		if state, ok := l.cached(key, h); ok {
+		if state, ok := l.cached(x, key, h); ok {
 			return state, h.version, nil
 		}
 	}
@@ -466,7 +469,7 @@ func (e *Entity) State(ctx context.Context, key string, as AsOf) ([]byte, int64,
 }
 
 // cached is the state in memory, where it is that of a head.
-func (l *lane) cached(key string, h head) ([]byte, bool) {
+func (l *lane) cached(x *plan.Entity, key string, h head) ([]byte, bool) {
 	l.mu.Lock()
 	s := l.streams[key]
 	l.mu.Unlock()
@@ -475,5 +478,5 @@ func (l *lane) cached(key string, h head) ([]byte, bool) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state, s.known && s.version == h.version && s.token == h.token
+	return s.state, s.holds(x) && s.version == h.version && s.token == h.token
 }

@@ -37,7 +37,7 @@ func (e *Entity) Happened(ctx context.Context, key string, events []Past) error 
 	l := o.lane(key)
 	s := l.stream(key)
 	s.mu.Lock()
-	if !s.known {
+	if !s.holds(x) {
 		if err := l.load(ctx, b, x, key, s); err != nil {
 			s.mu.Unlock()
 			return err

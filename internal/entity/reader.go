@@ -105,11 +105,14 @@ func (l *lane) page(v store.View, from int64) (events []Event, next int64, damag
 				continue
 			}
 			ev := Event{Part: l.n.part, Position: pos}
-			if err = ev.parse(rec); err == nil {
-				err = l.reveal(v.State(), &ev)
-			}
-			if err != nil {
+			if err = ev.parse(rec); err != nil {
 				return events, next, l.unreadable(&ev, err), nil
+			}
+			if err = l.reveal(v.State(), &ev); err != nil {
+				if !isUnreadable(err) {
+					return nil, from, nil, err // the store's: the event is as it was
+				}
+				return events, next, err, nil
 			}
 			events, next = append(events, ev), pos+1
 		}
@@ -154,15 +157,16 @@ func (e *Entity) Message(ctx context.Context, part int, pos int64, rec []byte, b
 	}
 	l := o.lanes[part]
 	ev := Event{Part: part, Position: pos}
-	err = ev.parse(rec)
-	if err == nil && ev.Type == ErasedType {
+	if err := ev.parse(rec); err != nil {
+		return nil, false, l.unreadable(&ev, err)
+	}
+	if ev.Type == ErasedType {
 		return nil, false, nil
 	}
-	if err == nil && ev.Subject != nil {
-		err = o.st.View(ctx, func(v store.View) error { return l.reveal(v.State(), &ev) })
-	}
-	if err != nil {
-		return nil, false, l.unreadable(&ev, err)
+	if ev.Subject != nil {
+		if err := look(ctx, o.st, func(v store.View) error { return l.reveal(v.State(), &ev) }); err != nil {
+			return nil, false, err
+		}
 	}
 	w := benches.Get().(*bench)
 	defer benches.Put(w)
@@ -183,4 +187,18 @@ func (e *Entity) Channels() ([]string, error) {
 		out[p] = l.n.events
 	}
 	return out, nil
+}
+
+// looks is how often a view of the store that took too long is tried again.
+const looks = 5
+
+// look is a view of the store that is tried again where the store has ended it for taking too long.
+func look(ctx context.Context, st store.Store, f func(store.View) error) (err error) {
+	for range looks {
+		err = st.View(ctx, f)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return err
 }

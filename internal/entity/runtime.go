@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/store"
 )
@@ -78,9 +79,7 @@ func (r *Runtime) Become(entities []*plan.Entity, params []penstock.Value) {
 	defer r.mu.Unlock()
 	for _, p := range entities {
 		if e := r.all[p.Name]; e != nil {
-			if old := e.plan.Swap(p); old.Fold != p.Fold {
-				e.forget()
-			}
+			e.plan.Store(p) // states in memory that another plan has folded are not used any more: see stream.holds
 			continue
 		}
 		e := &Entity{r: r, name: p.Name}
@@ -152,17 +151,6 @@ func (e *Entity) store() (*opened, error) {
 // lane is the one that a key belongs to.
 func (o *opened) lane(key string) *lane { return o.lanes[store.PartOf(key, len(o.lanes))] }
 
-// forget drops what is held in memory.
-func (e *Entity) forget() {
-	o := e.open.Load()
-	if o == nil {
-		return
-	}
-	for _, l := range o.lanes {
-		l.forget()
-	}
-}
-
 // lane is one part of an entity: what is held in memory of it, and what is about to be appended.
 type lane struct {
 	e  *Entity
@@ -183,6 +171,7 @@ type stream struct {
 	known   bool
 	version int64
 	token   uint64 // of the command that made the version
+	fold    string // of the plan that made the state
 	state   []byte // not changed, but replaced
 	last    *batch // in which the newest is; nil: it is durable
 	size    int64
@@ -226,6 +215,11 @@ func (l *lane) keep(key string, s *stream) {
 	}
 }
 
+// holds says that the state is known as a plan folds it. A command that was under way when the plan changed may have left one of the plan before.
+func (s *stream) holds(x *plan.Entity) bool {
+	return s.known && (s.fold == x.Fold || mutation.On("reload-keeps-states"))
+}
+
 // durable says that nothing of the stream is pending.
 func (s *stream) durable() bool {
 	if s.last == nil {
@@ -238,24 +232,6 @@ func (s *stream) durable() bool {
 	default:
 		return false
 	}
-}
-
-// forget drops what is in memory; what is pending fails where it was evaluated on it.
-func (l *lane) forget() {
-	l.mu.Lock()
-	all := make([]*stream, 0, len(l.streams))
-	for _, s := range l.streams {
-		all = append(all, s)
-	}
-	l.mu.Unlock()
-	for _, s := range all {
-		s.mu.Lock()
-		s.known = false
-		s.mu.Unlock()
-	}
-	l.secretsM.Lock()
-	clear(l.secrets)
-	l.secretsM.Unlock()
 }
 
 // wait waits for a commit.

@@ -102,6 +102,7 @@ func (d *durable) end() {
 		if g := s.group.Load(); g != nil {
 			g.End()
 		}
+		s.standing.look(false)
 	})
 	d.takers.end()
 }
@@ -120,10 +121,12 @@ type channelSource struct {
 	bytes    int64              // of the messages that were handed on last
 	entry    entry              // where they begin
 	deaths   []deadAt           // of messages that were dead: what their keys and places are
+	standing standing           // of one that reads events
 }
 
 func (r *Runner) newChannelSource(d *durable, f *flow, consumer string) *channelSource {
 	s := &channelSource{d: d, f: f, consumer: consumer, entry: fromEntry}
+	s.standing.cond.init(r, &s.standing.mu)
 	d.sources.add(s)
 	return s
 }
@@ -173,6 +176,7 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 		}
 	}
 	s.bytes, s.deaths = 0, s.deaths[:0]
+	turn := s.standing.tries()
 	for i := range ds {
 		if s.bytes >= readBytes {
 			s.held = slices.Clone(ds[i:])
@@ -180,11 +184,23 @@ func (s *channelSource) Read(ctx context.Context, into *penstock.Batch) error {
 		}
 		m, ok, err := s.message(ctx, &ds[i], into)
 		if err != nil {
-			if len(into.Msgs) > 0 && s.d.entity != "" { // those before it go on; then it is its turn again
-				s.held = slices.Clone(ds[i:])
-				return nil
+			if s.d.entity == "" {
+				return s.damaged(ds[i].Position, err)
 			}
-			return s.damaged(ds[i].Position, err)
+			s.held = slices.Clone(ds[i:]) // those before it go on; then it is its turn again
+			var u *UnreadableEvent
+			if len(into.Msgs) == 0 && errors.As(err, &u) {
+				return s.block(ctx, u, turn)
+			}
+			if len(into.Msgs) == 0 {
+				return err
+			}
+			return nil
+		}
+		if s.d.entity != "" {
+			if was := s.standing.goesOn(); was != nil {
+				s.f.log.Info("the flow goes on with the event at which it stood", "event", was.Event)
+			}
 		}
 		if !ok {
 			continue
@@ -224,9 +240,6 @@ func (s *channelSource) message(ctx context.Context, d *channel.Delivery, into *
 
 // damaged is about a message that can't be read: the channel is stopped, for nothing of it may get lost.
 func (s *channelSource) damaged(pos int64, err error) error {
-	if s.d.entity != "" {
-		return err // it says which event, and what to do
-	}
 	return &penstock.Error{Code: penstock.Internal, Op: "read channel " + s.d.name, Path: journal.ID(s.d.name, pos, 0), Err: err,
 		Hint: "`penstock store check` says what else is damaged; `penstock backup restore` brings a backup back"}
 }

@@ -24,7 +24,8 @@ type Entities interface {
 	Query(ctx context.Context, dst []byte, q EntityQuery) ([]byte, error)
 	// Channels lists the channels of the store that hold an entity's events, by part.
 	Channels(entity string) ([]string, error)
-	// Event appends an event of a part to b as a message, as the configuration knows it now. False: it is none that flows see.
+	// Event appends an event of a part to b as a message, as the configuration knows it now. False: it is none that flows see. An
+	// [UnreadableEvent] is the error of one that the configuration can't read.
 	Event(ctx context.Context, entity string, part int, pos int64, rec []byte, b *penstock.Batch) (*penstock.Message, bool, error)
 }
 
@@ -308,6 +309,7 @@ func (f *flow) buildEntity(ep *plan.Endpoint) error {
 			return err
 		}
 		src := f.r.newChannelSource(d, f, own.Name)
+		f.events = append(f.events, src)
 		p := newPump(f, in, src)
 		p.channel = src
 		f.pumps = append(f.pumps, p)
@@ -318,6 +320,9 @@ func (f *flow) buildEntity(ep *plan.Endpoint) error {
 // event makes a message of an event; false: it is passed over, and settled by itself.
 func (s *channelSource) event(ctx context.Context, pos int64, rec []byte, into *penstock.Batch) (*penstock.Message, bool, error) {
 	m, ok, err := s.f.r.opts.Entities.Event(ctx, s.d.entity, s.d.part, pos, rec, into)
+	if err != nil && mutation.On("flow-skips-unreadable-event") {
+		return nil, false, s.pass(ctx, pos)
+	}
 	if err != nil || ok {
 		if err == nil && len(s.f.plan.Vars) > 0 {
 			if cap(m.Vars) < len(s.f.plan.Vars) {

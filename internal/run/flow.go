@@ -76,8 +76,9 @@ type flow struct {
 	keyed    bool         // order: per-key
 	stages   []*stageNode // in the order of the program
 	commit   *committer
-	redriven *pump   // reads the dead letters that are given in again
-	parked   *parked // onError.order: park
+	events   []*channelSource // of the pumps, those that read events of entities
+	redriven *pump            // reads the dead letters that are given in again
+	parked   *parked          // onError.order: park
 
 	outM    sync.Mutex
 	outCond cond

@@ -11,7 +11,7 @@ import (
 // with the code unavailable. A flow that is paused already stays so. It is not an error that a flow has ended.
 func (r *Runner) Pause(flow string) error { return r.pausing(flow, true) }
 
-// Resume has a paused flow read on.
+// Resume has a paused flow read on, and one that stands at an event which it can't read try it again.
 func (r *Runner) Resume(flow string) error { return r.pausing(flow, false) }
 
 func (r *Runner) pausing(flow string, on bool) error {
@@ -32,6 +32,9 @@ func (r *Runner) pausing(flow string, on bool) error {
 // pause keeps the flow's pumps from reading, or lets them go.
 func (f *flow) pause(on bool) {
 	f.paused.Store(on)
+	if !on {
+		f.unblock()
+	}
 	for _, p := range f.pumps {
 		if p.server != nil {
 			p.server.station.pause(on)
@@ -52,6 +55,7 @@ const (
 	StateRunning = "running"
 	StatePaused  = "paused"
 	StateEnded   = "ended"
+	StateBlocked = "blocked" // it stands at an event that it can't read: see Blocked
 )
 
 // state says what the flow does.
@@ -63,6 +67,9 @@ func (f *flow) state() string {
 	}
 	if f.paused.Load() {
 		return StatePaused
+	}
+	if len(f.blocks()) > 0 {
+		return StateBlocked
 	}
 	return StateRunning
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"penstock.dev/penstock"
+	"penstock.dev/penstock/internal/mutation"
 )
 
 // refuse lets the old flows go on, and takes back everything that was begun.
@@ -130,6 +131,11 @@ func (s *swap) commit() {
 	}
 	s.become()
 	for _, f := range s.fresh {
+		for _, old := range s.old {
+			if old.plan.Name == f.plan.Name {
+				f.readsOn(old)
+			}
+		}
 		if f.before != nil {
 			f.takeOver(f.before)
 		}
@@ -166,6 +172,9 @@ func (s *swap) commit() {
 		s.release(f)
 	}
 	r.lives.mu.Unlock()
+	for _, f := range s.flows {
+		f.unblock() // the new configuration may know the event
+	}
 }
 
 // become gives the channels that go on their new plans. Who uses one that is another now is not running.
@@ -222,6 +231,31 @@ func (s *swap) noteGroups(f *flow) {
 			s.note(f, fmt.Sprintf("%d open groups of step %s were completed: no step goes on with them", n, g.n.Name))
 		}
 	}
+}
+
+// readsOn has the sources of channels of the store go on with the places in their groups that those of the flow before had, which has ended: what was
+// read there and not handed on comes next, in its order.
+func (f *flow) readsOn(old *flow) {
+	if mutation.On("reload-gives-back") {
+		return
+	}
+	for _, p := range f.pumps {
+		for _, q := range old.pumps {
+			if p.channel != nil && q.channel != nil && p.channel.d == q.channel.d && p.channel.consumer == q.channel.consumer {
+				p.channel.follow(q.channel)
+			}
+		}
+	}
+}
+
+// follow takes over the place of another source in their group. Neither may be reading.
+func (s *channelSource) follow(old *channelSource) {
+	if old.reader == nil || s.reader == nil {
+		return
+	}
+	s.reader.Leave()
+	s.reader, s.held = old.reader, old.held
+	old.reader, old.held = nil, nil
 }
 
 // takeOver takes over what goes on of the flow before, which has ended.

@@ -213,6 +213,9 @@ func (r *Runner) Run(ctx context.Context) (*Summary, error) {
 	if e := r.failure(); e != nil {
 		err = e
 	}
+	if err == nil && ctx.Err() == nil {
+		err = r.blocked()
+	}
 	sum := r.Snapshot()
 	sum.Stopped = ctx.Err() != nil
 	return sum, err
@@ -335,7 +338,7 @@ func (f *flow) summary() FlowSummary {
 		Late: st.Late.Load(), Grouped: st.Grouped.Load(), Groups: st.Groups.Load(), Bound: st.Bound.Load(), Split: st.Split.Load(),
 		Retries: st.Retries.Load(), Again: st.Again.Load(), Undone: st.Undone.Load(), Redriven: st.Redriven.Load(), Lost: st.Lost.Load(), Sent: map[string]int64{}, Causes: st.Causes(),
 	}
-	s.State = f.state()
+	s.State, s.Blocked = f.state(), f.blocks()
 	s.Unsettled = s.Read - st.Settled.Load() - st.Undone.Load()
 	s.Duration, s.Budget = st.Duration, f.budget.summary()
 	for _, sk := range f.sinks {

@@ -222,7 +222,9 @@ type FlowSummary struct {
 	Steps      []StepSummary    `json:"steps,omitempty"`
 	Causes     []Cause          `json:"causes,omitempty"`
 	DeadLetter string           `json:"deadLetter,omitempty"`
-	// State is what the flow does: StateRunning, StatePaused or StateEnded.
+	// Blocked are the events at which the flow stands since it can't read them, one for a part of the store at most.
+	Blocked []Blocked `json:"blocked,omitempty"`
+	// State is what the flow does: StateRunning, StatePaused, StateBlocked or StateEnded.
 	State string `json:"-"`
 	// Duration counts how long messages took; see FlowStats. It goes on counting.
 	Duration *observe.Histogram `json:"-"`

@@ -204,12 +204,19 @@ type bank struct {
 	all     []*customer
 	open    func() store.Store // looks into the store from outside
 	file    bool               // the store is one
+	sends   bool               // events go to a broker, and not to a channel in the store
 
 	mu   sync.Mutex
 	told int
 }
 
 func newBank(t *testing.T, spec string, open func(dir string) store.Store) *bank {
+	t.Helper()
+	return newBankOf(t, fmt.Sprintf(accounts, spec), open)
+}
+
+// newBankOf is a bank of another configuration than [accounts].
+func newBankOf(t *testing.T, text string, open func(dir string) store.Store) *bank {
 	t.Helper()
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -220,7 +227,7 @@ func newBank(t *testing.T, spec string, open func(dir string) store.Store) *bank
 		t.Fatal(err)
 	}
 	t.Cleanup(b.client.CloseIdleConnections)
-	writeFile(t, filepath.Join(b.dir, "accounts.yaml"), fmt.Sprintf(accounts, spec))
+	writeFile(t, filepath.Join(b.dir, "accounts.yaml"), text)
 	b.open = func() store.Store { return open(b.dir) }
 	for i := range callers {
 		b.all = append(b.all, &customer{who: fmt.Sprint("w", i), answers: map[int64]answered{}, refused: map[int64]bool{}, read: map[string][]at{}})
@@ -411,7 +418,9 @@ func (b *bank) audit() map[string][]at {
 	for _, c := range b.all {
 		b.settled(c, by[c.who], folded)
 	}
-	b.published(st, events)
+	if !b.sends {
+		b.published(st, events)
+	}
 	return folded
 }
 
@@ -552,6 +561,17 @@ func (b *bank) closes(p *process) {
 	t.Logf("%d commands were answered, %d events are there", b.answered(), n)
 }
 
+// inFile opens the store of a folder.
+func inFile(t *testing.T) func(dir string) store.Store {
+	return func(dir string) store.Store {
+		db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, ".penstock", "store.db")})
+		if err != nil {
+			t.Fatalf("the store does not open after a kill: %v", err)
+		}
+		return db
+	}
+}
+
 // TestEntitiesAreKilled kills a program with an entity at any moment, again and again, while customers send commands and read states: what was acknowledged
 // is there, under its version; nothing is there that nobody asked for, or twice, or that was refused; what somebody has read stays; each customer's
 // commands stand in their order; state and view are what the events come to; the channel that events are sent to has each once, in order; and the
@@ -559,13 +579,7 @@ func (b *bank) closes(p *process) {
 func TestEntitiesAreKilled(t *testing.T) {
 	kills, seed := number(t, "PENSTOCK_CRASHES", 7), number(t, "PENSTOCK_CRASH_SEED", 1)
 	random := rand.New(rand.NewPCG(uint64(seed), 21))
-	b := newBank(t, "{}", func(dir string) store.Store {
-		db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, ".penstock", "store.db")})
-		if err != nil {
-			t.Fatalf("the store does not open after a kill: %v", err)
-		}
-		return db
-	})
+	b := newBank(t, "{}", inFile(t))
 	b.file = true
 	for i := range kills {
 		p := b.start()

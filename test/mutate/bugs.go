@@ -114,6 +114,7 @@ var bugs = []bug{
 	{"answered-before-commit", "a request is answered before what it recorded is durable", []suite{{"run", "^TestKeptBeforeTheAnswer$"}}},
 	{"answered-before-flush", "a request is answered before the sinks have made durable what it sent", []suite{{"run", "^TestARequestComesToWhatAMessageWould$"}}},
 	{"refused-keeps-writes", "a request that fails leaves what it wrote to channels", []suite{{"run", "^TestAllOfARequestOrNothing$"}, {"run", "^TestARequestComesToWhatAMessageWould$"}}},
+	{"reload-gives-back", "what a source had read and not handed on is given back at a reload, behind what the new one reads", []suite{{"run", "^TestAReloadKeepsTheOrderOfWhatWasRead$"}}},
 	{"twin-not-awaited", "a request is worked on while another one of its identity is", []suite{{"run", "^TestTwinsAtTheSameTime$"}}},
 
 	// Channels.
@@ -164,6 +165,9 @@ var bugs = []bug{
 	{"snapshot-of-the-wrong-version", "a snapshot holds the state before the command that it is made after", []suite{{"entity", "^TestCommandsMakeEventsAndStates$"}}},
 	{"snapshot-of-other-code", "a snapshot is used that another configuration has made", []suite{{"entity", "^TestOldEventsUnderNewCode$"}}},
 	{"unreadable-event-skipped", "an event that no code knows, or whose upcast fails, is skipped", []suite{{"entity", "^TestOldEventsUnderNewCode$"}}},
+	{"newer-schema-read", "an event of a newer version of its schema is read as if it were of the one that is known", []suite{{"entity", "^TestTwoConfigurationsOnOneStore$"}}},
+	{"reload-keeps-states", "states that another configuration has folded are gone on with after a reload", []suite{{"entity", "^TestAReloadFoldsAnew$"}, {"control", "^TestAnEntityIsReloaded$"}}},
+	{"flow-skips-unreadable-event", "a flow passes over an event that it can't read", []suite{{"control", "^TestAFlowStandsAtAnEventThatItCantRead$"}}},
 	{"hash-skips-the-head", "the hash of an event does not cover its layout and time", []suite{{"entity", "^TestEachChangedByteBreaksTheChain$"}}},
 	{"chain-not-compared", "events are not held to the hash of those before them", []suite{{"entity", "^TestEachChangedByteBreaksTheChain$"}}},
 	{"commands-out-of-order", "commands of one entity are given to it side by side", []suite{{"run", "^TestCommandsOfAnEntityKeepTheOrderOfTheirMessages$"}}},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -409,7 +410,7 @@ func TestStatus(t *testing.T) {
 		{Flow: "billing", State: operate.StateRunning, Lag: 1, Age: 4},
 		{Flow: "worker", Lag: 1, Age: 1},
 	}
-	if !slices.Equal(st.Flows, want) {
+	if !reflect.DeepEqual(st.Flows, want) {
 		t.Errorf("got  %+v\nwant %+v", st.Flows, want)
 	}
 	// Nothing runs.

@@ -102,10 +102,12 @@ func (d *direct) replicas(out *Status) {
 			i := slices.IndexFunc(out.Flows, func(o FlowStatus) bool { return o.Flow == f.Flow })
 			switch {
 			case i < 0:
-				out.Flows = append(out.Flows, FlowStatus{Flow: f.Flow, State: f.State, Read: f.Read, Unsettled: f.Unsettled})
-			case out.Flows[i].State == StateEnded: // here; it was handed over
+				out.Flows = append(out.Flows, FlowStatus{Flow: f.Flow, State: f.State, Read: f.Read, Unsettled: f.Unsettled, Blocked: f.Blocked})
+				continue
+			case out.Flows[i].State == StateEnded, f.State == StateBlocked && out.Flows[i].State == StateRunning: // ended here: it was handed over
 				out.Flows[i].State = f.State
 			}
+			out.Flows[i].Blocked = append(out.Flows[i].Blocked, f.Blocked...)
 		}
 	}
 }
@@ -117,7 +119,10 @@ func (*direct) elsewhere(out *Status) {
 		for _, r := range out.Replicas {
 			for _, o := range r.Flows {
 				if o.Flow == f.Flow && o.State != "" {
-					f.State = o.State
+					if f.State != StateBlocked {
+						f.State = o.State
+					}
+					f.Blocked = append(f.Blocked, o.Blocked...)
 					f.Read, f.Unsettled = f.Read+o.Read, f.Unsettled+o.Unsettled
 				}
 			}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"time"
+
+	"penstock.dev/penstock/internal/run"
 )
 
 // Operations are the roles of an open store, or of the process that has it open. They are safe for
@@ -165,6 +167,8 @@ type ReplicaFlow struct {
 	Read       int64  `json:"read"`                 // by this replica, since it started
 	Unsettled  int64  `json:"unsettled"`            // read, and on their way
 	Everywhere bool   `json:"everywhere,omitempty"` // every replica runs it
+	// Blocked are the events at which it stands here, since they can't be read.
+	Blocked []Blocked `json:"blocked,omitempty"`
 }
 
 // The states of a flow.
@@ -173,8 +177,12 @@ const (
 	StateDrains  = "draining" // reads no more, finishes what is in flight
 	StatePaused  = "paused"   // reads no more until it is resumed
 	StateEnded   = "ended"    // its sources have ended, and the process goes on
+	StateBlocked = "blocked"  // it stands at an event of an entity that it can't read, and other flows go on
 	StateStopped = "stopped"  // no process runs it
 )
+
+// Blocked says at which event a flow stands, and why.
+type Blocked = run.Blocked
 
 // FlowStatus is one flow's part of a [Status].
 type FlowStatus struct {
@@ -191,6 +199,8 @@ type FlowStatus struct {
 	Retries   int64   `json:"retries"`   // since then
 	P50       float64 `json:"p50"`       // seconds that half of the messages took at most, since then
 	P99       float64 `json:"p99"`
+	// Blocked are the events at which it stands, where it is in that state: one for a part of the store at most.
+	Blocked []Blocked `json:"blocked,omitempty"`
 }
 
 // ChannelStatus is how far one group of readers is behind.

@@ -3,6 +3,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/entity"
@@ -61,5 +62,10 @@ func (e entities) Event(ctx context.Context, name string, part int, pos int64, r
 	if err != nil {
 		return nil, false, err
 	}
-	return x.Message(ctx, part, pos, rec, b)
+	m, ok, err := x.Message(ctx, part, pos, rec, b)
+	var u *entity.UnreadableError
+	if errors.As(err, &u) {
+		err = &run.UnreadableEvent{Event: u.Event, Type: u.Type, Key: u.Key, Err: err}
+	}
+	return m, ok, err
 }

@@ -139,7 +139,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 }
 
 // states are those of flows.
-var states = []string{run.StateRunning, run.StatePaused, run.StateEnded}
+var states = []string{run.StateRunning, run.StatePaused, run.StateBlocked, run.StateEnded}
 
 func (p page) flow(f *run.FlowSummary) {
 	p.put("penstock_messages_read_total", float64(f.Read), f.Name)

@@ -33,7 +33,7 @@ var families = []Family{
 	{"penstock_messages_sent_total", "counter", []string{"flow", "endpoint"}, "Messages that were written to an endpoint."},
 	{"penstock_groups_completed_total", "counter", []string{"flow"}, "Groups that aggregates completed."},
 	{"penstock_groups_bounded_total", "counter", []string{"flow"}, "Of those, the ones that were completed since there were too many."},
-	{"penstock_flow_state", "gauge", []string{"flow", "state"}, "1 for the state that a flow is in, 0 for the others: running, paused, ended."},
+	{"penstock_flow_state", "gauge", []string{"flow", "state"}, "1 for the state that a flow is in, 0 for the others: running, paused, blocked (it stands at an event of an entity that it can't read), ended."},
 	{"penstock_budget_messages", "gauge", []string{"flow"}, "Messages that a flow holds in memory."},
 	{"penstock_budget_messages_limit", "gauge", []string{"flow"}, "Messages that it may hold before its sources wait."},
 	{"penstock_budget_bytes", "gauge", []string{"flow"}, "Memory that those messages take."},
