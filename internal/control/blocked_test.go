@@ -3,6 +3,7 @@ package control_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -230,6 +231,41 @@ func TestAFlowStandsAtAnEventThatItCantRead(t *testing.T) {
 			s.ends()
 		})
 	}
+}
+
+// TestAReloadKeepsTheOrderOfWhatStood has a flow stand at an event, with others read behind it, again and again, until a reload brings what knows them: they come in their order.
+func TestAReloadKeepsTheOrderOfWhatStood(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	renamed := strings.ReplaceAll(ledger, "Moved", "Shifted")
+	s := starts(t, dir, ledger)
+	s.feed(`{"do":"open","id":"a"}` + "\n")
+	s.reads(1)
+	becomes := func(text string) {
+		t.Helper()
+		if r := s.becomes(text); !r.OK {
+			t.Fatalf("%+v: %v", r, r.Error)
+		}
+	}
+	becomes(ledger + journal)
+	s.reads(1)
+	const rounds, each = 20, 8
+	version := 1
+	for range rounds {
+		becomes(ledger) // nobody reads the events
+		s.feed(strings.Repeat(`{"do":"move","id":"a","amount":5}`, each) + `{"do":"open","id":"a"}` + "\n")
+		s.reads(1)
+		becomes(renamed + journal)
+		s.flow("journal", operate.StateBlocked)
+		becomes(ledger + journal)
+		for _, line := range s.reads(each + 1) {
+			version++
+			if !strings.HasPrefix(line, fmt.Sprintf(`{"key":"a","version":%d,`, version)) {
+				t.Fatalf("%s comes in the place of version %d", line, version)
+			}
+		}
+	}
+	s.ends()
 }
 
 // TestWhatStandsAtAnEventEndsWithItsRun: nobody sends any more, so that the run ends, with an error that names the event; the next one goes on there.
