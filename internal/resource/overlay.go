@@ -179,8 +179,15 @@ func (o *overlaying) folder(paths []string) {
 	}
 }
 
+// below says whether a file is in a folder, or in one of its folders; either may be told from the folder that the program works in.
 func below(dir, file string) bool {
-	return dir == "." || strings.HasPrefix(path.Clean(file), strings.TrimPrefix(dir, "./")+"/")
+	from, err := filepath.Abs(filepath.FromSlash(dir))
+	to, err2 := filepath.Abs(filepath.FromSlash(file))
+	if err != nil || err2 != nil { // nobody knows where the program works: then nothing is absolute
+		from, to = filepath.FromSlash(dir), filepath.FromSlash(file)
+	}
+	rel, err := filepath.Rel(from, to)
+	return err == nil && rel != "." && filepath.IsLocal(rel)
 }
 
 // merged lays a part of a resource over it: maps are merged, null takes an entry away, everything else takes its place (RFC 7396).

@@ -1,7 +1,10 @@
 package resource_test
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -127,6 +130,37 @@ patches:
 			}
 			if f.Pos.String() != "base/flows.yaml:9:1" {
 				t.Errorf("the flow stands at %s", f.Pos)
+			}
+		})
+	}
+}
+
+// TestAnOverlayIsNamedFromAnywhere: what it is laid over is read, and the overlay itself is not read twice, whatever folder the program works in, and however the two are named.
+func TestAnOverlayIsNamedFromAnywhere(t *testing.T) {
+	root := t.TempDir()
+	for name, text := range map[string]string{"flows.yaml": overlayBase, "prod/orders.yaml": overlayPatch, "prod/connection.yaml": overlayConnection} {
+		file := filepath.Join(root, "base", filepath.FromSlash(name))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	base := filepath.Join(root, "base")
+	over := filepath.Join(base, "prod")
+	for _, c := range []struct{ in, base, overlay string }{
+		{root, "base", "base/prod"}, {root, "./base", "./base/prod/"}, {base, ".", "prod"}, {over, "..", "."}, {over, "../../base", "."}, {over, base, "."}, {root, base, "base/prod"}, {root, "base", over}, {over, "..", "../prod"},
+		{over, "../flows.yaml", "."}, {over, filepath.Join(base, "flows.yaml"), "."}, {t.TempDir(), base, over},
+	} {
+		t.Run(c.base+" -k "+c.overlay, func(t *testing.T) {
+			t.Chdir(c.in)
+			set, found := resource.Load(resource.Options{Paths: []string{c.base}, Overlay: c.overlay})
+			if found.Len() > 0 {
+				t.Fatal(found.Sorted())
+			}
+			if n := len(set.Resources); n != 4 {
+				t.Errorf("%d resources of 4", n)
+			}
+			if ch, ok := set.Find(resource.KindChannel, "orders"); !ok || ch.Doc.Get("spec").Get("broker") == nil {
+				t.Error("nothing is laid over the channel")
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -98,10 +99,58 @@ func program(t *testing.T) string {
 type process struct {
 	t    *testing.T
 	cmd  *exec.Cmd
-	said bytes.Buffer
+	said output
 	over chan struct{} // closed when it has ended
 	err  error         // of Wait
 	told bool          // to stop: before it listens to signals that ends it at once
+}
+
+// output is what a process says; it may be read while the process goes on.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// ports finds as many ports of this machine in a row as are asked for that nobody listens at, and gives the addresses. All are taken at once before any is given back.
+func ports(t *testing.T, n int) []string {
+	t.Helper()
+	var taken []net.Listener
+	defer func() {
+		for _, l := range taken {
+			_ = l.Close()
+		}
+	}()
+	for range 1000 {
+		var row []string
+		at := "127.0.0.1:0"
+		for range n {
+			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", at)
+			if err != nil { // somebody else has this one
+				break
+			}
+			taken = append(taken, l)
+			row = append(row, l.Addr().String())
+			port := l.Addr().(*net.TCPAddr).Port
+			at = net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1))
+		}
+		if len(row) == n {
+			return row
+		}
+	}
+	t.Fatalf("no %d free ports in a row", n)
+	return nil
 }
 
 func start(t *testing.T, cmd *exec.Cmd) *process {

@@ -7,12 +7,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -61,6 +59,10 @@ type replicated struct {
 	dir   string
 	url   string
 	peers []*peer
+	pad   string // in each request
+	home  int    // the part of what is driven by one of them
+
+	command func(p *peer) *exec.Cmd
 
 	mu    sync.Mutex
 	acked map[int]bool
@@ -77,24 +79,34 @@ type peer struct {
 
 func newReplicated(t *testing.T, url, lease string, n int) *replicated {
 	t.Helper()
-	r := &replicated{t: t, dir: t.TempDir(), url: url, acked: map[int]bool{}, over: make(chan struct{})}
+	return newPadded(t, url, lease, n, "")
+}
+
+// newPadded is newReplicated with requests that have something more in them.
+func newPadded(t *testing.T, url, lease string, n int, pad string) *replicated {
+	t.Helper()
+	r := &replicated{t: t, dir: t.TempDir(), url: url, pad: pad, home: store.PartOf("copy", postgres.DefaultParts), acked: map[int]bool{}, over: make(chan struct{})}
 	r.configure(lease, "")
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.peers = append(r.peers, &peer{at: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+	r.command = func(p *peer) *exec.Cmd {
+		cmd := exec.Command(program(t), "run", "--quiet", "--listen", p.at, ".")
+		cmd.Dir = r.dir
+		return cmd
+	}
+	r.join(n)
+	r.wg.Go(r.write)
+	t.Cleanup(r.finish)
+	return r
+}
+
+// join starts replicas.
+func (r *replicated) join(n int) {
+	r.t.Helper()
+	for _, at := range ports(r.t, n) {
+		r.peers = append(r.peers, &peer{at: at})
 	}
 	for _, p := range r.peers {
 		r.begin(p)
 	}
-	r.wg.Go(r.write)
-	t.Cleanup(r.finish)
-	return r
 }
 
 func (r *replicated) configure(lease, more string) {
@@ -107,9 +119,7 @@ func (r *replicated) configure(lease, more string) {
 // begin starts a replica.
 func (r *replicated) begin(p *peer) {
 	r.t.Helper()
-	cmd := exec.Command(program(r.t), "run", "--quiet", "--listen", p.at, ".")
-	cmd.Dir = r.dir
-	p.process = start(r.t, cmd)
+	p.process = start(r.t, r.command(p))
 }
 
 // finish ends the writing.
@@ -132,7 +142,7 @@ func (r *replicated) write() {
 				return
 			default:
 			}
-			res, err := client.Post("http://"+r.peers[try%len(r.peers)].at+"/take", "application/json", strings.NewReader(fmt.Sprintf(`{"number":%d}`, n)))
+			res, err := client.Post("http://"+r.peers[try%len(r.peers)].at+"/take", "application/json", strings.NewReader(fmt.Sprintf(`{"number":%d,"pad":%q}`, n, r.pad)))
 			if err != nil {
 				continue
 			}
@@ -192,7 +202,7 @@ func (r *replicated) drives(db *postgres.DB) (*peer, int64) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	p := table.Parts[store.PartOf("copy", len(table.Parts))]
+	p := table.Parts[r.home]
 	if p.Free() {
 		return nil, p.Epoch
 	}
@@ -413,23 +423,12 @@ func TestRunReplicas(t *testing.T) {
 	url := service.NewPostgres(t).URI("postgres")
 	r := &replicated{t: t, dir: t.TempDir(), url: url, acked: map[int]bool{}, over: make(chan struct{})}
 	r.configure("2s", "")
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, port, _ := net.SplitHostPort(l.Addr().String())
-	first, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(program(t), "run", "--replicas", "3", "--listen", net.JoinHostPort(host, port), ".")
+	row := ports(t, 3) // each replica listens one port higher than the one before
+	cmd := exec.Command(program(t), "run", "--replicas", "3", "--listen", row[0], ".")
 	cmd.Dir = r.dir
 	p := start(t, cmd)
-	for i := range 3 {
-		r.peers = append(r.peers, &peer{process: p, at: net.JoinHostPort(host, strconv.Itoa(first+i))})
+	for _, at := range row {
+		r.peers = append(r.peers, &peer{process: p, at: at})
 	}
 	r.wg.Go(r.write)
 	t.Cleanup(r.finish)
@@ -446,12 +445,16 @@ func TestRunReplicas(t *testing.T) {
 		}
 		return len(table.Replicas) == 3 && len(owners) == 3 && owners[""] == 0
 	})
-	ps := exec.Command(program(t), "ps")
-	ps.Dir = r.dir
-	out, err := ps.CombinedOutput()
-	if err != nil || strings.Count(string(out), "take (everywhere)") != 3 {
-		t.Errorf("ps: %v\n%s", err, out)
-	}
+	var out []byte
+	r.until("ps lists them all, with what they run", func() bool { // each says so with its next renewal
+		ps := exec.Command(program(t), "ps")
+		ps.Dir = r.dir
+		var err error
+		if out, err = ps.CombinedOutput(); err != nil {
+			t.Fatalf("ps: %v\n%s", err, out)
+		}
+		return strings.Count(string(out), "take (everywhere)") == 3
+	})
 	r.check()
 	p.stop()
 	p.wait()
