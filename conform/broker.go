@@ -22,7 +22,8 @@ type BrokerMedium struct {
 	// Die lets a source end as a process that is killed does: nothing of it is heard any more. It returns when the broker has noticed, or
 	// will soon (its time-outs are short). Nil if it can't be done.
 	Die func(t testing.TB, s penstock.Source)
-	// Cut breaks the connections of all sources, which may come back at once. Nil if it can't be done.
+	// Cut breaks the connections of all sources, which may come back at once. Where Settle does not wait for the broker, Cut does, until it has heard of what was
+	// settled. Nil if it can't be done.
 	Cut func(t testing.TB)
 }
 
@@ -34,6 +35,8 @@ type BrokerFeatures struct {
 	Returns bool
 	// Repeats says that a member that joins or leaves may make others read again what they have not settled.
 	Repeats bool
+	// Remembers says that a source that is opened again knows what it has handed out and nobody has settled: it does not hand it out once more. Else it does.
+	Remembers bool
 }
 
 // BrokerHarness describes a source whose broker keeps what is settled: with Settle each, single messages (AMQP, JetStream); with Settle
@@ -90,6 +93,24 @@ func (r *reader) take(t testing.TB, n int) {
 	t.Helper()
 	if err := r.until(r.ctx, func() bool { return len(distinct(r.body)) >= n }); err != nil {
 		t.Fatalf("after %d of %d messages: %v", len(distinct(r.body)), n, err)
+	}
+}
+
+// takeAll reads until each of these was read, which were never settled.
+func (r *reader) takeAll(t testing.TB, these []string) {
+	t.Helper()
+	var missing int
+	err := r.until(r.ctx, func() bool {
+		missing = 0
+		for _, body := range these {
+			if !slices.Contains(r.body, body) {
+				missing++
+			}
+		}
+		return missing == 0
+	})
+	if err != nil {
+		t.Fatalf("%d of %d messages that were never settled are gone: %v", missing, len(these), err)
 	}
 }
 
@@ -189,6 +210,11 @@ func (h BrokerHarness) settled(t *testing.T) {
 	m.Put(t, numbered(brokerMessages))
 	a := h.reader(t, m)
 	a.take(t, brokerMessages)
+	if h.Spec.Settle == penstock.Each { // of those behind, each other one goes first
+		for i := brokerMessages - 100; i < brokerMessages; i += 2 {
+			a.settle(t, i, i+1, nil)
+		}
+	}
 	for i := 0; i < brokerMessages; i += 50 {
 		a.settle(t, i, i+50, nil)
 	}
@@ -214,12 +240,7 @@ func (h BrokerHarness) died(t *testing.T) {
 	left := a.left(100)
 	m.Die(t, a.Source)
 	b := h.reader(t, m)
-	b.take(t, len(left))
-	for _, body := range left {
-		if !slices.Contains(b.body, body) {
-			t.Fatalf("%s is lost", body)
-		}
-	}
+	b.takeAll(t, left) // and what was settled just before, where the broker has not heard of it
 	b.settle(t, 0, len(b.read), nil)
 	b.close(t)
 }
@@ -269,6 +290,9 @@ func (h BrokerHarness) cut(t *testing.T) {
 			t.Fatalf("%s was settled, and came again", body)
 		}
 	}
+	if h.Features.Remembers {
+		once(t, a.body)
+	}
 	a.settle(t, 0, len(a.read), nil)
 	a.close(t)
 }
@@ -312,15 +336,13 @@ func (h BrokerHarness) lateSettle(t *testing.T) {
 	a.settle(t, 0, 10, nil)
 	a.close(t)
 	b := h.reader(t, m)
-	missing := func(body string) bool { return !slices.Contains(b.body, body) }
-	if err := b.until(b.ctx, func() bool { return !slices.ContainsFunc(want[20:], missing) }); err != nil {
-		t.Fatalf("what was never settled is gone: %v", err)
-	}
+	b.takeAll(t, want[20:])
 	b.settle(t, 0, len(b.read), nil)
 	b.close(t)
 }
 
-// reopened opens a source that is open, as an engine does that undoes a transaction: what was read and not settled comes again.
+// reopened opens a source that is open, as an engine does that undoes a transaction: what was read and not settled comes again. A source that remembers it goes on behind it, and
+// hears of it as if nothing had been.
 func (h BrokerHarness) reopened(t *testing.T) {
 	m := h.New(t)
 	want := numbered(100)
@@ -331,6 +353,20 @@ func (h BrokerHarness) reopened(t *testing.T) {
 	left := a.left(40)
 	if err := a.Open(a.ctx); err != nil {
 		t.Fatal(err)
+	}
+	if h.Features.Remembers {
+		m.Put(t, []string{`{"n":"more"}`})
+		a.take(t, 101)
+		once(t, a.body)
+		a.settle(t, 40, len(a.read), nil)
+		a.close(t)
+		m.Put(t, []string{`{"n":"last"}`})
+		b := h.reader(t, m)
+		b.take(t, 1)
+		same(t, b.body, []string{`{"n":"last"}`}, false)
+		b.settle(t, 0, 1, nil)
+		b.close(t)
+		return
 	}
 	a.read, a.body = nil, nil
 	a.take(t, len(left))

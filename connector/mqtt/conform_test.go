@@ -1,8 +1,11 @@
 package mqtt
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/eclipse/paho.golang/paho"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
@@ -41,6 +44,67 @@ func TestSourceConforms(t *testing.T) {
 				Features: c.features,
 			})
 		})
+	}
+}
+
+// TestSessionConforms: the broker keeps what is acknowledged in the session of a client, whatever process that is.
+func TestSessionConforms(t *testing.T) {
+	t.Parallel()
+	server := service.Mosquitto(t)
+	for _, qos := range []int{1, 2} {
+		t.Run(fmt.Sprintf("QoS %d", qos), func(t *testing.T) {
+			t.Parallel()
+			conform.Broker(t, conform.BrokerHarness{
+				Spec:     sourceSpec,
+				Features: conform.BrokerFeatures{Remembers: true},
+				New: func(t testing.TB) conform.BrokerMedium {
+					topic := unique(t)
+					config := SourceConfig{Topics: topics(topic), QoS: qos}
+					line := service.NewProxy(t, server.Address())
+					f := on(server, address(line))
+					first := f.source(t, topic, config) // begins the session
+					if err := first.Open(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+					drive.Closed(t, first)
+					out := drive.Opened(t, onServer(t).sink(t, SinkConfig{Topic: text(topic), QoS: qos}))
+					var s penstock.Source // that reads now
+					return conform.BrokerMedium{
+						Put: func(t testing.TB, bodies []string) {
+							if err := out.Write(t.Context(), conform.Batch(bodies...)); err != nil {
+								t.Fatal(err)
+							}
+						},
+						Source: func(t testing.TB) penstock.Source {
+							s = f.source(t, topic, config)
+							return s
+						},
+						Die: func(t testing.TB, s penstock.Source) {
+							line.Cut()
+							t.Cleanup(func() { drive.Closed(t, s) })
+						},
+						Cut: func(t testing.TB) {
+							heard(t, s.(*source))
+							line.Cut()
+						},
+					}
+				},
+			})
+		})
+	}
+}
+
+// heard waits until the broker has heard of what was acknowledged: it answers in order.
+func heard(t testing.TB, s *source) {
+	t.Helper()
+	s.mu.Lock()
+	l := s.line
+	s.mu.Unlock()
+	if l == nil {
+		return
+	}
+	if _, err := l.client.Subscribe(t.Context(), &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: s.filters[0], QoS: byte(s.config.QoS), RetainHandling: 2}}}); err != nil && !l.isDown() {
+		t.Fatal(err)
 	}
 }
 

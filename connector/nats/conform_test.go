@@ -53,6 +53,58 @@ func TestSourceConforms(t *testing.T) {
 	}
 }
 
+// TestConsumerConforms: the server keeps what is acknowledged.
+func TestConsumerConforms(t *testing.T) {
+	t.Parallel()
+	server := service.NATS(t)
+	for what, c := range map[string]struct {
+		config SourceConfig
+		retain jetstream.RetentionPolicy
+	}{
+		"pull":           {},
+		"push":           {config: SourceConfig{Push: &Push{}}},
+		"shared":         {config: SourceConfig{Shared: true}},
+		"shared by push": {config: SourceConfig{Shared: true, Push: &Push{Group: "g"}}},
+		"workqueue":      {retain: jetstream.WorkQueuePolicy},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			f := on(t, server)
+			c.config.Stream = "x"
+			conform.Broker(t, conform.BrokerHarness{
+				Spec:     specOf(c.config),
+				Features: conform.BrokerFeatures{Shares: c.config.Shared, Remembers: true},
+				New: func(t testing.TB) conform.BrokerMedium {
+					config := c.config
+					config.Stream, config.AckWait = f.stream(t, jetstream.StreamConfig{Storage: jetstream.MemoryStorage, Retention: c.retain}), penstock.Duration(500*time.Millisecond)
+					processes, lines := map[penstock.Source]*fixture{}, map[penstock.Source]*service.Proxy{}
+					return conform.BrokerMedium{
+						Put: func(t testing.TB, bodies []string) { f.send(t, config.Stream+".a", bodies...) },
+						Source: func(t testing.TB) penstock.Source { // a process of its own
+							line := service.NewProxy(t, server.Address())
+							own := through(t, fmt.Sprintf("nats://127.0.0.1:%d", line.Port()))
+							s := own.source(t, config)
+							processes[s], lines[s] = own, line
+							return s
+						},
+						Die: func(t testing.TB, s penstock.Source) {
+							lines[s].Refuse(true)
+							lines[s].Cut()
+							processes[s].drop()
+							t.Cleanup(func() { drive.Closed(t, s) })
+						},
+						Cut: func(testing.TB) {
+							for _, line := range lines {
+								line.Cut()
+							}
+						},
+					}
+				},
+			})
+		})
+	}
+}
+
 func TestListenerConforms(t *testing.T) {
 	f := on(t, service.NATS(t))
 	spec := specOf(SourceConfig{Subject: penstock.Template{Source: "x"}})

@@ -71,7 +71,18 @@ func (f *fixture) topic(t testing.TB, partitions int) string {
 // send writes bodies to a topic, in batches.
 func (f *fixture) send(t testing.TB, topic string, bodies ...string) {
 	t.Helper()
-	p, err := f.own.CreateProducer(client.ProducerOptions{Topic: topic, BatchingMaxMessages: 100})
+	f.sendAs(t, client.ProducerOptions{Topic: topic, BatchingMaxMessages: 100}, bodies...)
+}
+
+// sendBy writes bodies to a topic, in batches of so many.
+func (f *fixture) sendBy(t testing.TB, n uint, topic string, bodies ...string) {
+	t.Helper()
+	f.sendAs(t, client.ProducerOptions{Topic: topic, DisableBatching: n == 1, BatchingMaxMessages: n, BatchingMaxPublishDelay: time.Hour}, bodies...)
+}
+
+func (f *fixture) sendAs(t testing.TB, o client.ProducerOptions, bodies ...string) {
+	t.Helper()
+	p, err := f.own.CreateProducer(o)
 	if err != nil {
 		t.Fatal(err)
 	}

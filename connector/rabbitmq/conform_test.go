@@ -43,6 +43,63 @@ func TestSourceConforms(t *testing.T) {
 	}
 }
 
+// TestQueueConforms: the server keeps what is acknowledged.
+func TestQueueConforms(t *testing.T) {
+	t.Parallel()
+	server := service.RabbitMQ(t)
+	for what, c := range map[string]struct {
+		kind   string
+		config SourceConfig
+	}{
+		"classic":         {typeClassic, SourceConfig{}},
+		"quorum":          {typeQuorum, SourceConfig{}},
+		"classic, pulled": {typeClassic, SourceConfig{Mode: modePull, Every: 1}},
+		"quorum, pulled":  {typeQuorum, SourceConfig{Mode: modePull, Every: 1}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			conform.Broker(t, conform.BrokerHarness{
+				Spec:     c.config.SpecFor(sourceSpec),
+				Features: conform.BrokerFeatures{Shares: true},
+				New: func(t testing.TB) conform.BrokerMedium {
+					f := onServer(t)
+					queue := f.declare(t, c.kind, nil)
+					lines := map[penstock.Source]*service.Proxy{}
+					return conform.BrokerMedium{
+						Put: func(t testing.TB, bodies []string) { f.put(t, queue, bodies...) },
+						Source: func(t testing.TB) penstock.Source { // a process of its own
+							line := service.NewProxy(t, server.Address())
+							s := on(t, server, address(line)).source(t, queue, c.config)
+							lines[s] = line
+							return s
+						},
+						Die: func(_ testing.TB, s penstock.Source) {
+							lines[s].Refuse(true)
+							lines[s].Cut()
+						},
+						Cut: func(testing.TB) {
+							for s, line := range lines {
+								heard(s.(*source))
+								line.Cut()
+							}
+						},
+					}
+				},
+			})
+		})
+	}
+}
+
+// heard waits until the server has heard of what was acknowledged. The source gets no more messages on this channel.
+func heard(s *source) {
+	s.mu.Lock()
+	d := s.now
+	s.mu.Unlock()
+	if d != nil {
+		s.finish(d)
+	}
+}
+
 // TestSinkConforms: the server is killed only with PENSTOCK_CRASHES=1 or more, since it takes its time to start.
 func TestSinkConforms(t *testing.T) {
 	t.Parallel()

@@ -254,10 +254,11 @@ const frameSize = 128 << 10
 // goodbye is how long the server may take to answer that it has heard that a connection ends.
 const goodbye = 5 * time.Second
 
-// closeChannel closes a channel, which may be closed already. A server that does not answer is not waited for long.
-func closeChannel(ch *amqp.Channel) {
+// closeChannel closes a channel, which may be closed already, behind what is to be done before. A server that does not answer is not waited for long.
+func closeChannel(ch *amqp.Channel, before func()) {
 	done := make(chan struct{})
 	go func() {
+		before()
 		_ = ch.Close()
 		close(done)
 	}()

@@ -121,7 +121,7 @@ func (s *sink) drop() {
 		for range o.returns { // emptied
 		}
 	}()
-	closeChannel(o.ch)
+	closeChannel(o.ch, func() {})
 }
 
 // Write implements penstock.Sink. A message is durable when the server has confirmed it. Where the connection is lost, what was not

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -39,7 +40,8 @@ type delivery struct {
 	inbox *inbox
 	epoch uint64
 	acks  *acks
-	tags  []uint64 // scratch
+	owes  atomic.Bool // it was pulled from, and what was acknowledged since may be on its way
+	tags  []uint64    // scratch
 }
 
 // Position.Tag is the delivery tag, with the number of the channel that it belongs to in front.
@@ -129,12 +131,27 @@ func (s *source) consume(ctx context.Context, d *delivery) error {
 	if s.stream != nil {
 		args[streamOffset] = s.stream.from()
 	}
-	from, err := d.ch.Consume(s.queue, "penstock "+s.env.Name, false, s.config.Exclusive, false, false, args)
+	from, err := d.ch.Consume(s.queue, s.consumer(), false, s.config.Exclusive, false, false, args)
 	if err != nil {
 		return s.link.failure(ctx, err, "read queue "+s.queue)
 	}
 	d.inbox = newInbox(from)
 	return nil
+}
+
+// consumer is what the server knows the source by, on its channel.
+func (s *source) consumer() string { return "penstock " + s.env.Name }
+
+// finish has the server work off what was acknowledged. Of a quorum queue it would forget some of it with the channel: it hands on only so many acknowledgements that are not on disk
+// (quorum_commands_soft_limit, 32) at a time, and keeps the others with the channel. What is asked of the queue itself waits behind those that it was handed, and then the others are.
+func (s *source) finish(d *delivery) {
+	if d.inbox != nil {
+		_ = d.ch.Cancel(s.consumer(), false) // it fails where the channel is lost, as all of this
+		return
+	}
+	if d.owes.Swap(false) {
+		_, _, _ = d.ch.Get(s.queue, false) // if it gives one, that goes back with the channel
+	}
 }
 
 // drop gives up the channel. What was not settled goes back to the queue.
@@ -147,7 +164,7 @@ func (s *source) drop() {
 	if d == nil {
 		return
 	}
-	closeChannel(d.ch)
+	closeChannel(d.ch, func() { s.finish(d) })
 }
 
 // Read implements penstock.Source.
@@ -311,6 +328,7 @@ func (s *source) get(d *delivery) (amqp.Delivery, bool, error) {
 		s.held = nil
 		return m, true, nil
 	}
+	d.owes.Store(false)
 	return d.ch.Get(s.queue, false)
 }
 
@@ -347,6 +365,7 @@ func (s *source) Settle(_ context.Context, outcomes []penstock.Outcome) error {
 				return nil // the channel is lost: Read says so, and the messages come again
 			}
 			d.acks.told(tag)
+			d.owes.Store(true)
 			continue
 		}
 		d.tags = append(d.tags, tag)
@@ -368,6 +387,7 @@ func (s *source) Settle(_ context.Context, outcomes []penstock.Outcome) error {
 			return nil // as above
 		}
 	}
+	d.owes.Store(true)
 	return nil
 }
 

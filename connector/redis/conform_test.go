@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/conform"
@@ -64,6 +65,61 @@ func TestListConforms(t *testing.T) {
 			}
 		},
 	})
+}
+
+// TestGroupConforms: the server keeps what is acknowledged, of a stream in a group, of a list in that of the consumer.
+func TestGroupConforms(t *testing.T) {
+	t.Parallel()
+	server := service.Redis(t)
+	for what, c := range map[string]SourceConfig{"alone": {Stream: text("x")}, "shared": {Stream: text("x"), Shared: true}, "list": {List: text("x")}} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			f := on(t, server)
+			conform.Broker(t, conform.BrokerHarness{
+				Spec:     specOf(c),
+				Features: conform.BrokerFeatures{Shares: what != "alone", Remembers: true},
+				New: func(t testing.TB) conform.BrokerMedium {
+					config, place, n := c, name(), 0
+					config.ClaimAfter = penstock.Duration(500 * time.Millisecond)
+					lines := map[penstock.Source]*service.Proxy{}
+					return conform.BrokerMedium{
+						Put: func(t testing.TB, bodies []string) {
+							if what == "list" {
+								f.do(t, append([]string{"LPUSH", place}, bodies...)...)
+							} else {
+								f.send(t, place, bodies...)
+							}
+						},
+						Source: func(t testing.TB) penstock.Source { // a process of its own
+							n++
+							if what == "list" {
+								config.List = text(place)
+							} else {
+								config.Stream = text(place)
+							}
+							if what != "alone" {
+								config.Consumer = text(fmt.Sprintf("c%d", n))
+							}
+							line := service.NewProxy(t, server.Address())
+							s := through(t, fmt.Sprintf("redis://127.0.0.1:%d", line.Port())).source(t, config)
+							lines[s] = line
+							return s
+						},
+						Die: func(_ testing.TB, s penstock.Source) {
+							crashed(s)
+							lines[s].Refuse(true)
+							lines[s].Cut()
+						},
+						Cut: func(testing.TB) {
+							for _, line := range lines {
+								line.Cut()
+							}
+						},
+					}
+				},
+			})
+		})
+	}
 }
 
 func TestListenerConforms(t *testing.T) {

@@ -75,6 +75,7 @@ var bugs = []bug{
 	// Brokers and databases, with the real servers.
 	{"rabbitmq-unconfirmed", "RabbitMQ: a message is written when it is sent, confirmed or not", []suite{{"/connector/rabbitmq", "^TestAFullQueue$"}}},
 	{"rabbitmq-acks-past", "RabbitMQ: what is acknowledged takes along what came before it and is not settled", []suite{{"/connector/rabbitmq", "^TestAcks$"}, {"/connector/rabbitmq", "^TestWhatIsNotSettledComesAgain$"}}},
+	{"rabbitmq-acks-forgotten", "RabbitMQ: a channel is closed that holds acknowledgements back which the queue was not handed", []suite{{"/connector/rabbitmq", "^TestQueueConforms$"}}},
 	{"mqtt-acks-past", "MQTT: messages are acknowledged that are not settled", []suite{{"/connector/mqtt", "^TestWhatIsNotSettledComesAgain$"}}},
 	{"nats-refused-written", "JetStream: a message that the stream refuses counts as written", []suite{{"/connector/nats", "^TestStreamIsFull$"}}},
 	{"nats-acks-failed", "JetStream: what the flow was not done with is acknowledged", []suite{{"/connector/nats", "^TestOnlyWhatIsDoneIsAcknowledged$"}}},

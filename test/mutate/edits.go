@@ -31,9 +31,10 @@ var edits = map[string]edit{
 			a.low++`, `		case tag >= a.low:
 			upTo = tag
 			a.low = tag + 1`},
-	"mqtt-acks-past":       {"connector/mqtt/source.go", "for ; n < len(s.order) && s.order[n].settled; n++ {", "for ; n < len(s.order); n++ {"},
-	"nats-refused-written": {"connector/nats/publisher.go", "	said := confirmation(m)\n", "	said := confirmation(m)\n	said = nil\n"},
-	"nats-acks-failed":     {"connector/nats/reader.go", "		if o.Err != nil {\n			continue // until Close\n		}\n", ""},
+	"rabbitmq-acks-forgotten": {"connector/rabbitmq/source.go", "closeChannel(d.ch, func() { s.finish(d) })", "closeChannel(d.ch, func() {})"},
+	"mqtt-acks-past":          {"connector/mqtt/source.go", "for ; n < len(s.order) && s.order[n].settled; n++ {", "for ; n < len(s.order); n++ {"},
+	"nats-refused-written":    {"connector/nats/publisher.go", "	said := confirmation(m)\n", "	said := confirmation(m)\n	said = nil\n"},
+	"nats-acks-failed":        {"connector/nats/reader.go", "		if o.Err != nil {\n			continue // until Close\n		}\n", ""},
 	"pulsar-refused-written": {"connector/pulsar/sink.go", `			w.settle(o, s.link.failure(err, "topic "+o.topic))`, `			_ = err
 			w.settle(o, nil)`},
 	"pulsar-acks-failed":     {"connector/pulsar/settle.go", "		if o.Err != nil {\n			continue // until Close\n		}\n", ""},
