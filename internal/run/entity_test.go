@@ -2,13 +2,17 @@ package run
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/plan"
+	"penstock.dev/penstock/step"
 )
 
 // listener is entities that remember what they were asked, and who at once.
@@ -76,5 +80,65 @@ func TestCommandsOfAnEntityKeepTheOrderOfTheirMessages(t *testing.T) {
 				t.Error("two commands of one entity were under way at once")
 			}
 		})
+	}
+}
+
+// TestStepsThatAskEntitiesKeepTheOrderOfTheirMessages has messages command an entity at steps of different branches, at two steps one behind the other, and behind a
+// split: whichever step they say it at, each key hears what the messages say in their order.
+func TestStepsThatAskEntitiesKeepTheOrderOfTheirMessages(t *testing.T) {
+	ask := func(name string) plan.Node {
+		return plan.Node{Name: name, Op: &plan.Call{Into: step.Target{Root: step.Discard}, Idempotent: true, Endpoint: &plan.Endpoint{Name: "f/" + name,
+			Command: &plan.EntityCall{Entity: "e", Command: name, Key: field("k"), Data: plan.Tree{Program: field("n")}}}}}
+	}
+	route := func(odd, even int) plan.Node {
+		return plan.Node{Op: &plan.Route{Cases: []plan.Case{{When: prog(parity), Target: even}}, Else: odd}}
+	}
+	branches := next(route(1, 2), ask("odd"), ask("even"))
+	branches[1].Next = plan.End
+	behind := next(plan.Node{Op: &plan.Split{Each: field("l"), As: -1, Index: -1}}, route(2, 3), ask("odd"), ask("even"))
+	behind[2].Next = plan.End
+	var single, listed []string
+	var list []string
+	for i := range 60 {
+		single = append(single, fmt.Sprintf(`{"n":%d,"k":"%c"}`, i, 'a'+i/3%2))
+
+		if list = append(list, single[i]); len(list) == 5 {
+			listed = append(listed, `{"k":"x","l":[`+strings.Join(list, ",")+`]}`)
+			list = nil
+		}
+	}
+	for name, c := range map[string]struct {
+		nodes []plan.Node
+		docs  []string
+		times int
+	}{
+		"branches":                {branches, single, 1},
+		"one behind the other":    {next(ask("first"), ask("second")), single, 2},
+		"branches behind a split": {behind, listed, 1},
+	} {
+		for _, order := range []plan.Order{plan.Total, plan.PerKey} {
+			t.Run(name+"/"+string(order), func(t *testing.T) {
+				l := &listener{asked: map[string][]string{}, busy: map[string]int{}}
+				b := &bench{
+					flow:   &plan.Flow{Name: "f", Order: order, Key: field("k"), Concurrency: 3, Nodes: c.nodes},
+					source: &lines{docs: c.docs, batch: 9},
+					made:   func(r *Runner) { r.opts.Entities = l },
+				}
+				b.run(t)
+				for _, key := range []string{"a", "b"} {
+					var want []string
+					for i := range 60 {
+						for range c.times {
+							if 'a'+i/3%2 == int(key[0]) {
+								want = append(want, strconv.Itoa(i))
+							}
+						}
+					}
+					if got := l.asked[key]; !slices.Equal(got, want) {
+						t.Errorf("%s was asked %v", key, got)
+					}
+				}
+			})
+		}
 	}
 }

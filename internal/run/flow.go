@@ -44,6 +44,7 @@ type flow struct {
 	queues     []*queue
 	gate       *gate  // order: total
 	tail       int    // first order-sensitive node
+	rounds     bool   // several steps ask entities, in an order that is kept: see exec.inRounds
 	water      *water // event time without total order
 	aside      *exec  // runs what timers complete, in the tail
 	budget     *budget

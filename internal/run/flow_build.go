@@ -49,6 +49,9 @@ func newFlowAfter(r *Runner, p *plan.Flow, rt *penstock.Runtime, net *wiring, ol
 	if f.prog, err = f.build(p.Nodes); err != nil {
 		return f, err
 	}
+	if commands, queries := f.prog.entitySteps(); f.plan.Order != plan.None {
+		f.rounds = commands > 0 && commands+queries > 1
+	}
 	if f.plan.Order == plan.Total || f.plan.Order == "" {
 		f.gate, f.tail = newGate(r), tailOf(f.prog)
 		f.aside = newExec(f.ctx, f, f.prog, &p.OnError.Retry)

@@ -121,9 +121,13 @@ func (x *exec) put(w *work, pc int, ms []*penstock.Message) {
 func (x *exec) run(w *work, pc int, ms []*penstock.Message) {
 	x.put(w, pc, ms)
 	defer x.endInOrder(w)
-	if pc == plan.End {
-		return
+	if pc != plan.End {
+		x.onward(w, pc)
 	}
+}
+
+// onward takes what is in the buckets from node pc on to the end.
+func (x *exec) onward(w *work, pc int) {
 	for ; pc < len(x.prog.nodes); pc++ {
 		ms := x.buckets[pc]
 		if len(ms) == 0 {
@@ -142,22 +146,35 @@ func (x *exec) run(w *work, pc int, ms []*penstock.Message) {
 				return 0
 			})
 		}
-		if x.lane != nil {
-			if x.f.gate != nil && pc >= x.f.tail {
-				w.enterTail(x.f)
-			}
-			if len(x.lane.chains) > 0 {
-				if ms = x.lane.hold(w, pc, ms); len(ms) == 0 {
-					continue
-				}
-			}
-			if x.f.parked != nil {
-				x.inTurn(w, pc, ms)
-				continue
+		for x.inRounds(&x.prog.nodes[pc], ms) {
+			var now []*penstock.Message
+			now, ms = x.round(ms)
+			x.come(w, pc, now)
+			x.onward(w, pc+1)
+		}
+		if len(ms) > 0 {
+			x.come(w, pc, ms)
+		}
+	}
+}
+
+// come has ms come to a node: in their turn, and not before others of their keys that wait.
+func (x *exec) come(w *work, pc int, ms []*penstock.Message) {
+	if x.lane != nil {
+		if x.f.gate != nil && pc >= x.f.tail {
+			w.enterTail(x.f)
+		}
+		if len(x.lane.chains) > 0 {
+			if ms = x.lane.hold(w, pc, ms); len(ms) == 0 {
+				return
 			}
 		}
-		x.at(w, pc, ms)
+		if x.f.parked != nil {
+			x.inTurn(w, pc, ms)
+			return
+		}
 	}
+	x.at(w, pc, ms)
 }
 
 func (w *work) enterTail(f *flow) {

@@ -172,6 +172,7 @@ var bugs = []bug{
 	{"hash-skips-the-head", "the hash of an event does not cover its layout and time", []suite{{"entity", "^TestEachChangedByteBreaksTheChain$"}}},
 	{"chain-not-compared", "events are not held to the hash of those before them", []suite{{"entity", "^TestEachChangedByteBreaksTheChain$"}}},
 	{"commands-out-of-order", "commands of one entity are given to it side by side", []suite{{"run", "^TestCommandsOfAnEntityKeepTheOrderOfTheirMessages$"}}},
+	{"steps-overtake", "a batch goes through the first of the steps that ask entities before it comes to the next, or to another branch", []suite{{"run", "^TestStepsThatAskEntitiesKeepTheOrderOfTheirMessages$"}}},
 	{"key-not-erased", "erasing a subject leaves the key that its fields are encrypted with", []suite{{"entity", "^TestASubjectIsErased$"}}},
 
 	// Views.
