@@ -35,7 +35,7 @@ type Config struct {
 	Jitter penstock.Duration `json:"jitter" penstock:"min=0s"`
 	// What becomes of instants that were missed while the program was down, or could not be read in time: with none they are left out; with last there is one
 	// message for all of them, that of the last; with all there is a message for each, in order. last and all make the run keep
-	// state. What was read and not done at a crash counts as missed.
+	// state. What was read and not done at a crash counts as missed. Nothing is missed before the first run with this schedule.
 	CatchUp string `json:"catchUp" penstock:"enum=none|last|all,default=none"`
 }
 
@@ -139,8 +139,10 @@ type source struct {
 	env      penstock.Env
 	schedule schedule
 
+	since  time.Time // when this schedule was first read, where it catches up and made no message yet; else zero
 	begun  time.Time // when reading began; zero before
 	last   time.Time // the instant of the message before; zero if there is none
+	prior  time.Time // the instant of the schedule before the first of this reading
 	count  int64
 	next   time.Time // the instant of the next message
 	missed int64     // between last and next
@@ -152,8 +154,31 @@ var (
 	_ penstock.Positioned = (*source)(nil)
 )
 
-// Open implements penstock.Source.
-func (s *source) Open(context.Context) error { return nil }
+// Open implements penstock.Source. Before there is any message, nothing but an entry of its own tells a run that the schedule is older than itself.
+func (s *source) Open(ctx context.Context) error {
+	if s.config.NeedsState() == "" || !s.last.IsZero() || !s.since.IsZero() || s.env.State == nil || !s.env.Resumes {
+		return nil
+	}
+	key := "since " + s.config.Every.String() + " " + s.config.Cron + " " + s.config.Zone
+	known, err := s.env.State.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if known != nil && !s.env.Anew {
+		at, err := strconv.ParseInt(string(known), 10, 64)
+		if err != nil {
+			return &penstock.Error{Code: penstock.Internal, Op: "timer", Path: key, Err: err, Hint: "`penstock store check` says what else is damaged"}
+		}
+		s.since = time.Unix(0, at).UTC()
+		return nil
+	}
+	now := s.env.Clock.Now()
+	if _, err := s.env.State.CompareAndSet(ctx, key, known, strconv.AppendInt(nil, now.UnixNano(), 10), 0); err != nil {
+		return err
+	}
+	s.since = now
+	return nil
+}
 
 // Resume implements penstock.Positioned.
 func (s *source) Resume(_ context.Context, from []penstock.Position) error {
@@ -217,9 +242,15 @@ func (s *source) begin(now time.Time) {
 		s.missed = s.schedule.between(s.last, s.next)
 	case s.env.Once:
 		s.next = s.schedule.before(now)
+		if first := s.schedule.after(s.since.Add(-1)); !s.since.IsZero() && first.Before(s.next) {
+			s.next = first
+		}
+	case !s.since.IsZero() && s.since.Before(now):
+		s.next = s.schedule.after(s.since.Add(-1)) // as for now
 	default:
 		s.next = s.schedule.after(now.Add(-1)) // now counts
 	}
+	s.prior = s.schedule.before(s.next.Add(-1))
 }
 
 // skip leaves out what is behind the last instant before now.
@@ -273,7 +304,7 @@ func (s *source) make(into *penstock.Batch) {
 	s.count++
 	at, previous := s.next.UnixNano(), s.last
 	if previous.IsZero() {
-		previous = s.schedule.before(s.next.Add(-1))
+		previous = s.prior
 	}
 	m := into.Append()
 	m.Pos = penstock.Position{Stream: stream, Offset: at, Next: at + 1, Tag: uint64(s.count)} //nolint:gosec // a count

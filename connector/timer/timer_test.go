@@ -1,6 +1,7 @@
 package timer
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -155,6 +156,67 @@ func TestCatchUp(t *testing.T) {
 				}
 				if got, _ := read(t, s, len(c.want)); !slices.Equal(got, c.want) {
 					t.Errorf("%q, want %q", got, c.want)
+				}
+			})
+		}
+	}
+}
+
+// entries is a penstock.State in memory.
+type entries map[string][]byte
+
+// Get implements penstock.State.
+func (e entries) Get(_ context.Context, key string) ([]byte, error) { return e[key], nil }
+
+// CompareAndSet implements penstock.State.
+func (e entries) CompareAndSet(_ context.Context, key string, old, value []byte, _ time.Duration) (bool, error) {
+	if !bytes.Equal(e[key], old) {
+		return false, nil
+	}
+	e[key] = value
+	return true, nil
+}
+
+// TestCatchUpWithTheFirst: a run went down before the first instant of its schedule, and another one begins at 10:12. Instants count from the first run with this
+// schedule on, unless the run begins anew.
+func TestCatchUpWithTheFirst(t *testing.T) {
+	for _, c := range []struct {
+		catchUp    string
+		once, anew bool
+		want       []string
+	}{
+		{"none", false, false, []string{"10:15:00 10:10:00 1 0"}},
+		{"last", false, false, []string{"10:10:00 10:00:00 1 1", "10:15:00 10:10:00 2 0"}},
+		{"all", false, false, []string{"10:05:00 10:00:00 1 0", "10:10:00 10:05:00 2 0", "10:15:00 10:10:00 3 0"}},
+		{"last", true, false, []string{"10:10:00 10:00:00 1 1", "end"}},
+		{"all", true, false, []string{"10:05:00 10:00:00 1 0", "10:10:00 10:05:00 2 0", "end"}},
+		{"all", false, true, []string{"10:15:00 10:10:00 1 0"}},
+	} {
+		for _, config := range []Config{{Every: penstock.Duration(5 * time.Minute)}, {Cron: "*/5 * * * *"}} {
+			t.Run(fmt.Sprintf("%s once %v anew %v %s%s", c.catchUp, c.once, c.anew, config.Every, config.Cron), func(t *testing.T) {
+				clk, kept := &clock{now: instant("10:01"), hold: true}, entries{}
+				config.CatchUp = c.catchUp
+				open := func(config Config, once, anew bool) penstock.Source {
+					s, err := New(config, penstock.Env{Clock: clk, State: kept, Once: once, Anew: anew, Resumes: true})
+					must(t, err)
+					must(t, s.(penstock.Positioned).Resume(context.Background(), nil))
+					must(t, s.Open(context.Background()))
+					return s
+				}
+				ends, cancel := context.WithCancel(context.Background())
+				cancel()
+				if err := open(config, false, false).Read(ends, new(penstock.Batch)); !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+				clk.hold = false
+				clk.set("10:12")
+				if got, _ := read(t, open(config, c.once, c.anew), len(c.want)); !slices.Equal(got, c.want) {
+					t.Errorf("%q, want %q", got, c.want)
+				}
+				clk.set("10:12")
+				other := Config{Every: penstock.Duration(time.Minute), CatchUp: c.catchUp}
+				if got, _ := read(t, open(other, false, false), 1); !slices.Equal(got, []string{"10:12:00 10:11:00 1 0"}) {
+					t.Errorf("another schedule begins with %q", got)
 				}
 			})
 		}

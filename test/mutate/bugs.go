@@ -156,6 +156,8 @@ var bugs = []bug{
 	{"job-retry-after-ignored", "a job that is pushed comes again before its endpoint's Retry-After", []suite{{"jobs", "^TestPauses$"}, {"control", "^TestPushWaitsAsLongAsItIsAsked$"}}},
 	{"job-pull-lenient", "what a worker says and nobody knows is left out in silence", []suite{{"jobs", "^TestPullRefusals$"}, {"jobs", "^TestOpenAPIRequests$"}}},
 	{"job-taken-after-reload", "a worker gets jobs of a queue that a reload has closed to it, and can't say that they are done", []suite{{"jobs", "^TestWhoIsNoLongerLetInTakesNothing$"}}},
+	{"job-first-instant-forgotten", "a schedule that was never due begins anew with each run, and does not catch up with what was missed", []suite{{"/connector/timer", "^TestCatchUpWithTheFirst$"}, {"control", "^TestJobsByTheClock$"}}},
+	{"job-schedule-everywhere", "every replica makes the jobs of a schedule", []suite{{"control", "^TestReplicasHaveOneJobForEachInstant$"}}},
 	{"job-clock-back", "a lease of a clock that was ahead holds until the time that it had", []suite{{"jobs", "^TestClockSetBack$"}}},
 	// Entities.
 	{"expected-version-ignored", "a command is done to another version than the one that it expects", []suite{{"entity", "^TestAnExpectedVersionIsTested$"}}},
