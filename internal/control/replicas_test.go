@@ -23,6 +23,7 @@ type leaping struct {
 	mu     sync.Mutex
 	ahead  time.Duration
 	timers map[*leapTimer]bool
+	made   sync.Cond // of mu: there is another timer
 }
 
 type leapTimer struct {
@@ -49,6 +50,7 @@ func (c *leaping) NewTimer(d time.Duration) (<-chan time.Time, func()) {
 	t := &leapTimer{c: c, due: c.now().Add(d), ch: make(chan time.Time, 1)}
 	c.timers[t] = true
 	t.own = time.AfterFunc(d, t.fire)
+	c.made.Broadcast()
 	return t.ch, t.stop
 }
 
@@ -74,6 +76,20 @@ func (c *leaping) fire(t *leapTimer) {
 	}
 }
 
+// awaits returns when somebody waits for a time, or for a moment after it.
+func (c *leaping) awaits(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for {
+		for t := range c.timers {
+			if d := t.due.Sub(at); d >= 0 && d < time.Second {
+				return
+			}
+		}
+		c.made.Wait()
+	}
+}
+
 // until leaps to a time.
 func (c *leaping) until(at time.Time) {
 	c.mu.Lock()
@@ -95,6 +111,7 @@ type replicas struct {
 
 func newReplicas(t *testing.T) *replicas {
 	clk := &leaping{ahead: time.Until(time.Date(2026, 1, 5, 9, 0, 0, 0, time.UTC)), timers: map[*leapTimer]bool{}}
+	clk.made.L = &clk.mu
 	return &replicas{t: t, uri: service.Postgres(t), clk: clk}
 }
 
@@ -128,7 +145,7 @@ func (c *replicas) join(text, queue string) *replica {
 	if !checked.OK {
 		c.t.Fatalf("%v", checked.Findings)
 	}
-	r := &replica{worker: worker{t: c.t, at: "http://" + address + "/v1alpha1/queues/" + queue}, dir: p.Paths[0], hangup: make(chan os.Signal),
+	r := &replica{worker: worker{t: c.t, at: "http://" + address, queue: queue}, dir: p.Paths[0], hangup: make(chan os.Signal),
 		told: make(chan *control.Reloaded), abort: make(chan struct{}), over: make(chan error, 1)}
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())
@@ -136,7 +153,7 @@ func (c *replicas) join(text, queue string) *replica {
 		_, err := s.Run(ctx, checked, control.RunOptions{Address: address, Abort: r.abort, Project: p, Hangup: r.hangup, Reloaded: func(l *control.Reloaded) { r.told <- l }})
 		r.over <- err
 	}()
-	r.ask("/lease", `{}`, nil)
+	r.awaits("/v1alpha1/queues/"+queue+"/lease", "no JSON")
 	return r
 }
 
@@ -215,6 +232,7 @@ func TestReplicasHaveOneJobForEachInstant(t *testing.T) {
 		c.clk.until(next)
 		ask[count%len(ask)].does(want...)
 	}
+	c.clk.awaits(next.Add(time.Hour)) // what is before the first run with a schedule is none of its instants
 	for range 6 {
 		pass(1, a, b)
 	}

@@ -2,14 +2,9 @@ package control_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,101 +28,6 @@ spec:
     - { cron: "0 0 1 4 *", timeZone: America/New_York, catchUp: CATCHUP, data: { text: "new-york ${body.scheduled} ${body.count} ${body.missed}" } }
 `
 
-// freeAddress is one that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-// worker takes jobs of a queue of a run over HTTP.
-type worker struct {
-	t  *testing.T
-	at string // http://host:port/v1alpha1/queues/name
-}
-
-// leased is a job that a worker has.
-type leased struct {
-	ID      string `json:"id"`
-	Epoch   uint64 `json:"epoch"`
-	Attempt int    `json:"attempt"`
-	Key     string `json:"key"`
-	Data    struct {
-		Text string `json:"text"`
-	} `json:"data"`
-}
-
-func (l leased) String() string { return fmt.Sprint(l.Data.Text, " ", l.Attempt) }
-
-func (w worker) ask(path, body string, answer any) (status int) {
-	w.t.Helper()
-	for { // nobody may listen yet
-		req, err := http.NewRequestWithContext(w.t.Context(), http.MethodPost, w.at+path, strings.NewReader(body))
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/json")
-		res, err := http.DefaultClient.Do(req)
-		if err != nil && w.t.Context().Err() == nil {
-			continue
-		}
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(res.Body)
-		if err == nil && answer != nil {
-			err = json.Unmarshal(text, answer)
-		}
-		if err != nil {
-			w.t.Fatalf("%s: %d %s: %v", path, res.StatusCode, text, err)
-		}
-		return res.StatusCode
-	}
-}
-
-// takes gets so many jobs, however long they are waited for.
-func (w worker) takes(n int) (all []leased) {
-	w.t.Helper()
-	for len(all) < n {
-		var got struct {
-			Jobs []leased `json:"jobs"`
-		}
-		if status := w.ask("/lease", fmt.Sprintf(`{"max":%d,"waitMs":60000}`, n-len(all)), &got); status != http.StatusOK {
-			w.t.Fatal(status)
-		}
-		all = append(all, got.Jobs...)
-	}
-	return all
-}
-
-// completes says that a job is done.
-func (w worker) completes(j leased) (status int) {
-	w.t.Helper()
-	return w.ask("/complete", fmt.Sprintf(`{"jobs":[{"id":%q,"epoch":%d}]}`, j.ID, j.Epoch), nil)
-}
-
-// does takes the jobs that are wanted, in any order, and completes them.
-func (w worker) does(want ...string) {
-	w.t.Helper()
-	var got []string
-	for _, j := range w.takes(len(want)) {
-		got = append(got, j.String())
-		if status := w.completes(j); status != http.StatusOK {
-			w.t.Errorf("%s is not completed: %d", j, status)
-		}
-	}
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		w.t.Errorf("the jobs are %q, not %q", got, want)
-	}
-}
-
 // night is a run of nightly, with a clock of its own that begins where the one before stood.
 type night struct {
 	worker
@@ -144,7 +44,7 @@ func (n *night) begin(catchUp, path string) {
 	n.clk.now = now
 	s := &control.Service{Registry: edition.Standard(), Clock: n.clk}
 	c := checked(n.t, s, strings.ReplaceAll(nightly, "CATCHUP", catchUp))
-	n.at = "http://" + address + "/v1alpha1/queues/reports"
+	n.at = "http://" + address
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
 	n.abort, n.over = make(chan struct{}), make(chan error, 1)
@@ -152,6 +52,7 @@ func (n *night) begin(catchUp, path string) {
 		_, err := s.Run(ctx, c, control.RunOptions{Address: address, Store: path, Abort: n.abort})
 		n.over <- err
 	}()
+	n.awaits("/v1alpha1/queues/reports/lease", "no JSON")
 }
 
 // until lets the time be at, once somebody waits for just that.
@@ -200,7 +101,7 @@ func TestJobsByTheClock(t *testing.T) {
 	} {
 		t.Run(catchUp, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "store.db")
-			n := &night{worker: worker{t: t}, clk: newClock()}
+			n := &night{worker: worker{t: t, queue: "reports"}, clk: newClock()}
 			n.clk.now = time.Date(2026, 3, 27, 12, 0, 0, 0, time.UTC)
 			n.begin(catchUp, path)
 			n.until("2026-03-28T01:30:00Z")
