@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,13 +78,13 @@ func (c *leaping) fire(t *leapTimer) {
 	}
 }
 
-// awaits returns when somebody waits for a time, or for a moment after it.
-func (c *leaping) awaits(at time.Time) {
+// awaits returns when somebody waits for a time, or for one that is so much later.
+func (c *leaping) awaits(at time.Time, within time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for {
 		for t := range c.timers {
-			if d := t.due.Sub(at); d >= 0 && d < time.Second {
+			if d := t.due.Sub(at); d >= 0 && d < within {
 				return
 			}
 		}
@@ -232,7 +234,7 @@ func TestReplicasHaveOneJobForEachInstant(t *testing.T) {
 		c.clk.until(next)
 		ask[count%len(ask)].does(want...)
 	}
-	c.clk.awaits(next.Add(time.Hour)) // what is before the first run with a schedule is none of its instants
+	c.clk.awaits(next.Add(time.Hour), time.Second) // what is before the first run with a schedule is none of its instants
 	for range 6 {
 		pass(1, a, b)
 	}
@@ -247,5 +249,107 @@ func TestReplicasHaveOneJobForEachInstant(t *testing.T) {
 	d.ends()
 	if l := c.look("reports"); int(l.Enqueued) != count || int(l.Completed) != count || l.Twins != 0 || l.Unfinished() != 0 {
 		t.Errorf("%+v, and not %d jobs", l, count)
+	}
+}
+
+const reloadable = `apiVersion: penstock.dev/v1alpha1
+kind: JobQueue
+metadata: { name: labels }
+spec: { pull: { lease: LEASE, token: { secret: TOKEN } } }
+---
+apiVersion: penstock.dev/v1alpha1
+kind: Flow
+metadata: { name: order }
+spec:
+  from: { http: { post: /order } }
+  steps: [ { job: { queue: labels }, into: vars.job }, { map: { id: "${vars.job.id}" } } ]
+`
+
+// TestReplicasReloadAQueue: two runs on one store reload one after the other, so that for a time each knows the queue under other rules, and one does not know it at
+// all. Each goes by its own; jobs and leases are those of the store.
+func TestReplicasReloadAQueue(t *testing.T) {
+	t.Setenv("PENSTOCK_SECRET_FIRST", "letmein")
+	t.Setenv("PENSTOCK_SECRET_SECOND", "sesame")
+	c := newReplicas(t)
+	with := func(token, lease string) string {
+		return strings.NewReplacer("TOKEN", token, "LEASE", lease).Replace(reloadable)
+	}
+	without := strings.ReplaceAll(with("second", "1h"), "labels", "others")
+	a, b := c.join(with("first", "24h"), "labels"), c.join(with("first", "24h"), "labels")
+	a.awaits("/order", "no JSON")
+	b.awaits("/order", "no JSON")
+	texts := 0
+	order := func(r *replica) string {
+		t.Helper()
+		texts++
+		text := fmt.Sprint("j", texts)
+		if status := r.ask("/order", fmt.Sprintf(`{"text":%q}`, text), nil); status != http.StatusOK {
+			t.Fatal(status)
+		}
+		return text + " 1"
+	}
+	reload := func(r *replica, text string) {
+		t.Helper()
+		if l := r.becomes(c.all(text)); !l.OK {
+			t.Fatalf("%+v %+v", l, l.Error)
+		}
+	}
+	refused := func(r *replica, token string, want int) {
+		t.Helper()
+		w := r.worker
+		w.token = token
+		if status := w.ask("/v1alpha1/queues/labels/lease", `{}`, nil); status != want {
+			t.Errorf("with %q it answers %d, not %d", token, status, want)
+		}
+	}
+	gives := func(r *replica, want string) leased {
+		t.Helper()
+		j := r.takes(1)[0]
+		if j.String() != want {
+			t.Errorf("it gives %s, not %s", j, want)
+		}
+		return j
+	}
+	completes := func(r *replica, j leased) {
+		t.Helper()
+		if status := r.completes(j); status != http.StatusOK {
+			t.Errorf("%s: %d", j, status)
+		}
+	}
+	a.token, b.token = "letmein", "letmein"
+	one, two, three := order(a), order(b), order(a)
+	first := gives(b, one) // held through all of it
+	reload(a, with("second", "1h"))
+	a.token = "sesame"
+	refused(a, "letmein", http.StatusUnauthorized)
+	refused(b, "sesame", http.StatusUnauthorized)
+	second := gives(a, two)
+	completes(b, second)
+
+	waits := make(chan int, 1)
+	third := gives(a, three)
+	go func() { waits <- a.ask("/v1alpha1/queues/labels/lease", `{"waitMs":50000}`, nil) }()
+	c.clk.awaits(c.clk.Now().Add(45*time.Second), 14*time.Second)
+	reload(a, without)
+	if status := <-waits; status != http.StatusNotFound {
+		t.Errorf("who waited is answered %d", status)
+	}
+	refused(a, "sesame", http.StatusNotFound)
+	completes(b, third)
+	four := order(b)
+	reload(b, with("second", "1h"))
+	refused(b, "letmein", http.StatusUnauthorized)
+	b.token = "sesame"
+	completes(b, gives(b, four))
+
+	five := order(b)
+	reload(a, with("second", "1h"))
+	completes(a, gives(a, five))
+	completes(a, first)
+	a.ends()
+	completes(b, gives(b, order(b)))
+	b.ends()
+	if l := c.look("labels"); l.Enqueued != 6 || l.Completed != 6 || l.Stale != 0 || l.Unfinished() != 0 {
+		t.Errorf("%+v", l)
 	}
 }

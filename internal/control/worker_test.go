@@ -28,6 +28,7 @@ func freeAddress(t *testing.T) string {
 type worker struct {
 	t         *testing.T
 	at, queue string // at: http://host:port
+	token     string
 }
 
 // leased is a job that a worker has.
@@ -51,6 +52,7 @@ func (w worker) ask(path, body string, answer any) (status int) {
 			w.t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+w.token)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil && w.t.Context().Err() == nil {
 			continue

@@ -8,6 +8,7 @@ import (
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/journal"
+	"penstock.dev/penstock/internal/mutation"
 	"penstock.dev/penstock/internal/plan"
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
@@ -84,7 +85,7 @@ func (d *durable) config() channel.Config {
 
 // configure tells the store how to keep the channel, unless what it has are jobs: those are kept by their queue.
 func (d *durable) configure() {
-	if d.c != nil {
+	if d.c != nil || mutation.On("job-reload-configures") {
 		d.c.Configure(d.config())
 	}
 }

@@ -158,6 +158,8 @@ var bugs = []bug{
 	{"job-taken-after-reload", "a worker gets jobs of a queue that a reload has closed to it, and can't say that they are done", []suite{{"jobs", "^TestWhoIsNoLongerLetInTakesNothing$"}}},
 	{"job-first-instant-forgotten", "a schedule that was never due begins anew with each run, and does not catch up with what was missed", []suite{{"/connector/timer", "^TestCatchUpWithTheFirst$"}, {"control", "^TestJobsByTheClock$"}}},
 	{"job-schedule-everywhere", "every replica makes the jobs of a schedule", []suite{{"control", "^TestReplicasHaveOneJobForEachInstant$"}}},
+	{"job-token-not-asked", "workers need not show the token of a queue", []suite{{"control", "^TestPulledQueuesAreReloaded$"}, {"control", "^TestReplicasReloadAQueue$"}}},
+	{"job-reload-configures", "a reload tells the store how to keep the jobs of a queue, which are no channel", []suite{{"control", "^TestPulledQueuesAreReloaded$"}}},
 	{"job-clock-back", "a lease of a clock that was ahead holds until the time that it had", []suite{{"jobs", "^TestClockSetBack$"}}},
 	// Entities.
 	{"expected-version-ignored", "a command is done to another version than the one that it expects", []suite{{"entity", "^TestAnExpectedVersionIsTested$"}}},
