@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -275,75 +273,23 @@ func TestStorm(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			c.Shared, c.Stream, c.AckWait = true, f.stream(t, memory), penstock.Duration(300*time.Millisecond)
-			const n = 2000
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
-			var mu sync.Mutex
-			times, all := map[string]int{}, make(chan struct{})
-			note := func(some []drive.Got) {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, g := range some {
-					if times[g.Body]++; len(times) == n && times[g.Body] == 1 {
-						close(all)
-					}
-				}
-			}
-			var joined atomic.Int64
-			var members sync.WaitGroup
-			for slot := range 3 {
-				members.Go(func() {
-					for round := 0; ctx.Err() == nil; round++ {
-						select {
-						case <-all:
-							return
-						default:
-						}
-						own := through(t, server.URL())
-						s := own.source(t, c)
-						if err := s.Open(ctx); err != nil {
-							if ctx.Err() == nil && !errors.Is(err, penstock.ErrDisconnected) {
-								t.Error(err)
-							}
-							return
-						}
-						joined.Add(1)
-						stay, leave := context.WithTimeout(ctx, time.Duration(50+70*slot)*time.Millisecond)
-						var b penstock.Batch
-						for s.Read(stay, &b) == nil {
-							some := drive.Those(t, &b)
-							done := some[:(len(some)+1)/2] // and the rest when it leaves, or not
-							note(done)
-							drive.SettleAll(t, s, done...)
-							b.Reset()
-						}
-						leave()
-						if round%3 == 2 { // it is killed
-							own.drop()
-						}
-						if err := s.Close(context.Background()); err != nil {
-							t.Error(err)
-						}
+			bodies := drive.Numbered(0, 2000)
+			members := drive.Members{Bodies: len(bodies), Join: func(int, int) (penstock.Source, func(bool)) {
+				own := through(t, server.URL())
+				s := own.source(t, c)
+				return s, func(killed bool) {
+					if killed {
 						own.drop()
 					}
-				})
-			}
-			f.send(t, c.Stream+".a", drive.Numbered(0, n)...)
-			select {
-			case <-all:
-			case <-ctx.Done():
-			}
-			members.Wait()
-			mu.Lock()
-			defer mu.Unlock()
-			twice := 0
-			for _, k := range times {
-				twice += k - 1
-			}
-			t.Logf("%d of %d messages, %d times more than once, members joined %d times", len(times), n, twice, joined.Load())
-			if len(times) != n {
-				t.Errorf("%d of %d messages were worked on", len(times), n)
-			}
+					if err := s.Close(context.Background()); err != nil {
+						t.Error(err)
+					}
+					own.drop()
+				}
+			}}
+			members.Run(ctx, t, func() { f.send(t, c.Stream+".a", bodies...) })
 		})
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +22,6 @@ func TestStorm(t *testing.T) {
 	for _, what := range []string{"stream", "list"} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
-			const n = 2000
 			place := name()
 			source, sink := SourceConfig{ClaimAfter: penstock.Duration(300 * time.Millisecond), Prefetch: 10}, SinkConfig{}
 			if what == "stream" {
@@ -34,90 +31,33 @@ func TestStorm(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
 			defer cancel()
-			var mu sync.Mutex
-			times, all := map[string]int{}, make(chan struct{})
-			note := func(some []drive.Got) {
-				mu.Lock()
-				defer mu.Unlock()
-				for _, g := range some {
-					if times[g.Body]++; len(times) == n && times[g.Body] == 1 {
-						close(all)
-					}
-				}
-			}
-			// member reads for a while, is done with half of what it gets, and goes.
-			member := func(consumer string, stay time.Duration, killed bool) {
-				own := through(t, server.URL())
-				defer own.drop()
-				c := source
-				c.Consumer = text(consumer)
+			out, bodies := drive.Opened(t, f.sink(t, sink)), drive.Numbered(0, 2000)
+			members := drive.Members{Bodies: len(bodies), Join: func(slot, round int) (penstock.Source, func(bool)) {
+				own, c := through(t, server.URL()), source
+				c.Consumer = text(fmt.Sprintf("%d of %d", round, slot))
 				s := own.source(t, c)
-				if err := s.Open(ctx); err != nil {
-					if ctx.Err() == nil {
+				return s, func(killed bool) {
+					defer own.drop()
+					if killed {
+						crashed(s)
+					} else if err := s.Close(context.Background()); err != nil {
 						t.Error(err)
 					}
-					return
 				}
-				reading, leave := context.WithTimeout(ctx, stay)
-				defer leave()
-				var b penstock.Batch
-				for s.Read(reading, &b) == nil {
-					some := drive.Those(t, &b)
-					done := some[:(len(some)+1)/2] // and the rest when it leaves, or not
-					note(done)
-					drive.SettleAll(t, s, done...)
-					b.Reset()
-				}
-				if killed {
-					crashed(s)
-					return
-				}
-				if err := s.Close(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}
-			var joined atomic.Int64
-			var members sync.WaitGroup
-			for slot := range 3 {
-				members.Go(func() {
-					for round := 0; ctx.Err() == nil; round++ {
-						select {
-						case <-all:
-							return
-						default:
-						}
-						member(fmt.Sprintf("%d of %d", round, slot), time.Duration(50+70*slot)*time.Millisecond, round%3 == 2)
-						joined.Add(1)
+			}}
+			members.Run(ctx, t, func() {
+				for at := 0; at < len(bodies); at += 100 {
+					if err := out.Write(ctx, drive.Batch("writes", int64(at), bodies[at:at+100]...)); err != nil {
+						t.Error(err)
+						return
 					}
-				})
-			}
-			out, bodies := drive.Opened(t, f.sink(t, sink)), drive.Numbered(0, n)
-			for at := 0; at < n; at += 100 {
-				if err := out.Write(ctx, drive.Batch("writes", int64(at), bodies[at:at+100]...)); err != nil {
-					t.Error(err)
-					break
 				}
-			}
-			select {
-			case <-all:
-			case <-ctx.Done():
-			}
-			members.Wait()
-			mu.Lock()
-			twice := -len(times)
-			for _, k := range times {
-				twice += k
-			}
-			t.Logf("%d of %d messages, %d times more than once, members joined %d times", len(times), n, twice, joined.Load())
-			if len(times) != n {
-				t.Errorf("%d of %d messages were worked on", len(times), n)
-			}
-			mu.Unlock()
+			})
 			for round := 0; f.left(t, place, what) > 0; round++ {
 				if ctx.Err() != nil {
 					t.Fatalf("%d are left with somebody", f.left(t, place, what))
 				}
-				member(fmt.Sprintf("last %d", round), time.Second, false)
+				members.Stay(ctx, t, -1, round, time.Second, false)
 			}
 		})
 	}
