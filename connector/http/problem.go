@@ -97,7 +97,7 @@ var titles = map[penstock.Code]string{
 // request's own content.
 var spoken = map[string]bool{
 	"map": true, "set": true, "remove": true, "mask": true, "filter": true, "validate": true, "decode": true, "encode": true, "sort": true,
-	"choice": true, "split": true, "forEach": true, "key": true, "when": true,
+	"choice": true, "split": true, "forEach": true, "key": true, "when": true, "query": true,
 }
 
 // detailOf is what a caller is told beside the code: what a `fail` step says, and what is wrong with the request's content. Of all else,

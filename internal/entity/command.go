@@ -209,7 +209,7 @@ func (l *lane) evaluate(b *bench, x *plan.Entity, c *plan.Command, q *Request, s
 	if c.Check != nil {
 		if wrong := c.Check.Validate(b.msg.Body); len(wrong) > 0 {
 			v := &step.ValidationError{Violations: wrong}
-			return &penstock.Error{Code: penstock.Unprocessable, Op: "command " + c.Name, Path: x.Name + " " + q.Key, Err: &penstock.Error{Code: penstock.Unprocessable, Op: "validate", Path: v.Path(), Err: v}}
+			return &penstock.Error{Code: penstock.Unprocessable, Op: "command " + c.Name, Path: x.Name + " " + q.Key, Err: &penstock.Error{Code: penstock.Unprocessable, Op: "validate", Err: v}}
 		}
 	}
 	for i := range c.Require {

@@ -27,7 +27,7 @@ func TestCommandsAllocateLittle(t *testing.T) {
 		}
 	})
 	t.Logf("%.0f allocations", n)
-	if n > 90 {
+	if n > 80 { // 72 were measured, and 76 with the race detector
 		t.Errorf("%.0f allocations a command", n)
 	}
 }

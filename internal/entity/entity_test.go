@@ -172,7 +172,7 @@ func TestCommandsMakeEventsAndStates(t *testing.T) {
 		if _, err := w.try(entity.Request{Command: "withdraw", Key: "a", Data: []byte(`{"amount":9000}`), Expect: -1}); penstock.CodeOf(err) != penstock.Conflict || !strings.Contains(err.Error(), "not enough") {
 			t.Error(err)
 		}
-		if _, err := w.try(entity.Request{Command: "deposit", Key: "a", Data: []byte(`{"amount":"x"}`), Expect: -1}); penstock.CodeOf(err) != penstock.Unprocessable {
+		if _, err := w.try(entity.Request{Command: "deposit", Key: "a", Data: []byte(`{"amount":"x"}`), Expect: -1}); penstock.CodeOf(err) != penstock.Unprocessable || strings.Count(err.Error(), "body.amount") != 1 {
 			t.Error(err)
 		}
 		if r := w.do("look", "a", `{}`); r.Version != 4 || len(r.Events) != 0 || string(r.State) != `{"balance":379,"owner":"Ada"}` {

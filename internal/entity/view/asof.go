@@ -302,5 +302,5 @@ func (a *asker) asOf(f *penstock.Frame) (*AsOf, error) {
 			return &AsOf{Time: t}, nil
 		}
 	}
-	return nil, &penstock.Error{Code: penstock.Unprocessable, Op: "query view " + a.ask.View, Path: "asOf", Err: errors.New("it is neither a timestamp nor a position")}
+	return nil, &penstock.Error{Code: penstock.Unprocessable, Op: "query", Path: "asOf", Err: errors.New("it is neither a timestamp nor a position")}
 }
