@@ -63,6 +63,9 @@ func (s suite) folder() string {
 	return "internal/" + s.pkg
 }
 
+// startsServers says whether the tests of a suite do: they take several times as long.
+func (s suite) startsServers() bool { return strings.HasPrefix(s.pkg, "/connector/") }
+
 // overlay writes the file with the bug, and what the Go tool wants to know of it (go help build, -overlay).
 func (e edit) overlay(folder string) (string, error) {
 	text, err := os.ReadFile(filepath.FromSlash(e.file))

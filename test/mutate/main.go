@@ -19,10 +19,12 @@ func main() {
 	match := flag.String("run", "", "only bugs whose name contains this")
 	sample := flag.Int("sample", 1, "only every so-many-th bug and test")
 	limit := flag.Duration("timeout", 20*time.Second, "how long a test may take, outside of connectors, whose tests start servers; one that hangs has caught its bug")
+	parts := flag.Int("parts", 1, "of the bugs whose tests start servers, only one part of so many")
+	turn := flag.Int("turn", 0, "which part: any number, such as that of a change; the next number is the next part")
 	again := flag.Int("again", 0, "how often what was not caught is planted once more: a test of random programs may miss a bug by chance")
 	verbose := flag.Bool("v", false, "print what the tests say")
 	flag.Parse()
-	m := mutator{limit: *limit}
+	m := mutator{limit: *limit, parts: max(1, *parts), turn: *turn}
 	if *verbose {
 		m.says = os.Stdout
 	}
@@ -40,6 +42,8 @@ func main() {
 // mutator runs tests with bugs in them.
 type mutator struct {
 	limit    time.Duration
+	parts    int // of the suites that start servers, it plants for one in so many,
+	turn     int // which has its turn
 	says     io.Writer
 	folder   string
 	binaries map[string]string // by package
@@ -59,13 +63,18 @@ func (m *mutator) all(match string, sample, again int) (survivors []planted, err
 	}
 	defer func() { _ = os.RemoveAll(m.folder) }()
 	m.binaries, m.sound = map[string]string{}, map[suite]bool{}
-	began, i := time.Now(), 0
+	began, i, slow := time.Now(), 0, 0
 	var all []planted
 	for _, b := range bugs {
 		if !strings.Contains(b.name, match) {
 			continue
 		}
 		for _, s := range b.tests {
+			if s.startsServers() {
+				if slow++; (slow+m.turn)%m.parts != 0 {
+					continue
+				}
+			}
 			if i++; i%sample == 0 {
 				all = append(all, planted{b, s})
 			}
@@ -156,7 +165,7 @@ const serverLimit = 3 * time.Minute
 // test runs tests, and says that there were some and that they passed.
 func (m *mutator) test(bin, planted string, s suite) (out []byte, passed bool) {
 	limit := m.limit
-	if strings.HasPrefix(s.pkg, "/connector/") {
+	if s.startsServers() {
 		limit = max(limit, serverLimit)
 	}
 	cmd := exec.CommandContext(context.Background(), bin, "-test.run", s.tests, "-test.v", "-test.failfast", "-test.timeout", limit.String())
