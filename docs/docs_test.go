@@ -3,9 +3,12 @@
 package docs_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,10 +43,11 @@ func TestMain(m *testing.M) {
 //	<!-- change name: old => new -->              changes the first such text of a file, as readers do by hand
 //	<!-- print command -->  and then a block      the block is what the command prints
 //	<!-- run command -->                          runs a command, which must succeed, and shows nothing of it
+//	<!-- serve /path: command -->                 begins a run that answers there, for the rest of the page: at a port of its own in the place of 8080
 //	```console                                    runs each line that begins with $, and prints what follows
 //
 // and any other block is text.
-var pages = []string{"../README.md", "calling-http.md", "cdc.md", "channels.md", "cloudevents.md", "delivery.md", "expressions.md", "kafka.md", "local-loop.md", "mqtt.md", "nats.md", "pulsar.md", "rabbitmq.md", "redis.md", "resilience.md", "schemas.md", "serving-http.md", "sql.md", "testing.md", "tutorial.md"}
+var pages = []string{"../README.md", "calling-http.md", "cdc.md", "channels.md", "cloudevents.md", "delivery.md", "expressions.md", "jobs.md", "kafka.md", "local-loop.md", "mqtt.md", "nats.md", "pulsar.md", "rabbitmq.md", "redis.md", "resilience.md", "schemas.md", "serving-http.md", "sql.md", "testing.md", "tutorial.md"}
 
 func TestPages(t *testing.T) {
 	self, err := os.Executable()
@@ -77,6 +81,7 @@ type page struct {
 	t   *testing.T
 	dir string
 	env []string
+	at  string // where a run of the page listens; "": there is none
 }
 
 var (
@@ -84,6 +89,7 @@ var (
 	directive = regexp.MustCompile(`<!-- (file|add) (\S+) -->\s*$`)
 	change    = regexp.MustCompile(`<!-- change (\S+): (.+) => (.+) -->`)
 	printed   = regexp.MustCompile(`<!-- print (.+) -->\s*$`)
+	serve     = regexp.MustCompile(`<!-- serve (\S+): (.+) -->`)
 	quiet     = regexp.MustCompile(`<!-- run (.+) -->`)
 )
 
@@ -100,6 +106,9 @@ func (p *page) run(text string) string {
 			if out, failed := p.command(q[1]); failed {
 				p.t.Errorf("$ %s\n%s", q[1], out)
 			}
+		}
+		if c := serve.FindStringSubmatch(before); c != nil {
+			p.serve(c[1], c[2])
 		}
 		if open == nil {
 			out.WriteString(text)
@@ -127,6 +136,47 @@ func (p *page) run(text string) string {
 		}
 		out.WriteString(prose + "```" + kind + "\n" + block + "```")
 		text = rest[end[1]:]
+	}
+}
+
+// serve begins a run, and returns when it answers.
+func (p *page) serve(path, line string) {
+	p.t.Helper()
+	ln, err := (&net.ListenConfig{}).Listen(p.t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.at = ln.Addr().String()
+	if err := ln.Close(); err != nil {
+		p.t.Fatal(err)
+	}
+	var log bytes.Buffer
+	cmd := exec.Command("env", append(strings.Fields(line), "--listen", p.at)...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.dir, p.env, &log, &log
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	over := make(chan error, 1)
+	go func() { over <- cmd.Wait() }()
+	p.t.Cleanup(func() {
+		_ = cmd.Process.Signal(os.Interrupt) // else it has ended, which is said then
+		if err := <-over; err != nil {
+			p.t.Errorf("$ %s\n%s%v", line, log.String(), err)
+		}
+	})
+	for len(over) == 0 {
+		req, err := http.NewRequestWithContext(p.t.Context(), http.MethodOptions, "http://"+p.at+path, nil)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			continue
+		}
+		_ = res.Body.Close() // nothing of it is read
+		if res.StatusCode != http.StatusNotFound {
+			return
+		}
 	}
 }
 
@@ -167,6 +217,9 @@ func (p *page) console(block string) string {
 // compare runs a command and gives what it really prints, with the times of what the page says.
 func (p *page) compare(command, want string) string {
 	got, _ := p.command(command)
+	if got != "" && !strings.HasSuffix(got, "\n") {
+		got += "\n" // an answer of HTTP has none
+	}
 	if steady(got) == steady(want) {
 		return want
 	}
@@ -197,6 +250,9 @@ func (p *page) command(line string) (out string, failed bool) {
 		p.dir = filepath.Join(p.dir, dir)
 		return "", false
 	}
+	if p.at != "" {
+		line = strings.ReplaceAll(line, "localhost:8080", p.at)
+	}
 	cmd := exec.Command("sh", "-c", line)
 	cmd.Dir, cmd.Env = p.dir, p.env
 	text, err := cmd.CombinedOutput()
@@ -215,6 +271,8 @@ var varying = []struct {
 	{regexp.MustCompile(`(?m)^in [0-9.]+m?s$`), "in …"},
 	{regexp.MustCompile(`(?m) +(rate|-|[0-9.,]+/s)$`), " …"},
 	{regexp.MustCompile(`"time":"[^"]*"`), `"time":"…"`},
+	{regexp.MustCompile(`"(enqueued|leaseUntil)":"[^"]*"`), `"$1":"…"`},
+	{regexp.MustCompile(`"(leaseMs|waitedMs)":[0-9]+`), `"$1":…`},
 	{regexp.MustCompile(`[0-9-]{10} [0-9:]{8}\.[0-9]{3}Z`), "…"},
 	{regexp.MustCompile(`(\.csv)@[0-9a-f]{8}`), "$1@…"}, // which version of a file
 	{regexp.MustCompile(`\.dead@[0-9]+`), ".dead@…"},    // of those that die at once, any may be the first
