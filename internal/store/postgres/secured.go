@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"penstock.dev/penstock/internal/mutation"
 )
 
@@ -16,6 +18,7 @@ func secured(err error) (hint string, config bool) {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
+	var answer *pgconn.PgError
 	switch text := err.Error(); {
 	case errors.As(err, &unknown):
 		return "the server's certificate is of an authority that is not trusted here: name the file of that authority in the url (sslrootcert=/path/ca.pem)", true
@@ -23,7 +26,7 @@ func secured(err error) (hint string, config bool) {
 		return "the server's certificate is for other names: write one of these as the host of the url, or have one issued for " + name.Host, true
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "the server's certificate has expired, or is not valid yet: renew it, and look at the clock of this machine", false
-	case strings.Contains(text, "server refused TLS"):
+	case strings.Contains(text, "server refused TLS") && !errors.As(err, &answer): // else it was tried without, and something else is wrong
 		return "the server has no TLS: set ssl = on there, with a certificate; write sslmode=disable only where nobody else can read what is sent", true
 	case strings.Contains(text, "remote error: tls:"):
 		return "the server does not take the certificate of this process: name one of an authority that the server trusts (ssl_ca_file there) in the url (sslcert=, sslkey=)", true

@@ -124,6 +124,7 @@ func TestTLS(t *testing.T) {
 
 	plain := &secure{service.NewPostgres(t, "fsync=off", "full_page_writes=off"), s.ca, s.dir}
 	refused("a server without TLS", plain.url("postgres", nil), penstock.Config, "the server has no TLS", "ssl = on")
+	refused("a database that is not there, at a server without TLS that needs none", strings.Replace(plain.url("postgres", map[string]string{"sslmode": "prefer", "sslrootcert": ""}), "/postgres?", "/penstock?", 1), penstock.Config, "look at user, password and database")
 }
 
 // TestTheServersCertificateExpires: while the store is open. It goes on with the connections that it has; when these are cut it stops, says why, and opens again with a certificate that was renewed.
