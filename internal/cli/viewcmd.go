@@ -186,8 +186,6 @@ func viewState(v *view.State) string {
 		return fmt.Sprintf("stopped at %d", v.Stopped.Position)
 	case v.Phase == view.Running && v.Changed:
 		return "changed"
-	case v.Phase == view.Halted:
-		return string(view.Rebuilding) // what is built has stopped, which stands beside
 	}
 	return string(v.Phase)
 }
@@ -215,7 +213,7 @@ func topViews(c styles, st, before *operate.Status) []string {
 		switch {
 		case i == 0:
 			line = c.bold(line)
-		case st.Views[i-1].Phase == view.Halted:
+		case st.Views[i-1].Phase == view.Halted || stoppedOf(st.Views[i-1].Building) != nil:
 			line = c.red(line)
 		case st.Views[i-1].Phase != view.Running:
 			line = c.yellow(line)

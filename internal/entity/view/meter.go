@@ -64,9 +64,9 @@ type Phase string
 // The phases of a view.
 const (
 	Running    Phase = "running"    // it follows its source
-	Rebuilding Phase = "rebuilding" // … and its rows are built anew beside those that are read, or do not change with their events yet though they are to
+	Rebuilding Phase = "rebuilding" // … and its rows are built anew beside those that are read (which may have stopped: Built), or do not change with their events yet though they are to
 	Waiting    Phase = "waiting"    // its events can't be read for now, or its rows not be written; it tries again
-	Halted     Phase = "stopped"    // it, or what is built beside, has stopped at an event
+	Halted     Phase = "stopped"    // it has stopped at an event
 )
 
 // Phases are all of them.
@@ -76,11 +76,11 @@ func Phases() []Phase { return []Phase{Running, Rebuilding, Waiting, Halted} }
 func (s *State) phase() Phase {
 	b := s.Building
 	switch {
-	case s.Stopped != nil || b != nil && b.Stopped != nil:
+	case s.Stopped != nil:
 		return Halted
 	case s.Error != "" || b != nil && b.Error != "":
 		return Waiting
-	case b != nil && (!b.Hold || b.Compared == nil), s.Lagging:
+	case b != nil && (!b.Hold || b.Compared == nil || b.Stopped != nil), s.Lagging:
 		return Rebuilding
 	}
 	return Running

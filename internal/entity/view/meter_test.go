@@ -15,10 +15,11 @@ func TestPhases(t *testing.T) {
 		"is built to be compared":        {State{Building: &Built{Hold: true}}, Rebuilding},
 		"was built, and is held":         {State{Building: &Built{Hold: true, Compared: &Compared{}}}, Running},
 		"waits":                          {State{Error: "away", Building: &Built{}}, Waiting},
+		"waits, what is built stopped":   {State{Error: "away", Building: &Built{Stopped: at}}, Waiting},
 		"what is built waits":            {State{Building: &Built{Error: "away"}}, Waiting},
 		"stopped":                        {State{Stopped: at, Error: "away"}, Halted},
-		"what is built stopped":          {State{Building: &Built{Stopped: at}}, Halted},
-		"what is held has stopped since": {State{Building: &Built{Stopped: at, Hold: true, Compared: &Compared{}}}, Halted},
+		"what is built stopped":          {State{Building: &Built{Stopped: at}}, Rebuilding},
+		"what is held has stopped since": {State{Building: &Built{Stopped: at, Hold: true, Compared: &Compared{}}}, Rebuilding},
 	} {
 		if got := c.state.phase(); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
