@@ -76,7 +76,7 @@ func (s *shared) run(ctx context.Context) (*run.Summary, error) {
 	pause := reopenAfter
 	for lost := false; ; lost = true {
 		db, err := s.x.st.Open()
-		if err != nil && !lost {
+		if err != nil && (!lost || errors.Is(err, store.ErrOutdated)) {
 			return s.snapshot(), err
 		}
 		if err != nil {

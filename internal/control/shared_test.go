@@ -21,6 +21,7 @@ import (
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/lease"
 	"penstock.dev/penstock/internal/store/memory"
+	"penstock.dev/penstock/internal/store/postgres"
 	"penstock.dev/penstock/jsonview"
 )
 
@@ -65,13 +66,17 @@ func (h *hung) Beat(ctx context.Context, r lease.Replica, d time.Duration) (leas
 	return h.Role.Beat(ctx, r, d)
 }
 
-// cluster is replicas in one process on one store in memory.
+// cluster is replicas in one process on one store, in memory if nothing else is said.
 type cluster struct {
 	t     *testing.T
 	text  string
 	db    *memory.Store
 	state *lease.State
 	ttl   time.Duration
+
+	server string         // of PostgreSQL, in the place of memory
+	at     store.Store    // as somebody outside has it
+	clock  penstock.Clock // that of the replica that joins next; nil: the machine's
 }
 
 type member struct {
@@ -85,7 +90,7 @@ type member struct {
 
 func newCluster(t *testing.T, text string) *cluster {
 	db := memory.NewParts(16)
-	return &cluster{t: t, text: text, db: db, state: lease.InState(db, 16, penstock.SystemClock{}), ttl: time.Second}
+	return &cluster{t: t, text: text, db: db, at: db, state: lease.InState(db, 16, penstock.SystemClock{}), ttl: time.Second}
 }
 
 // join starts a replica, and returns when it has begun.
@@ -97,7 +102,7 @@ func (c *cluster) member(once bool) *member {
 	if err := os.WriteFile(filepath.Join(dir, "flows.yaml"), []byte(c.text), 0o600); err != nil {
 		c.t.Fatal(err)
 	}
-	s := &Service{Registry: edition.Standard()}
+	s := &Service{Registry: edition.Standard(), Clock: c.clock}
 	checked := s.Check(Project{Paths: []string{dir}}, false)
 	if !checked.OK {
 		c.t.Fatal(checked.Findings)
@@ -114,7 +119,12 @@ func (c *cluster) member(once bool) *member {
 	m.stop = stop
 	begun := make(chan *session, 1)
 	o := RunOptions{Once: once, Lease: c.ttl, Address: m.at, Project: Project{Paths: []string{dir}}, Store: filepath.Join(dir, "store"),
-		store: func() (store.Store, error) { return lent{c.db, m.role}, nil }, begun: func(x *session) { begun <- x }}
+		store: func() (store.Store, error) {
+			if c.server != "" {
+				return postgres.Open(context.Background(), postgres.Options{Connection: c.server, Lease: c.ttl, Volatile: true})
+			}
+			return lent{c.db, m.role}, nil
+		}, begun: func(x *session) { begun <- x }}
 	go func() {
 		_, err := s.Run(ctx, checked, o)
 		m.done <- err
@@ -173,7 +183,7 @@ func (c *cluster) send(channel string, from, to int) {
 		bundle.N++
 		bundle.Data = store.AppendFrame(bundle.Data, record.Append(nil, record.Header{Time: 1, Origin: "test"}, m, nil))
 	}
-	if err := c.db.Submit(store.Bulk, func(tx store.Tx) error {
+	if err := c.at.Submit(store.Bulk, func(tx store.Tx) error {
 		_, err := tx.Append(channel, bundle)
 		return err
 	}).Wait(c.t.Context()); err != nil {
@@ -183,7 +193,7 @@ func (c *cluster) send(channel string, from, to int) {
 
 func (c *cluster) next(channel string) (n int64) {
 	c.t.Helper()
-	if err := c.db.View(c.t.Context(), func(v store.View) error {
+	if err := c.at.View(c.t.Context(), func(v store.View) error {
 		b, err := v.Log().Bounds(channel)
 		n = b.Next
 		return err
@@ -375,7 +385,7 @@ func TestAStoreThatIsLostIsOpenedAgain(t *testing.T) {
 	again := c.db.Reopen()
 	c.state = lease.InState(again, 16, penstock.SystemClock{})
 	role := &hung{Role: c.state.For()}
-	c.db = again
+	c.db, c.at = again, again
 	a.x.st.mu.Lock()
 	a.x.st.other = func() (store.Store, error) { return lent{again, role}, nil }
 	a.x.st.mu.Unlock()

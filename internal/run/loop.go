@@ -143,7 +143,7 @@ func (g *groups) watch(ctx context.Context) {
 		var c <-chan time.Time
 		stop := func() {}
 		if any {
-			c, stop = g.f.r.clock.NewTimer(time.Duration(next - g.f.r.clock.Now().UnixNano()))
+			c, stop = g.f.r.clock.NewTimer(until(g.f.r.clock, next))
 		}
 		g.f.r.idle()
 		select {

@@ -25,6 +25,9 @@ const MaxView = time.Second
 // where the store can be used again already.
 var ErrAway = errors.New("the server of the store was away")
 
+// ErrOutdated is in the error of opening a store that this version of the program is too old for.
+var ErrOutdated = errors.New("this program is too old")
+
 // Store is an open store. It is safe for concurrent use.
 type Store interface {
 	// Submit queues a transaction and returns at once. f runs later, on the goroutine of the one writer, together with

@@ -26,6 +26,7 @@ var (
 	pgAppend  = suite{"store/postgres", "^TestReplicasAppend$"}
 	pgTurns   = suite{"store/postgres", "^TestReplicasAlternate$"}
 	pgOutcome = suite{"store/postgres", "^TestOutcomeThatIsNone$"}
+	pgTaking  = suite{"store/postgres", "^TestATakingMigration$"}
 	pgLeases  = suite{"store/postgres", "^TestLeases$"}
 	oneHolder = suite{"store/lease", "^TestAtMostOneHolder$"}
 )
@@ -46,6 +47,9 @@ var bugs = []bug{
 	{"pg-no-fence", "a transaction of a replica that has lost its lease is committed", []suite{{"store/postgres", "^TestZombie$"}}},
 	{"pg-sleepers-left", "who takes a part waits for a process that sleeps with its lock", []suite{{"store/postgres", "^TestZombie$"}}},
 	{"pg-idle-unbounded", "the server lets a session stand still in a transaction for ever", []suite{{"store/postgres", "^TestZombie$"}}},
+	{"pg-migrates-under-older", "tables are made something that older programs can't work with while these do", []suite{pgTaking}},
+	{"pg-older-not-put-out", "an older program that was cut off writes into tables that it can't work with", []suite{pgTaking}},
+	{"pg-enlists-outdated", "an older program begins while the tables become something that it can't work with", []suite{pgTaking}},
 	{"pg-tls-unsaid", "what is wrong with a connection over TLS is not told from a server that is away", []suite{{"store/postgres", "^TestTLS$"}, {"store/postgres", "^TestTheServersCertificateExpires$"}}},
 	{"pg-lease-taken-while-held", "a part is taken from a replica whose lease holds", []suite{pgLeases}},
 	{"pg-lease-epoch-stays", "who takes a part gets the epoch of the last lease", []suite{pgLeases}},
@@ -101,6 +105,7 @@ var bugs = []bug{
 	{"deleted-before-emission", "what is stored of a group is deleted before the group is emitted", []suite{mishaps, model}},
 	{"key-not-put", "the keys of a dedupe and of an inbox are kept in memory only", []suite{{"stage", "^TestDedupe"}, {"store/keyset", "^TestModel$"}, model}},
 	{"delay-early", "a delay lets messages go a minute early", []suite{{"stage", "^TestDelay"}}},
+	{"overlay-takes-all", "an overlay that is named as the current folder takes everything for its own", []suite{{"resource", "^TestAnOverlayIsNamedFromAnywhere$"}}},
 	{"clock-looked-at-once", "what is due by the machine's clock waits for as long as was left when it began to", []suite{{"run", "^TestTheMachinesClockIsLookedAtAgain$"}}},
 	{"delay-lost-at-restart", "a delay forgets what it holds when it starts again", []suite{{"stage", "^TestDelay"}}},
 

@@ -52,6 +52,7 @@ var edits = map[string]edit{
 	"protobuf-wrong-id":           {"codec/protobuf/registry.go", "binary.BigEndian.AppendUint32(append(dst, 0), id)", "binary.BigEndian.AppendUint32(append(dst, 0), id+1)"},
 	"job-first-instant-forgotten": {"connector/timer/timer.go", "		s.since = time.Unix(0, at).UTC()\n", "		s.since = s.env.Clock.Now().Add(time.Duration(0 * at))\n"},
 	"job-schedule-everywhere":     {"internal/control/units.go", "		if ep.Server != nil {\n			continue", "		if ep.Server != nil || ep.Driver != nil && ep.Driver.Spec.Name == \"timer\" {\n			continue"},
+	"overlay-takes-all":           {"internal/resource/overlay.go", `return err == nil && rel != "."`, `return dir == "." || err == nil && rel != "."`},
 	"outbox-out-of-order":         {"internal/compile/outbox.go", "Order: plan.Total, Concurrency: 1, Delivery", "Order: plan.None, Concurrency: 4, Delivery"},
 }
 

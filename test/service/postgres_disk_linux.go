@@ -1,6 +1,7 @@
 package service
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -71,18 +72,38 @@ func (d *SmallDisk) Fill(tb testing.TB) {
 	}
 }
 
-// Free gives back what Fill has taken. A server that has ended meanwhile, for it could not write its log, is started again, as an operator does.
+// Free gives back what Fill has taken, and returns when the server can write again. One that has ended meanwhile, for it could not write its log, is started again, as an operator does; so is one
+// that was still failing to recover when room was made.
 func (d *SmallDisk) Free(tb testing.TB) {
 	tb.Helper()
 	if err := os.Remove(d.ballast()); err != nil {
 		tb.Fatal(err)
 	}
 	s := d.server
-	if s.process.alive() {
-		return
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for s.process.alive() {
+		err := s.writes(ctx)
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			tb.Fatalf("the server has room again, and writes nothing: %v", err)
+		}
+		pause(ctx)
 	}
 	if err := s.process.stop(true); err != nil {
 		tb.Fatal(err)
 	}
 	s.Start(tb)
+}
+
+// writes connects once, and commits something.
+func (s *PostgresServer) writes(ctx context.Context) error {
+	c, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = c.Exec(ctx, "SELECT pg_current_xact_id()")
+	return errors.Join(err, c.Close(ctx))
 }

@@ -125,6 +125,11 @@ func (d *DB) transact(work []task) *penstock.Error {
 			if lost := d.again(); lost != nil {
 				return d.fail("write", errors.Join(err, lost))
 			}
+		case state == stateDivision && time.Since(began) <= 6*d.o.Lease:
+			// This connection is not the writer's any more, or the server does not know the writer: it is seen which when another is made.
+			if lost := d.again(); lost != nil {
+				return d.fail("write", lost)
+			}
 		default:
 			d.rollback()
 			return d.fail("write", err)

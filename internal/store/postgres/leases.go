@@ -100,6 +100,7 @@ func (r role) Beat(ctx context.Context, me lease.Replica, ttl time.Duration) (t 
 	if err != nil {
 		return t, &penstock.Error{Code: penstock.Internal, Op: "beat", Err: err}
 	}
+	d := r.d
 	err = r.do(ctx, "beat", func(tx pgx.Tx) error {
 		t = lease.Table{}
 		if ttl <= 0 {
@@ -112,6 +113,8 @@ func (r role) Beat(ctx context.Context, me lease.Replica, ttl time.Duration) (t 
 		if me.ID == "" {
 			// only looked at
 		} else if _, err := tx.Exec(ctx, `INSERT INTO replica (id, data, seen) VALUES ($1, $2, clock_timestamp()) ON CONFLICT (id) DO UPDATE SET data = excluded.data, seen = excluded.seen`, me.ID, string(data)); err != nil {
+			return err
+		} else if err := d.known(ctx, tx); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "DELETE FROM replica WHERE seen < clock_timestamp() - interval '1 day'"); err != nil {

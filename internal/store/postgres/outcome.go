@@ -28,13 +28,28 @@ type identity struct {
 
 func (w *identity) name() string { return fmt.Sprint("penstock writer ", w.id) }
 
-// enlist connects the writer, and gives it a row. Rows of writers that were killed go after a day.
+// enlist connects the writer, and gives it a row, unless the tables were migrated meanwhile to what this program can't work with. Rows of writers that were killed go after a day.
 func (d *DB) enlist(ctx context.Context) error {
 	c, err := d.connect(ctx)
 	if err != nil {
 		return err
 	}
-	err = c.QueryRow(ctx, "INSERT INTO writer (id, gen, seq, pid, seen) VALUES (nextval('ids'), 1, 0, pg_backend_pid(), clock_timestamp()) RETURNING id").Scan(&d.writer.id)
+	err = pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"); err != nil { // somebody may be migrating
+			return err
+		}
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock_shared($1)", lockKey(d.o.Schema)); err != nil {
+			return err
+		}
+		version, least, _, err := versions(ctx, tx, pgx.Identifier{d.o.Schema}.Sanitize())
+		if err != nil {
+			return err
+		}
+		if least > len(d.o.steps) && !mutation.On("pg-enlists-outdated") {
+			return d.outdated(version, least)
+		}
+		return tx.QueryRow(ctx, "INSERT INTO writer (id, gen, seq, pid, seen, version) VALUES (nextval('ids'), 1, 0, pg_backend_pid(), clock_timestamp(), $1) RETURNING id", len(d.o.steps)).Scan(&d.writer.id)
+	})
 	if err == nil {
 		d.writer.gen = 1
 		_, err = c.Exec(ctx, "DELETE FROM writer WHERE seen < clock_timestamp() - interval '1 day' AND id <> $1", d.writer.id)
@@ -97,8 +112,22 @@ func (d *DB) reconnect(ctx context.Context) (seq int64, err error) {
 	return seq, nil
 }
 
-// errStranger says that the server is another one, or has come from an old copy.
-var errStranger = errors.New("the server that answers now does not know this process: it is another one, or older")
+// errStranger says that the server is another one, or has come from an old copy, or that a newer program has made the tables something that this one can't work with.
+var errStranger = errors.New("the server that answers now does not know this process: it is another one, or older, or its tables are for newer programs")
+
+// known looks whether the server knows the writer. Where it does not, the writer finds out what that means, also one that has nothing to write. The row of one that has had nothing to write
+// for long is kept from those who remove what the killed have left.
+func (d *DB) known(ctx context.Context, tx pgx.Tx) error {
+	var is bool
+	err := tx.QueryRow(ctx, `WITH u AS (UPDATE writer SET seen = clock_timestamp() WHERE id = $1 AND seen < clock_timestamp() - interval '1 hour')
+SELECT EXISTS (SELECT 1 FROM writer WHERE id = $1)`, d.writer.id).Scan(&is)
+	if err == nil && !is {
+		d.moved.Store(true)
+		d.queue.nudge()
+		err = errStranger
+	}
+	return err
+}
 
 // errNotReplicated says that the server has given up waiting for its standby.
 var errNotReplicated = errors.New("the server did not wait for its standby: what is committed may be lost when it fails")

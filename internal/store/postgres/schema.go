@@ -5,19 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"penstock.dev/penstock"
 	"penstock.dev/penstock/internal/mutation"
+	"penstock.dev/penstock/internal/store"
 )
 
 // Version is the version of the tables that this program makes, and works with.
-const Version = 1
+const Version = 2
 
 // migration brings a store from the version that is its index to the next one. Migrations only add: replicas of older versions go on while and
 // after they run. What takes something away that an older program needs says from which version on a program can work with
-// it, and comes releases after what made it superfluous.
+// it, and comes releases after what made it superfluous: it waits until no older program works with the tables any more, and has those that come back later write nothing.
 type migration struct {
 	statements []string
 	least      int // the oldest program that can work with what there is then
@@ -89,6 +91,8 @@ var migrations = []migration{{least: 1, statements: []string{
 	pid  int NOT NULL,
 	seen timestamptz NOT NULL
 ) WITH (fillfactor = 10)`,
+}}, {least: 1, statements: []string{
+	`ALTER TABLE writer ADD COLUMN version int NOT NULL DEFAULT 1`, // of the program
 }}}
 
 // meta is the first table, whatever the version.
@@ -114,23 +118,72 @@ func (d *DB) prepare(ctx context.Context, c *pgx.Conn, steps []migration) (parts
 		}
 		version, least := 0, 0
 		if there {
-			if err := c.QueryRow(ctx, `SELECT coalesce(max(value) FILTER (WHERE name = 'version'), 0), coalesce(max(value) FILTER (WHERE name = 'least'), 0),
-				coalesce(max(value) FILTER (WHERE name = 'parts'), 0) FROM `+schema+`.meta`).Scan(&version, &least, &parts); err != nil {
+			if version, least, parts, err = versions(ctx, c, schema); err != nil {
 				return 0, err
 			}
 		}
 		if least > len(steps) {
-			e := penstock.E(penstock.Config, "open the store", d.where(), fmt.Sprintf("the tables are of version %d, which programs from version %d on can work with, and this one is of version %d", version, least, len(steps)))
-			e.Hint = "use the penstock of the other replicas, or a newer one; nothing was changed"
-			return 0, e
+			return 0, d.outdated(version, least)
 		}
 		if version >= len(steps) {
 			return parts, nil
 		}
-		if err := d.migrate(ctx, c, steps, version, schema); err != nil {
+		if err := d.migrate(ctx, c, steps, version, schema); errors.Is(err, errInUse) {
+			return 0, err
+		} else if err != nil {
 			return 0, fmt.Errorf("bring the tables from version %d to %d: %w", version, version+1, err)
 		}
 	}
+}
+
+// versions reads which version the tables are of, which is the oldest program that can work with them, and how many parts there are.
+func versions(ctx context.Context, c interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}, schema string) (version, least, parts int, err error) {
+	err = c.QueryRow(ctx, `SELECT coalesce(max(value) FILTER (WHERE name = 'version'), 0), coalesce(max(value) FILTER (WHERE name = 'least'), 0),
+		coalesce(max(value) FILTER (WHERE name = 'parts'), 0) FROM `+schema+`.meta`).Scan(&version, &least, &parts)
+	return version, least, parts, err
+}
+
+// outdated says that this program is too old for the tables.
+func (d *DB) outdated(version, least int) error {
+	return &penstock.Error{Code: penstock.Config, Op: "open the store", Path: d.where(), Err: fmt.Errorf("%w: the tables are of version %d, which programs from version %d on can work with, and this one is of version %d", store.ErrOutdated, version, least, len(d.o.steps)),
+		Hint: "use the penstock of the other replicas, or a newer one; nothing was changed"}
+}
+
+// errInUse says that the tables can't be migrated, for older programs work with them.
+var errInUse = errors.New("older programs work with the tables")
+
+// putOut has programs that are too old for what the tables are about to be write nothing any more. Those that are connected are left alone, and the tables as well. Others, that were killed, or
+// are cut off, have no row from here on, without which they commit nothing.
+func (d *DB) putOut(ctx context.Context, tx pgx.Tx, version, least int) error {
+	rows, err := tx.Query(ctx, `SELECT w.id, w.version, coalesce(host(a.client_addr), 'here') FROM writer w JOIN pg_stat_activity a ON a.application_name = 'penstock writer ' || w.id AND a.datname = current_database()
+WHERE w.version < $1 ORDER BY w.id`, least)
+	if err != nil {
+		return err
+	}
+	var who []string
+	for rows.Next() {
+		var id int64
+		var is int
+		var at string
+		if err := rows.Scan(&id, &is, &at); err != nil {
+			return err
+		}
+		who = append(who, fmt.Sprintf("one of version %d (penstock writer %d, from %s)", is, id, at))
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	if len(who) > 0 && !mutation.On("pg-migrates-under-older") {
+		return &penstock.Error{Code: penstock.Config, Op: "open the store", Path: d.where(), Err: fmt.Errorf("%w of version %d, and can't work with those of version %d, which this program makes: %s", errInUse, version, version+1, strings.Join(who, ", ")),
+			Hint: "stop them first (penstock ps lists replicas), then start this one; the tables were left as they are"}
+	}
+	if mutation.On("pg-older-not-put-out") {
+		return nil
+	}
+	_, err = tx.Exec(ctx, "DELETE FROM writer WHERE version < $1", least)
+	return err
 }
 
 // migrate takes one step, unless another replica was faster.
@@ -162,12 +215,14 @@ func (d *DB) migrate(ctx context.Context, c *pgx.Conn, steps []migration, from i
 				return err
 			}
 		}
-		now := 0
-		if err := tx.QueryRow(ctx, "SELECT coalesce(max(value), 0) FROM meta WHERE name = 'version'").Scan(&now); err != nil {
+		now, least, _, err := versions(ctx, tx, schema)
+		if err != nil || now != from {
 			return err
 		}
-		if now != from {
-			return nil
+		if from > 0 && steps[from].least > least {
+			if err := d.putOut(ctx, tx, from, steps[from].least); err != nil {
+				return err
+			}
 		}
 		if err := do(steps[from].statements...); err != nil {
 			return err
