@@ -70,6 +70,10 @@ func (local) Load(url string) (any, error) {
 
 // compile makes the validating form.
 func compile(name string, text []byte) (*jsonschema.Schema, error) {
+	return compileWith(name, text, func(*jsonschema.Compiler) {})
+}
+
+func compileWith(name string, text []byte, set func(*jsonschema.Compiler)) (*jsonschema.Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("schema %s: %w", name, err)
@@ -78,6 +82,7 @@ func compile(name string, text []byte) (*jsonschema.Schema, error) {
 	c.UseLoader(local{})
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
+	set(c)
 	for _, f := range formats() {
 		c.RegisterFormat(f)
 	}
