@@ -22,7 +22,7 @@ of the paths that its expressions read have a static type. Where that is less th
 the flow declares, or with --verbose, it says why, and with --verbose what would mend it.
 
 It asks nobody else, but with --online: then the registries of schemas say whether what the formats write is compatible
-with what was written under the same subjects before.
+with what was written under the same subjects before, and the store whether the schemas of events go with the events that it has.
 
 Exit code 0 if it can run, 2 if it can't.`,
 		Example:           "  penstock check\n  penstock check --verbose\n  penstock check flows/ -o json\n  penstock check -o sarif > penstock.sarif\n  penstock check --strict --param drop=./data",
@@ -31,7 +31,7 @@ Exit code 0 if it can run, 2 if it can't.`,
 	flags.add(cmd, p)
 	cmd.Flags().BoolVar(&strict, "strict", false, "reading an optional or nullable field bare is an error, and any warning fails the check")
 	cmd.Flags().BoolVarP(&verbose, "verbose", "v", false, "say of every flow why it gives what it gives")
-	cmd.Flags().BoolVar(&online, "online", false, "ask the registries of schemas, too")
+	cmd.Flags().BoolVar(&online, "online", false, "ask the registries of schemas and the store, too")
 	out := choiceFlag(cmd, "output", "o", "what is written; sarif is SARIF 2.1.0, which code hosts show beside the lines of a change", "text", "json", "sarif")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		p.asJSON = out.value != "text"

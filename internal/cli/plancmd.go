@@ -24,7 +24,8 @@ changed by it.
   + is not there and will be made      ! is otherwise than it should be, or may not be made: a person decides
   ~ will be changed, losing nothing    = is as it should be (with --all)
 
-Nothing is ever deleted, by penstock plan or by penstock run. What is in conflict stops a run before it reads anything.
+Nothing is ever deleted, by penstock plan or by penstock run. What is in conflict stops a run before it reads anything, and so does
+an event of an entity whose schema was changed, and its version not, where the store has such events that may not fit.
 
 Exit code 0 if a run could begin, 1 if a broker could not be asked, 2 if something is in conflict or the configuration is wrong,
 and with --fail-on-change 4 if there is something to make or change.`,
@@ -50,6 +51,13 @@ and with --fail-on-change 4 if there is something to make or change.`,
 		}
 		ctx, stop := p.interruptible(cmd.Context())
 		defer stop()
+		if err := p.Service.CheckHistory(ctx, c); err != nil {
+			return err
+		}
+		if !c.OK {
+			showFindings(p.Stderr, p.color, &sources{}, c.Findings)
+			return exitWith(ExitConfig)
+		}
 		pl, err := p.Service.Plan(ctx, c, flows)
 		if err != nil {
 			return err

@@ -164,6 +164,9 @@ func (c *compiler) finishChannels() {
 				if ch.out.Jobs != nil {
 					what = "what is enqueued in queue " + ch.out.Jobs.Name
 				}
+				if s.What != "" {
+					what = s.What
+				}
 				lower.Fits(c.diags, s.Pos, ch.schema.Name, s.Type, ch.schema.Type, what)
 			}
 		}

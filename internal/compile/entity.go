@@ -124,7 +124,7 @@ func (e *entityCompiler) events() {
 	for i := range e.spec.Events.Entries {
 		en := &e.spec.Events.Entries[i]
 		spec := &en.Value
-		t := &plan.EventType{Name: en.Key, Version: spec.Version, Type: types.DynType}
+		t := &plan.EventType{Name: en.Key, Pos: en.Pos, Version: spec.Version, Type: types.DynType, Form: plan.NewForm(nil)}
 		if !eventName(en.Key) {
 			e.c.diags.Errorf(en.Pos, "wrong-name", en.Key, "write it as in Withdrawn or account.closed", "an event's type is of letters, digits, `.`, `_` and `-`, and begins with a letter")
 		}
@@ -132,8 +132,9 @@ func (e *entityCompiler) events() {
 			e.c.diags.Errorf(en.Pos, "wrong-name", en.Key, "choose another", "types that begin with `penstock.` are reserved")
 		}
 		if !spec.Schema.IsZero() {
+			t.Pos = spec.Schema.Pos
 			if sch := e.c.Schema(spec.Schema, e.c.diags); sch != nil {
-				t.Type, t.Check = sch.Type, sch.Check
+				t.Type, t.Check, t.Form = sch.Type, sch.Check, plan.NewForm(sch.Form)
 			}
 		}
 		seen := t.Type
@@ -395,27 +396,39 @@ func (e *entityCompiler) publish() {
 	if ch.spec != nil && !ch.spec.Key.IsZero() {
 		e.c.diags.Errorf(ch.spec.Key.Pos, "wrong-field", "key", "leave it out: the events have the entity's key", "entity %s sends its events with its own key, and the channel has another", e.out.Name)
 	}
-	var sent *types.Type
-	for _, t := range e.out.Events {
+	at := map[string]penstock.Pos{}
+	for i, name := range p.Events {
+		at[name] = p.Pos
+		if n := p.Node.Get("events"); n != nil && i < len(n.Elems) {
+			at[name] = n.Elems[i].Pos
+		}
+		if e.out.EventType(name) == nil {
+			e.c.diags.Errorf(at[name], "dangling-reference", name, "", "entity %s has no event %q", e.out.Name, name)
+		}
+	}
+	sent := false
+	for i, t := range e.out.Events {
 		if len(p.Events) > 0 && !slices.Contains(p.Events, t.Name) {
 			continue
+		}
+		pos, ok := at[t.Name]
+		if !ok {
+			pos = p.Channel.Pos
+		}
+		if spec := &e.spec.Events.Entries[i].Value; ch.broker != nil && spec.Schema.IsZero() {
+			e.c.diags.Errorf(pos, "missing-schema", t.Name, "add `schema: …` to the event: the name of a Schema",
+				"event %s is sent to channel %s on %s, where others read it, and has no schema", t.Name, ch.name, ch.broker.tech)
 		}
 		typ := t.Type
 		if !p.Personal {
 			typ = forgettable(typ, t.Personal, 0)
 		}
-		sent = unite(sent, typ)
+		sent = true
+		ch.senders = append(ch.senders, lower.Sent{Flow: "entity " + e.out.Name, Type: typ, Keyed: true, Pos: pos, What: "event " + t.Name + " for channel " + ch.name})
 	}
-	for i, name := range p.Events {
-		if e.out.EventType(name) == nil {
-			pos := p.Pos
-			if n := p.Node.Get("events"); n != nil && i < len(n.Elems) {
-				pos = n.Elems[i].Pos
-			}
-			e.c.diags.Errorf(pos, "dangling-reference", name, "", "entity %s has no event %q", e.out.Name, name)
-		}
+	if !sent { // said above
+		ch.senders = append(ch.senders, lower.Sent{Flow: "entity " + e.out.Name, Type: types.DynType, Keyed: true, Pos: p.Channel.Pos})
 	}
-	ch.senders = append(ch.senders, lower.Sent{Flow: "entity " + e.out.Name, Type: orDyn(sent), Keyed: true, Pos: p.Channel.Pos})
 	e.out.Publish = &plan.Publish{Channel: ch.name, Events: p.Events, Personal: p.Personal}
 }
 

@@ -80,7 +80,7 @@ func (c *compiler) readProtobuf(name string, p *resource.Protobuf) *lower.Schema
 	for _, note := range s.Notes {
 		c.diags.Warnf(at, "schema-note", note.Pointer, note.Hint, "schema %s, %s: %s", name, note.Pointer, note.Message)
 	}
-	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}, Text: text}
+	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}, Text: text, Form: asJSON}
 }
 
 // badProtobuf says what is wrong, in the file that it is in where that is one of its own.

@@ -88,7 +88,7 @@ func (c *compiler) readSchema(name, language string, n *resource.Neighbour) *low
 		}
 		c.diags.Warnf(pos, "schema-note", note.Pointer, note.Hint, "schema %s, %s: %s", name, note.Pointer, note.Message)
 	}
-	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}, Text: penstock.SchemaText{Language: language, Text: text}}
+	return &lower.Schema{Name: name, Type: s.Type, Check: validator{s.Validator()}, Text: penstock.SchemaText{Language: language, Text: text}, Form: asJSON}
 }
 
 // validator gives what a schema finds to the validate step, whose paths are below the body.

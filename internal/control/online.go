@@ -10,7 +10,7 @@ import (
 )
 
 // CheckOnline adds to a checked configuration what only others know: whether the schemas that its messages are written with are compatible with those that their
-// registries have under the same subjects. A registry that can't be asked is an error, too. It changes nothing there. The error is about the configuration's secrets, or
+// registries have under the same subjects, and what [Service.CheckHistory] finds. A registry that can't be asked is an error, too. It changes nothing there. The error is about the configuration's secrets, or
 // ctx.
 func (s *Service) CheckOnline(ctx context.Context, c *Checked) error {
 	if c.plan == nil || !c.OK {
@@ -35,14 +35,10 @@ func (s *Service) CheckOnline(ctx context.Context, c *Checked) error {
 			return context.Cause(ctx)
 		}
 	}
-	c.Errors += found.Len()
-	var all diag.List
-	for _, f := range c.Findings {
-		all.Add(f)
+	if err := s.CheckHistory(ctx, c); err != nil {
+		return err
 	}
-	all.Merge(&found)
-	c.Findings = all.Sorted()
-	c.OK = c.OK && found.Len() == 0
+	c.add(&found)
 	return nil
 }
 

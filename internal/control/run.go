@@ -144,6 +144,9 @@ func (s *Service) runOn(ctx context.Context, x *session, from run.From) (*Summar
 	if !pl.Durable && o.Logger != nil {
 		warnMovedAnyway(ctx, o.Logger, st, c.plan)
 	}
+	if err := x.begins(ctx, pl); err != nil {
+		return nil, err
+	}
 	x.entities = entity.New(pl.Entities, entity.Options{Store: st.Open, Clock: s.clock(), UUID: newUUID, Params: pl.Params})
 	r, err := x.newCrew(pl, run.Options{
 		Entities: engine.New(x.entities),

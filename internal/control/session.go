@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -105,6 +106,15 @@ func (x *session) reload(ctx context.Context, out *Reloaded) error {
 	}
 	if err := x.keeper.Fill(ctx, pl); err != nil {
 		return err
+	}
+	found, err := x.compatible(ctx, pl)
+	if err != nil {
+		return err
+	}
+	if found.Len() > 0 {
+		all := found.Sorted()
+		out.Findings, out.Errors = append(slices.Clip(out.Findings), all...), out.Errors+len(all)
+		return nil
 	}
 	before := x.current().plan
 	if err := x.queues.prepare(before, pl); err != nil {

@@ -190,6 +190,10 @@ func (l *lane) append(tx store.Tx, ch *chain, p *pending, remember int64, views 
 	if (h.version != p.version || h.token != p.expect) && !mutation.On("conflict-not-tested") {
 		return nil
 	}
+	if p.why, err = l.formed(tx, p); p.why != nil || err != nil {
+		p.outcome = rejected
+		return err
+	}
 	if p.why, err = views.fold(p.events, ch.next); p.why != nil || err != nil {
 		p.outcome = rejected
 		return err

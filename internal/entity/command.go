@@ -128,6 +128,7 @@ func (l *lane) try(ctx context.Context, b *bench, x *plan.Entity, c *plan.Comman
 	}
 	switch p.outcome {
 	case appended:
+		l.forms.keep(p)
 		return dst, false, nil
 	case rejected:
 		l.undone(s)

@@ -9,6 +9,7 @@
 //	entity/<name>/cause   what a command is known by → what it did, for a while
 //	entity/<name>/chain   how far the chain of hashes of the part goes
 //	entity/<name>/keys    subject → the key that personal fields are encrypted with
+//	entity/<name>/forms   type and version of an event → schemas that such events were written with; one space for all parts
 //	entity/<name>/of      subject and key of the entities that it is part of
 //
 // A command is evaluated on its caller's goroutine, on the state as it is once everything before it is durable. One transaction then tests that the

@@ -116,6 +116,7 @@ type Entity struct {
 type opened struct {
 	st    store.Store
 	lanes []*lane // by part
+	forms forms
 }
 
 // Inline has views told of events in the transaction in which they happen, in place of those before. It holds for transactions that begin
@@ -141,7 +142,7 @@ func (e *Entity) store() (*opened, error) {
 	}
 	o := &opened{st: st}
 	for p := range st.Parts() {
-		o.lanes = append(o.lanes, &lane{e: e, st: st, n: namesOf(e.name, p), streams: map[string]*stream{}, secrets: map[string]*secret{}})
+		o.lanes = append(o.lanes, &lane{e: e, st: st, n: namesOf(e.name, p), forms: &o.forms, streams: map[string]*stream{}, secrets: map[string]*secret{}})
 	}
 	e.bytes.Store(0)
 	e.open.Store(o)
@@ -153,9 +154,10 @@ func (o *opened) lane(key string) *lane { return o.lanes[store.PartOf(key, len(o
 
 // lane is one part of an entity: what is held in memory of it, and what is about to be appended.
 type lane struct {
-	e  *Entity
-	st store.Store
-	n  names
+	e     *Entity
+	st    store.Store
+	n     names
+	forms *forms // nil: nothing is appended
 
 	mu      sync.Mutex
 	joining *batch // those that come go with it; nil: there is none that has not begun to be written

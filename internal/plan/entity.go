@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
 	"time"
 
 	"penstock.dev/penstock"
@@ -96,13 +99,34 @@ type Emit struct {
 // EventType is a type of event of an [Entity].
 type EventType struct {
 	Name    string
+	Pos     penstock.Pos // of its schema, or of its name
 	Version int
 	Type    *types.Type
 	Check   step.Validator // nil: any data will do
+	Form    Form           // what Check holds data to
 	Upcast  []Tree         // by the version that the data has, less 1: Version-1 of them
 	Apply   Tree           // zero: the state stays
 	// Personal are the paths of fields about a person: each leads through objects to a field, which is kept encrypted as a whole.
 	Personal [][]string
+}
+
+// Form is the JSON Schema of an event's data, as it is kept beside the events that were written with it.
+type Form struct {
+	Text []byte // compact
+	Sum  [16]byte
+}
+
+// NewForm makes the form of a schema; nil is that of any data. A text that is no JSON is taken as it is.
+func NewForm(schema []byte) Form {
+	if schema == nil {
+		schema = []byte("{}")
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, schema); err == nil {
+		schema = b.Bytes()
+	}
+	sum := sha256.Sum256(schema)
+	return Form{Text: schema, Sum: [16]byte(sum[:16])}
 }
 
 // Publish is where the events of an [Entity] are sent.

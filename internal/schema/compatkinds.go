@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"penstock.dev/penstock/internal/mutation"
 )
 
 // kinds7 are some of the seven kinds that a value can be of.
@@ -172,7 +174,7 @@ func (c *comparison) object(now *jsonschema.Schema, old []*jsonschema.Schema, pa
 	f := fieldsOf(old)
 	for _, name := range now.Required {
 		switch at := join(path, name); {
-		case f.required[name]:
+		case f.required[name], mutation.On("new-required-field-passes"):
 		case f.declares(name):
 			c.changed(at, "is required now, and was optional")
 		default:

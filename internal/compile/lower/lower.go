@@ -46,6 +46,7 @@ type Schema struct {
 	Type  *types.Type
 	Check step.Validator
 	Text  penstock.SchemaText
+	Form  []byte // JSON Schema of documents, whatever the language of Text
 }
 
 // Use is one place where a flow uses a target.
@@ -74,6 +75,7 @@ type Sent struct {
 	Type  *types.Type
 	Keyed bool         // the messages have a key
 	Pos   penstock.Pos // of the step
+	What  string       // what is sent, for people; "": what goes to the channel
 }
 
 // Options are what a flow is lowered with.

@@ -25,6 +25,13 @@ type Events interface {
 	Verify(ctx context.Context, q EventsVerify, progress func(EventsProgress) error) (*EventsVerified, error)
 	// Erase makes the personal fields of a subject unreadable, and writes down who did so in the channel #audit.
 	Erase(ctx context.Context, q EventsErase) (*entity.Erased, error)
+	// Forms lists the schemas that the events in the store were written with, by entity, event and version.
+	Forms(ctx context.Context) (*EventForms, error)
+}
+
+// EventForms are the schemas that the events of a store were written with.
+type EventForms struct {
+	Forms []entity.Form `json:"forms"`
 }
 
 // EventState says which state is asked for.
@@ -135,6 +142,23 @@ func (d *direct) State(ctx context.Context, q EventState) (*EntityState, error) 
 		return nil, err
 	}
 	return &EntityState{Entity: q.Entity, Key: q.Key, Version: version, State: json.RawMessage(state)}, nil
+}
+
+// Forms implements Events.
+func (d *direct) Forms(ctx context.Context) (*EventForms, error) {
+	s, all, err := d.histories(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	out := &EventForms{Forms: []entity.Form{}}
+	for _, name := range all {
+		forms, err := entity.Forms(ctx, s, name)
+		if err != nil {
+			return nil, err
+		}
+		out.Forms = append(out.Forms, forms...)
+	}
+	return out, nil
 }
 
 // Verify implements Events.

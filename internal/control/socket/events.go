@@ -13,6 +13,7 @@ const (
 	opEventState   = "events/state"
 	opEventsVerify = "events/verify"
 	opEventsErase  = "events/erase"
+	opEventForms   = "events/forms"
 )
 
 // eventOperations are those on the histories of entities.
@@ -30,6 +31,9 @@ func eventOperations(ops *operate.Operations) []operationOf {
 		asked(opEventsErase, "Makes the personal fields of a subject unreadable, and writes down who did so.", nil, func(ctx context.Context, q operate.EventsErase, _ *answer) (*entity.Erased, error) {
 			q.Who = who(ctx, q.Who)
 			return ops.Events.Erase(ctx, q)
+		}),
+		asked(opEventForms, "The schemas that events were written with.", nil, func(ctx context.Context, _ nothing, _ *answer) (*operate.EventForms, error) {
+			return ops.Events.Forms(ctx)
 		}),
 	}
 }
@@ -60,4 +64,10 @@ func (h histories) Verify(ctx context.Context, q operate.EventsVerify, progress 
 func (h histories) Erase(ctx context.Context, q operate.EventsErase) (*entity.Erased, error) {
 	v := &entity.Erased{}
 	return answered(v, h.c.ask(ctx, opEventsErase, q, v, nil))
+}
+
+// Forms implements operate.Events.
+func (h histories) Forms(ctx context.Context) (*operate.EventForms, error) {
+	v := &operate.EventForms{}
+	return answered(v, h.c.ask(ctx, opEventForms, nothing{}, v, nil))
 }
