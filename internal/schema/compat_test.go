@@ -234,6 +234,9 @@ func redraw(t *rapid.T, s map[string]any, depth int) map[string]any {
 			}
 		}
 	}
+	if out["properties"] != nil && some(3) {
+		out["required"] = []string{rapid.SampledFrom([]string{"a", "b", "e"}).Draw(t, "required now")}
+	}
 	return out
 }
 
