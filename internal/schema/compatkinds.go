@@ -60,7 +60,7 @@ func kindsOfAll(all []*jsonschema.Schema) kinds7 {
 	return out
 }
 
-// names is kinds for people: "a string or null".
+// String is for people: "a string or null".
 func (k kinds7) String() string {
 	if k == any7 {
 		return "anything"
@@ -313,23 +313,23 @@ func (c *comparison) list(now *jsonschema.Schema, old []*jsonschema.Schema, path
 }
 
 func (c *comparison) text(now *jsonschema.Schema, old []*jsonschema.Schema, path string) {
-	any := func(f func(o *jsonschema.Schema) bool) bool { return slices.ContainsFunc(old, f) }
-	if n := now.MinLength; n != nil && *n > 0 && !any(func(o *jsonschema.Schema) bool { return o.MinLength != nil && *o.MinLength >= *n }) {
+	one := func(f func(o *jsonschema.Schema) bool) bool { return slices.ContainsFunc(old, f) }
+	if n := now.MinLength; n != nil && *n > 0 && !one(func(o *jsonschema.Schema) bool { return o.MinLength != nil && *o.MinLength >= *n }) {
 		c.changed(path, "has at least %d characters now, and could have fewer", *n)
 	}
-	if n := now.MaxLength; n != nil && !any(func(o *jsonschema.Schema) bool { return o.MaxLength != nil && *o.MaxLength <= *n }) {
+	if n := now.MaxLength; n != nil && !one(func(o *jsonschema.Schema) bool { return o.MaxLength != nil && *o.MaxLength <= *n }) {
 		c.changed(path, "has at most %d characters now, and could have more", *n)
 	}
-	if p := now.Pattern; p != nil && !any(func(o *jsonschema.Schema) bool { return o.Pattern != nil && o.Pattern.String() == p.String() }) {
+	if p := now.Pattern; p != nil && !one(func(o *jsonschema.Schema) bool { return o.Pattern != nil && o.Pattern.String() == p.String() }) {
 		c.changed(path, "has the pattern %s now, and could be something else", p)
 	}
-	if f := now.Format; f != nil && !any(func(o *jsonschema.Schema) bool { return o.Format != nil && o.Format.Name == f.Name }) {
+	if f := now.Format; f != nil && !one(func(o *jsonschema.Schema) bool { return o.Format != nil && o.Format.Name == f.Name }) {
 		c.changed(path, "has the format %s now, and could be something else", strings.Replace(f.Name, "x-layout:", "x-layout ", 1))
 	}
-	if e := now.ContentEncoding; e != nil && !any(func(o *jsonschema.Schema) bool { return o.ContentEncoding != nil && o.ContentEncoding.Name == e.Name }) {
+	if e := now.ContentEncoding; e != nil && !one(func(o *jsonschema.Schema) bool { return o.ContentEncoding != nil && o.ContentEncoding.Name == e.Name }) {
 		c.changed(path, "is encoded as %s now, and could be something else", e.Name)
 	}
-	if m := now.ContentMediaType; m != nil && !any(func(o *jsonschema.Schema) bool { return o.ContentMediaType != nil && o.ContentMediaType.Name == m.Name }) {
+	if m := now.ContentMediaType; m != nil && !one(func(o *jsonschema.Schema) bool { return o.ContentMediaType != nil && o.ContentMediaType.Name == m.Name }) {
 		c.changed(path, "holds %s now, and could hold something else", m.Name)
 	}
 }
