@@ -100,7 +100,10 @@ func (l *lane) form(tx store.Tx, t eventType) (refused, err error) {
 			return &penstock.Error{Code: penstock.Internal, Op: "event " + t.Name, Path: l.e.name, Err: e, Hint: e.Hint()}, nil
 		}
 		less, err := schema.Backward(t.Form.Text, w)
-		covered = covered || err == nil && len(less) == 0
+		if err != nil {
+			return nil, err
+		}
+		covered = covered || len(less) == 0
 	}
 	if covered || mutation.On("schema-of-events-not-kept") {
 		return nil, nil
