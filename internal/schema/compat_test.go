@@ -268,7 +268,7 @@ func drawOf(t *rapid.T, s map[string]any) any {
 		for _, name := range []string{"a", "b", "c", "d", "e", "kind"} {
 			if p, ok := props[name].(map[string]any); ok && (strings.Contains(required, name) || rapid.Bool().Draw(t, name)) {
 				m[name] = drawOf(t, p)
-			} else if rest, ok := s["additionalProperties"].(map[string]any); !(props[name] != nil) && ok && rapid.Bool().Draw(t, name) {
+			} else if rest, ok := s["additionalProperties"].(map[string]any); props[name] == nil && ok && rapid.Bool().Draw(t, name) {
 				m[name] = drawOf(t, rest)
 			} else if (len(props) == 0 || s["additionalProperties"] == true) && s["additionalProperties"] != false && rapid.Bool().Draw(t, name) {
 				m[name] = drawValue(t, 2)

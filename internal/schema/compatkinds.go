@@ -403,7 +403,7 @@ func (c *comparison) number(now *jsonschema.Schema, old []*jsonschema.Schema, ki
 	if is.whole && !was.whole {
 		c.changed(path, "is a whole number now, and could have a fraction")
 	}
-	if m := now.MultipleOf; m != nil && !(was.whole && new(big.Rat).Inv(m).IsInt()) && !slices.ContainsFunc(old, func(o *jsonschema.Schema) bool {
+	if m := now.MultipleOf; m != nil && (!was.whole || !new(big.Rat).Inv(m).IsInt()) && !slices.ContainsFunc(old, func(o *jsonschema.Schema) bool {
 		return o.MultipleOf != nil && new(big.Rat).Quo(o.MultipleOf, m).IsInt()
 	}) {
 		c.changed(path, "is a multiple of %s now, and could be something else", m.RatString())
