@@ -131,7 +131,7 @@ func (s *swap) commit() {
 	}
 	s.become()
 	for _, f := range s.fresh {
-		for _, old := range s.old {
+		for _, old := range s.still { // others read on until they have ended
 			if old.plan.Name == f.plan.Name {
 				f.readsOn(old)
 			}
