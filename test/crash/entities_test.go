@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -218,14 +217,7 @@ func newBank(t *testing.T, spec string, open func(dir string) store.Store) *bank
 // newBankOf is a bank of another configuration than [accounts].
 func newBankOf(t *testing.T, text string, open func(dir string) store.Store) *bank {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &bank{t: t, dir: t.TempDir(), address: l.Addr().String(), client: &http.Client{Timeout: limit, Transport: &http.Transport{MaxIdleConnsPerHost: callers}}}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	b := &bank{t: t, dir: t.TempDir(), address: ports(t, 1)[0], client: &http.Client{Timeout: limit, Transport: &http.Transport{MaxIdleConnsPerHost: callers}}}
 	t.Cleanup(b.client.CloseIdleConnections)
 	writeFile(t, filepath.Join(b.dir, "accounts.yaml"), text)
 	b.open = func() store.Store { return open(b.dir) }

@@ -25,6 +25,7 @@ import (
 	"penstock.dev/penstock/internal/record"
 	"penstock.dev/penstock/internal/store"
 	"penstock.dev/penstock/internal/store/sqlite"
+	"penstock.dev/penstock/test/service"
 )
 
 // limit is how long anything may take that has to end by itself.
@@ -123,34 +124,13 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// ports finds as many ports of this machine in a row as are asked for that nobody listens at, and gives the addresses. All are taken at once before any is given back.
-func ports(t *testing.T, n int) []string {
+// ports gives addresses of this machine, of ports in a row that nobody else uses.
+func ports(t *testing.T, n int) (row []string) {
 	t.Helper()
-	var taken []net.Listener
-	defer func() {
-		for _, l := range taken {
-			_ = l.Close()
-		}
-	}()
-	for range 1000 {
-		var row []string
-		at := "127.0.0.1:0"
-		for range n {
-			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", at)
-			if err != nil { // somebody else has this one
-				break
-			}
-			taken = append(taken, l)
-			row = append(row, l.Addr().String())
-			port := l.Addr().(*net.TCPAddr).Port
-			at = net.JoinHostPort("127.0.0.1", strconv.Itoa(port+1))
-		}
-		if len(row) == n {
-			return row
-		}
+	for _, port := range service.FreePorts(t, n) {
+		row = append(row, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	}
-	t.Fatalf("no %d free ports in a row", n)
-	return nil
+	return row
 }
 
 func start(t *testing.T, cmd *exec.Cmd) *process {

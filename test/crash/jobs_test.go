@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -95,15 +94,8 @@ func newYard(t *testing.T, spec string, lease time.Duration, n int, open func(di
 	y := &yard{t: t, dir: t.TempDir(), lease: lease, asked: map[int]bool{}, acked: map[int]string{}, claims: map[string][]*tenure{}, numbers: map[string]int{}}
 	y.open = func() store.Store { return open(y.dir) }
 	writeFile(t, filepath.Join(y.dir, "yard.yaml"), fmt.Sprintf(yardFlows, spec, lease))
-	for range n {
-		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		y.peers = append(y.peers, &peer{at: l.Addr().String()})
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
+	for _, at := range ports(t, n) {
+		y.peers = append(y.peers, &peer{at: at})
 	}
 	return y
 }

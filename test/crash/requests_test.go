@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -138,12 +137,7 @@ func TestAcceptedIsKept(t *testing.T) {
 // serveUntil starts the program, lets the callers ask, and kills it after so many answers, or that long.
 func serveUntil(t *testing.T, dir string, all []*caller, after int64, until time.Duration, args ...string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close() // it is the program's now
+	address := ports(t, 1)[0]
 	cmd := exec.Command(program(t), append([]string{"run", "--quiet", "--listen", address}, args...)...)
 	cmd.Dir = dir
 	p := start(t, cmd)

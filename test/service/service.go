@@ -102,34 +102,51 @@ func give(path string, who *syscall.Credential) error {
 	return os.Chown(path, int(who.Uid), int(who.Gid))
 }
 
-// freePort finds a port that nobody listens on, and keeps it for this process until it ends: a server that was given one needs a moment until it
-// listens there, and again whenever it is restarted, and another test may look for a port just then. It is none of those that connections of other programs
-// take for their own end (Linux: 32768 and up), one of which may have it before the service has.
+// freePort is one of FreePorts.
 func freePort(tb testing.TB) int {
+	tb.Helper()
+	return FreePorts(tb, 1)[0]
+}
+
+// FreePorts finds n ports in a row of the loopback interface that nobody listens on, and keeps them for this process until it ends: a program that was given one needs a moment until it
+// listens there, and again whenever it is restarted, and another test may look for a port just then. They are none of those that connections of other programs
+// take for their own end (Linux: 32768 and up), one of which may have it before the program has.
+func FreePorts(tb testing.TB, n int) []int {
 	tb.Helper()
 	kept := filepath.Join(os.TempDir(), fmt.Sprintf("penstock-ports-%d", os.Geteuid()))
 	if err := os.MkdirAll(kept, 0o700); err != nil {
 		tb.Fatal(err)
 	}
-	var lc net.ListenConfig
 	for range 1000 {
-		port := 15000 + rand.IntN(16000)
-		if free, err := keepPort(filepath.Join(kept, strconv.Itoa(port))); err != nil {
-			tb.Fatal(err)
-		} else if !free {
-			continue
+		var row []int
+		for port := 15000 + rand.IntN(16000); len(row) < n; port++ {
+			free, err := freeAndKept(kept, port)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			if !free {
+				break
+			}
+			row = append(row, port)
 		}
-		l, err := lc.Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
+		if len(row) == n {
+			return row
 		}
-		if err := l.Close(); err != nil {
-			tb.Fatal(err)
-		}
-		return port
 	}
-	tb.Fatal("no port is free")
-	return 0
+	tb.Fatalf("no %d ports in a row are free", n)
+	return nil
+}
+
+// freeAndKept keeps a port if nobody else does, or listens there.
+func freeAndKept(kept string, port int) (bool, error) {
+	if free, err := keepPort(filepath.Join(kept, strconv.Itoa(port))); err != nil || !free {
+		return false, err
+	}
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false, nil //nolint:nilerr // somebody listens there
+	}
+	return true, l.Close()
 }
 
 // keptPorts are the files whose locks say that a port is this process's. They are open until the process ends, however that is, and the locks end with it.
